@@ -1,0 +1,84 @@
+"""Every failure a user can expect, as one tree; each class carries the exit code the schedulers act on.
+
+    JobError                    1   a bug, unless a subclass says otherwise
+    ├── UsageError              2   the command line cannot be carried out
+    ├── ManifestError          65   the manifest is wrong
+    ├── DataError              66   data set or weights missing or corrupt
+    ├── AccessDeniedError      67   credentials missing, wrong or not allowed
+    ├── ConflictError          68   another configuration's files lie under this run
+    ├── OutOfMemoryError       69   the GPU's memory does not suffice
+    ├── HostError              71   this machine is at fault: no GPU, disk full
+    ├── StorageError           74   storage unreachable after retries, token expired
+    │   └── (ObjectMissing, ObjectExists are answers of a store, not failures of a run)
+    └── Interruption                the run stopped early on purpose, its checkpoint saved
+        ├── TimeBudgetUsed     75
+        └── Terminated        143   SIGTERM or SIGINT
+
+7x and 143 are worth another attempt, everything else is not: `infra/` and `submit` rely on it.
+"""
+
+from __future__ import annotations
+
+
+class JobError(Exception):
+    """Base of all expected failures; `str()` is the message for the user."""
+
+    exit_code = 1
+
+
+class UsageError(JobError):
+    exit_code = 2
+
+
+class ManifestError(JobError):
+    """The manifest is wrong. `faults` holds one line each, so that all are mended in one go."""
+
+    exit_code = 65
+
+    def __init__(self, *faults: str) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+class DataError(JobError):
+    exit_code = 66
+
+
+class AccessDeniedError(JobError):
+    exit_code = 67
+
+
+class ConflictError(JobError):
+    exit_code = 68
+
+
+class OutOfMemoryError(JobError):
+    exit_code = 69
+
+
+class HostError(JobError):
+    exit_code = 71
+
+
+class StorageError(JobError):
+    exit_code = 74
+
+
+class ObjectMissing(StorageError):
+    """There is nothing under this key."""
+
+
+class ObjectExists(StorageError):
+    """A conditional write found the key taken."""
+
+
+class Interruption(JobError):
+    """The run stopped early on purpose; the same command carries on from its checkpoint."""
+
+
+class TimeBudgetUsed(Interruption):
+    exit_code = 75
+
+
+class Terminated(Interruption):
+    exit_code = 143

@@ -1,0 +1,159 @@
+"""From bytes to a manifest, or to one `ManifestError` that names every fault at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any, NoReturn, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from job.errors import ManifestError
+from job.manifest.models import Manifest
+
+MAX_BYTES = 1024 * 1024
+"""A manifest is a few hundred bytes; anything near this size is not one."""
+
+
+def parse_manifest(content: bytes, *, source: str, settings: Iterable[str] = ()) -> Manifest:
+    """The manifest in `content`, after `settings` such as `optimizer.lr=0.01` are applied to it.
+
+    Raises `ManifestError` with one line per fault, each beginning with `source` and the field's path.
+    """
+    document = apply_settings(parse_json_object(content, source=source), settings)
+    try:
+        return Manifest.model_validate_json(json.dumps(document))
+    except ValidationError as error:
+        faults = [f"{source}: {_describe(fault)}" for fault in error.errors(include_url=False)]
+        raise ManifestError(*faults) from error
+
+
+def parse_json_object(content: bytes, *, source: str) -> dict[str, Any]:
+    """The JSON object in `content`, refused where two readers could understand it differently.
+
+    Raises `ManifestError` for a duplicate key, NaN, anything but an object, or JSON that is none.
+    """
+
+    def refuse_constant(constant: str) -> NoReturn:
+        raise ManifestError(f"{source}: {constant} is not a JSON number; numbers must be finite")
+
+    def refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in pairs]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise ManifestError(f"{source}: key {key!r} stands twice in one object")
+        return dict(pairs)
+
+    if len(content) > MAX_BYTES:
+        raise ManifestError(f"{source}: {len(content)} bytes is too large; a manifest has at most {MAX_BYTES}")
+    try:
+        document = json.loads(
+            content.decode("utf-8-sig"), parse_constant=refuse_constant, object_pairs_hook=refuse_duplicates
+        )
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{source}: not UTF-8 text (byte {error.start})") from error
+    except RecursionError as error:
+        raise ManifestError(f"{source}: nested too deeply") from error
+    except json.JSONDecodeError as error:
+        raise ManifestError(f"{source}: not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from error
+    except ValueError as error:  # an integer with thousands of digits
+        raise ManifestError(f"{source}: not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise ManifestError(f"{source}: must be a JSON object, is {_show(document)}")
+    return document
+
+
+def apply_settings(document: dict[str, Any], settings: Iterable[str]) -> dict[str, Any]:
+    """A copy of `document` in which each setting `dotted.path=value` replaces the value at that path.
+
+    Values are JSON; what is not JSON is taken as text, so that `dataset.name=folder` needs no quotes.
+    """
+    result: dict[str, Any] = json.loads(json.dumps(document))
+    for setting in settings:
+        path, separator, text = setting.partition("=")
+        if not separator or not all(path.split(".")):
+            raise ManifestError(f"--set {setting}: must be KEY=VALUE, such as optimizer.lr=0.01")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        *parents, key = path.split(".")
+        target = result
+        for parent in parents:
+            child = target.setdefault(parent, {})
+            if not isinstance(child, dict):
+                raise ManifestError(f"--set {setting}: {parent} is {_show(child)}, it has no fields")
+            target = child
+        target[key] = value
+    return result
+
+
+def _describe(fault: ErrorDetails) -> str:
+    """One fault as `path is value; what is accepted`."""
+    path, owner = _locate(fault["loc"])
+    kind, seen, context = fault["type"], _show(fault["input"]), fault.get("ctx", {})
+    if kind == "extra_forbidden":
+        known = list(owner.model_fields) if owner else []
+        return f"{path} is not known; {_suggest(path.rpartition('.')[2], known)}"
+    if kind == "missing":
+        return f"{path} is missing"
+    if kind in ("union_tag_not_found", "model_type", "model_attributes_type"):
+        return f"{path} is {seen}; must be an object with a name, such as {{\"name\": …}}"
+    if kind == "union_tag_invalid":
+        accepted = [tag.strip("' ") for tag in context["expected_tags"].split(",")]
+        return f"{path}.name is {_show(context['tag'])}; {_suggest(context['tag'], accepted)}"
+    if kind == "string_pattern_mismatch":
+        return f"{path} is {seen}; must be 1 to 40 lower-case letters, digits and dashes, no dash at the ends"
+    if kind == "literal_error":
+        return f"{path} is {seen}; must be {context['expected']}"
+    if kind == "value_error":
+        return f"{path}: {context['error']}" if path else str(context["error"])
+    accepted_text = fault["msg"].removeprefix("Input should be ").replace("greater than or equal to", ">=")
+    accepted_text = accepted_text.replace("less than or equal to", "<=").replace("greater than", ">")
+    return f"{path} is {seen}; must be {accepted_text.replace('less than', '<')}"
+
+
+def _locate(location: tuple[int | str, ...]) -> tuple[str, type[BaseModel] | None]:
+    """The dotted path of a fault and the model that holds its last field.
+
+    pydantic puts the tag of a discriminated union between the field and its attribute
+    (`optimizer`, `adam`, `lr`); the user never wrote that level, so it is left out.
+    """
+    path = ""
+    owner: type[BaseModel] | None = Manifest
+    holder: type[BaseModel] | None = Manifest
+    skip_tag = False
+    for part in location:
+        if skip_tag:
+            skip_tag = False
+            owner = next((member for member in members if _tag(member) == part), None)
+            continue
+        path = f"{path}[{part}]" if isinstance(part, int) else f"{path}.{part}".lstrip(".")
+        holder = owner
+        field = owner.model_fields.get(str(part)) if owner else None
+        members = [m for m in get_args(field.annotation) if _is_model(m)] if field else []
+        skip_tag = bool(members)
+        owner = field.annotation if field and _is_model(field.annotation) else None  # type: ignore[assignment]
+    return path, holder
+
+
+def _is_model(annotation: object) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _tag(model: type[BaseModel]) -> str:
+    return str(get_args(model.model_fields["name"].annotation)[0])
+
+
+def _suggest(word: str, known: list[str]) -> str:
+    close = get_close_matches(str(word), known, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}accepted: {', '.join(known)}"
+
+
+def _show(value: object) -> str:
+    """A value as JSON, shortened: messages stay readable whatever was in the file."""
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,0 +1,279 @@
+"""The contract between run, status and report: run ids, the keys of a run's files, and their schemas.
+
+This is the only module that knows where an artefact lies. Accuracies are fractions of one, losses are
+means per image in nats, times are seconds of a monotonic clock unless the name says `at`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from job.manifest import Manifest
+
+SCHEMA_VERSION = 1
+KEPT_CHECKPOINTS = 2
+
+
+def run_id(manifest: Manifest) -> str:
+    """`<name>-s<seed>-<digest>`; the digest covers everything but the name, defaults included."""
+    return f"{manifest.name}-s{manifest.seed}-{configuration_digest(manifest)}"
+
+
+def configuration_digest(manifest: Manifest, *, ignore: frozenset[str] = frozenset({"name"})) -> str:
+    """The first 10 hexadecimal digits of SHA-256 over the canonical JSON of `manifest` without `ignore`.
+
+    Ignoring the seed as well gives what the runs of one configuration over several seeds share.
+    """
+    content = manifest.model_dump(mode="json", exclude=set(ignore))
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:10]
+
+
+@dataclass(frozen=True)
+class RunKeys:
+    """Where everything of one run lies, relative to the output."""
+
+    experiment: str
+    run_id: str
+
+    @property
+    def prefix(self) -> str:
+        return f"{self.experiment}/runs/{self.run_id}"
+
+    def _key(self, name: str) -> str:
+        return f"{self.prefix}/{name}"
+
+    @property
+    def manifest(self) -> str:
+        return self._key("manifest.json")
+
+    @property
+    def environment(self) -> str:
+        return self._key("environment.json")
+
+    @property
+    def progress(self) -> str:
+        return self._key("progress.json")
+
+    @property
+    def history(self) -> str:
+        return self._key("history.jsonl")
+
+    @property
+    def model(self) -> str:
+        return self._key("model.safetensors")
+
+    @property
+    def log(self) -> str:
+        return self._key("log.jsonl")
+
+    @property
+    def result(self) -> str:
+        return self._key("result.json")
+
+    def plot(self, name: str) -> str:
+        return self._key(f"plots/{name}.png")
+
+    @property
+    def checkpoints(self) -> str:
+        """The prefix of all checkpoints."""
+        return self._key("checkpoints/")
+
+    def checkpoint(self, *, epoch: int, step: int) -> str:
+        """The state after `epoch` whole epochs and `step` steps of the next one. Keys sort by age."""
+        within = f"-step-{step:06d}" if step else ""
+        return self._key(f"checkpoints/epoch-{epoch:04d}{within}.pt")
+
+
+def checkpoint_digest_key(checkpoint: str) -> str:
+    """The key of a checkpoint's size and SHA-256; written after it, so a checkpoint without it does not count."""
+    return re.sub(r"\.pt$", ".json", checkpoint)
+
+
+class Record(BaseModel):
+    """What a run writes; readers ignore fields that a later version added."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True, ser_json_inf_nan="null")
+
+
+class Scores(Record):
+    """Loss and accuracy over one part of the data."""
+
+    loss: float | None
+    """Mean cross entropy in nats; null when it was not finite."""
+    top1: float
+    top5: float | None = None
+    """null where it was not measured, as over the training images."""
+
+
+class GroupDiagnostics(Record):
+    """Euclidean norms over all weights of one group, one value per measured step."""
+
+    num_weights: int
+    gradient_norm: list[float | None]
+    update_norm: list[float | None]
+    """Norm of what the step added to the weights."""
+    weight_norm: list[float | None]
+    """Norm of the weights before the step."""
+    update_to_weight: list[float | None]
+    """update_norm / weight_norm."""
+    update_rms: list[float | None]
+    """Effective step size: root mean square over the group's weights of what the step added."""
+
+
+class Diagnostics(Record):
+    """What the optimizer did at some steps of an epoch."""
+
+    steps: list[int]
+    """Steps since the start of training, from 0."""
+    backbone: GroupDiagnostics | None
+    """null when the backbone is frozen."""
+    fc: GroupDiagnostics
+
+
+class EpochRecord(Record):
+    """One line of history.jsonl."""
+
+    schema_version: int = SCHEMA_VERSION
+    epoch: int
+    """From 1."""
+    train: Scores
+    """Over the epoch's own forward passes, while the weights change."""
+    test: Scores
+    validation: Scores | None = None
+    """Over the held-out part of the training images, where there is one."""
+    learning_rate: float
+    """At the epoch's last step."""
+    diagnostics: Diagnostics
+    train_seconds: float
+    evaluate_seconds: float
+    train_images_per_second: float
+    evaluate_images_per_second: float
+
+
+class CheckpointDigest(Record):
+    schema_version: int = SCHEMA_VERSION
+    size_bytes: int
+    sha256: str
+    configuration: str
+    """`configuration_digest` of the manifest it belongs to."""
+
+
+class Progress(Record):
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    state: Literal["starting", "running", "interrupted", "failed", "completed", "diverged"]
+    attempt: int
+    epoch: int
+    """Whole epochs done."""
+    step: int
+    """Steps done of the next one."""
+    num_epochs: int
+    num_steps: int
+    """Steps in an epoch."""
+    loss: float | None = None
+    """Mean training loss of the last whole epoch."""
+    test_top1: float | None = None
+    images_per_second: float | None = None
+    trained_seconds: float = 0.0
+    """Training and evaluation that lead to this state, over all attempts."""
+    lost_seconds: float = 0.0
+    """Training and evaluation that had to be done again, as far as earlier attempts reported it."""
+    updated_at: datetime
+    error: str | None = None
+    exit_code: int | None = None
+
+
+class Environment(Record):
+    """What a result depends on besides the manifest."""
+
+    schema_version: int = SCHEMA_VERSION
+    package_version: str
+    python: str
+    platform: str
+    packages: dict[str, str]
+    device: str
+    """`cpu` or the GPU's name."""
+    driver: str | None
+    cuda: str | None
+    cpu_capability: str
+    num_threads: int
+    precision: str
+    """What `auto` resolved to."""
+    git_sha: str | None
+    image_digest: str | None
+    instance_type: str | None
+    data_sha256: str
+    weights_sha256: str | None
+
+
+class BestEpoch(Record):
+    epoch: int
+    chosen_on: Literal["validation", "test"]
+    """`test` means that no choice independent of the reported number was made."""
+    test: Scores
+
+
+class Divergence(Record):
+    """The first step whose loss was not finite."""
+
+    epoch: int
+    """From 1."""
+    step: int
+    """From 1, within the epoch."""
+
+
+class Timings(Record):
+    """Seconds of the attempt that finished the run, except train and evaluate: these are over all attempts."""
+
+    startup: float
+    """From the start of the process to the start of staging: interpreter and imports."""
+    staging: float
+    """Data set and weights: fetch, decode, verify."""
+    train: float
+    evaluate: float
+    upload: float
+    """Waiting for storage; uploads behind the training do not count."""
+    total: float
+
+
+class RunResult(Record):
+    """result.json: the run exists when this does."""
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    experiment: str
+    attempt_id: str
+    """Random; tells the writer that lost the acknowledgement of its own commit from a second writer."""
+    manifest: Manifest
+    status: Literal["completed", "diverged"]
+    divergence: Divergence | None
+    classes: list[str]
+    num_train: int
+    num_validation: int
+    num_test: int
+    num_parameters: int
+    final: Scores | None
+    """Test scores after the last epoch; null when the first epoch diverged."""
+    best: BestEpoch | None
+    class_accuracy: list[float | None]
+    """Test top-1 per class after the last evaluated epoch; null for a class without test images."""
+    confusion: list[list[int]]
+    """Rows are true classes, columns predicted ones; counts of test images."""
+    history: list[EpochRecord]
+    timings: Timings
+    train_images_per_second: float | None
+    peak_memory_bytes: int
+    """Of the GPU's allocator, or of the process where there is no GPU."""
+    attempts: int
+    lost_seconds: float
+    estimated_cost_usd: float | None
+    """Price per hour times the seconds of all attempts; null where no price was given."""
+    finished_at: datetime

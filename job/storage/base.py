@@ -1,0 +1,33 @@
+"""What a place for artefacts can do; a folder and S3 both do it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+
+class Store(Protocol):
+    """Keys are relative to `uri`, with forward slashes. A write is whole or absent, never partial.
+
+    Every method raises `AccessDeniedError` or `StorageError` when the place cannot be used.
+    """
+
+    uri: str
+
+    def read(self, key: str) -> bytes:
+        """The object's bytes. Raises `ObjectMissing`."""
+
+    def write(self, key: str, content: bytes) -> None:
+        """Put `content` under `key`, replacing what is there."""
+
+    def create(self, key: str, content: bytes) -> None:
+        """Put `content` under `key` if nothing is there. Raises `ObjectExists`; of two writers one succeeds."""
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Remove what is there; without the permission to delete, leave it to the bucket's lifecycle rule."""
+
+    def list_keys(self, prefix: str) -> list[str]:
+        """All keys that start with `prefix`, sorted."""
+
+    def locate(self, key: str) -> str:
+        """The path or URI under which a person finds the object."""

@@ -1,0 +1,113 @@
+"""A store in a local folder: temporary file, fsync, rename."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from job.errors import AccessDeniedError, HostError, ObjectExists, ObjectMissing, StorageError
+
+TEMPORARY_PREFIX = ".partial-"
+
+
+class FolderStore:
+    """A `Store` below `root`, which is made when the first object is written."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self.uri = str(root)
+
+    def read(self, key: str) -> bytes:
+        with _reported(self.locate(key)):
+            return self._path(key).read_bytes()
+
+    def write(self, key: str, content: bytes) -> None:
+        path = self._path(key)
+        with _reported(str(path)):
+            temporary = self._write_temporary(path, content)
+            os.replace(temporary, path)
+            _sync_folder(path.parent)
+
+    def create(self, key: str, content: bytes) -> None:
+        path = self._path(key)
+        with _reported(str(path)):
+            temporary = self._write_temporary(path, content)
+            try:
+                os.link(temporary, path)  # fails where the name is taken, unlike rename
+            finally:
+                os.unlink(temporary)
+            _sync_folder(path.parent)
+
+    def delete(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            with _reported(self.locate(key)):
+                self._path(key).unlink(missing_ok=True)
+
+    def list_keys(self, prefix: str) -> list[str]:
+        folder = self._path(prefix.rpartition("/")[0])
+        files = (path for path in folder.rglob("*") if path.is_file())
+        keys = (path.relative_to(self.root).as_posix() for path in files if not _is_temporary(path))
+        return sorted(key for key in keys if key.startswith(prefix))
+
+    def locate(self, key: str) -> str:
+        return str(Path(self.uri) / key)
+
+    def _path(self, key: str) -> Path:
+        if ".." in key.split("/") or key.startswith("/") or "\0" in key:
+            raise StorageError(f"{key!r} leaves the output folder {self.uri}")
+        return self.root / key
+
+    def _write_temporary(self, path: Path, content: bytes) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(name, 0o666 & ~_umask())  # mkstemp makes files that only their owner can read
+        except BaseException:
+            os.unlink(name)
+            raise
+        return Path(name)
+
+
+def _is_temporary(path: Path) -> bool:
+    return path.name.startswith(TEMPORARY_PREFIX)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _reported(place: str) -> Iterator[None]:
+    """Turn what the operating system says into the errors that a `Store` raises."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise ObjectMissing(f"{place}: no such file") from error
+    except FileExistsError as error:
+        raise ObjectExists(f"{place}: exists already") from error
+    except PermissionError as error:
+        raise AccessDeniedError(f"{place}: permission denied; is the folder writable for this user?") from error
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise HostError(f"{place}: the disk is full; free some space and run again") from error
+        if error.errno == errno.EROFS:
+            raise AccessDeniedError(f"{place}: read-only file system; name a writable --output") from error
+        raise StorageError(f"{place}: {error.strerror or error}") from error

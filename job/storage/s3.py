@@ -1,0 +1,169 @@
+"""A store in S3, or in what speaks its protocol (`AWS_ENDPOINT_URL`). Credentials come from boto3's chain alone."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+from boto3.exceptions import Boto3Error
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError, PartialCredentialsError
+
+from job.errors import AccessDeniedError, ObjectExists, ObjectMissing, StorageError, UsageError
+
+MAX_ATTEMPTS = 6
+"""Per request, boto3's standard mode: exponential back-off up to 20 s, so a minute at most."""
+MULTIPART_BYTES = 16 * 1024 * 1024
+DELETE_BATCH = 1000
+"""Keys in one request, https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html."""
+COMMIT_CONFLICT_ATTEMPTS = 5
+
+MISSING = {"NoSuchKey", "404", "NotFound"}
+DENIED = {
+    "AccessDenied",
+    "403",
+    "Forbidden",
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "AllAccessDisabled",
+    "AccountProblem",
+}
+EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired", "InvalidToken"}
+
+
+class S3Store:
+    """A `Store` below `s3://bucket/prefix`."""
+
+    def __init__(self, uri: str, *, client: Any = None) -> None:
+        """`client` is a boto3 S3 client; by default one with this project's time-outs and retries."""
+        parts = urlsplit(uri)
+        if parts.scheme != "s3" or not parts.netloc:
+            raise UsageError(f"{uri}: must be s3://BUCKET or s3://BUCKET/PREFIX")
+        self.uri = uri.rstrip("/")
+        self._bucket = parts.netloc
+        self._prefix = f"{parts.path.strip('/')}/" if parts.path.strip("/") else ""
+        self._client = client or build_client()
+
+    def read(self, key: str) -> bytes:
+        buffer = io.BytesIO()
+        with _reported(self.locate(key)):
+            self._client.download_fileobj(self._bucket, self._prefix + key, buffer, Config=_transfer())
+        return buffer.getvalue()
+
+    def write(self, key: str, content: bytes) -> None:
+        with _reported(self.locate(key)):
+            self._client.upload_fileobj(
+                io.BytesIO(content),
+                self._bucket,
+                self._prefix + key,
+                ExtraArgs={"ContentType": content_type(key)},
+                Config=_transfer(),
+            )
+
+    def create(self, key: str, content: bytes) -> None:
+        for attempts_left in reversed(range(COMMIT_CONFLICT_ATTEMPTS)):
+            try:
+                with _reported(self.locate(key)):
+                    self._client.put_object(
+                        Bucket=self._bucket,
+                        Key=self._prefix + key,
+                        Body=content,
+                        ContentType=content_type(key),
+                        IfNoneMatch="*",
+                    )
+            except _Conflict:
+                if not attempts_left:
+                    raise
+            else:
+                return
+
+    def delete(self, keys: Iterable[str]) -> None:
+        names = [{"Key": self._prefix + key} for key in keys]
+        for start in range(0, len(names), DELETE_BATCH):
+            batch = {"Objects": names[start : start + DELETE_BATCH], "Quiet": True}
+            try:
+                with _reported(self.uri):
+                    self._client.delete_objects(Bucket=self._bucket, Delete=batch)
+            except AccessDeniedError:
+                return  # a least-privilege role may not delete; the bucket's lifecycle rule does
+
+    def list_keys(self, prefix: str) -> list[str]:
+        with _reported(self.locate(prefix)):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._bucket, Prefix=self._prefix + prefix
+            )
+            return sorted(
+                entry["Key"].removeprefix(self._prefix) for page in pages for entry in page.get("Contents", [])
+            )
+
+    def locate(self, key: str) -> str:
+        return f"{self.uri}/{key}"
+
+
+class _Conflict(StorageError):
+    """409: another conditional write to the key was under way; S3 asks to try again."""
+
+
+def build_client() -> Any:
+    """A boto3 S3 client by the default credential chain, with bounded waits and standard retries."""
+    with _reported("S3"):
+        return boto3.client(
+            "s3",
+            config=Config(
+                connect_timeout=10,
+                read_timeout=60,
+                retries={"mode": "standard", "total_max_attempts": MAX_ATTEMPTS},
+                user_agent_extra="job",
+            ),
+        )
+
+
+def content_type(key: str) -> str:
+    """The media type by the key's ending, so that a browser shows pages and plots."""
+    types = {"json": "application/json", "html": "text/html; charset=utf-8", "png": "image/png", "jsonl": "text/plain"}
+    return types.get(key.rpartition(".")[2], "application/octet-stream")
+
+
+def _transfer() -> TransferConfig:
+    return TransferConfig(multipart_threshold=MULTIPART_BYTES, multipart_chunksize=MULTIPART_BYTES)
+
+
+@contextmanager
+def _reported(place: str) -> Iterator[None]:
+    """Turn botocore's exceptions into the errors that a `Store` raises."""
+    try:
+        yield
+    except ClientError as error:
+        raise _translate(error, place) from error
+    except (NoCredentialsError, PartialCredentialsError) as error:
+        raise AccessDeniedError(f"{place}: {error} (boto3's default credential chain found none)") from error
+    except (HTTPClientError, BotoCoreError, Boto3Error) as error:
+        cause = error.__cause__ or error.__context__
+        if isinstance(cause, ClientError):  # s3transfer wraps what a part's upload said
+            raise _translate(cause, place) from error
+        raise StorageError(f"{place}: storage cannot be reached: {error}") from error
+
+
+def _translate(error: ClientError, place: str) -> Exception:
+    code = error.response.get("Error", {}).get("Code", "")
+    text = error.response.get("Error", {}).get("Message", "")
+    if code in MISSING:
+        return ObjectMissing(f"{place}: no such object")
+    if code == "NoSuchBucket":
+        return AccessDeniedError(f"{place}: the bucket does not exist, or belongs to another account")
+    if code in ("PreconditionFailed", "412"):
+        return ObjectExists(f"{place}: exists already")
+    if code in ("ConditionalRequestConflict", "409"):
+        return _Conflict(f"{place}: {code}: {text}")
+    if code in DENIED:
+        return AccessDeniedError(f"{place}: {code}: {text}; check the credentials and the role's policy")
+    if code in EXPIRED:
+        return StorageError(f"{place}: the credentials expired: {code}: {text}")
+    if code == "RequestTimeTooSkewed":
+        return StorageError(f"{place}: this machine's clock is wrong ({text}); set it and run again")
+    return StorageError(f"{place}: {code}: {text}")

@@ -1,0 +1,1 @@
+"""Training a manifest. Only here are torch, torchvision and torchmetrics imported."""

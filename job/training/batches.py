@@ -1,0 +1,149 @@
+"""Batches from a uint8 tensor that stays on the device: order, augmentation and normalisation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from job.manifest.models import Augmentation
+from job.training.data import ImageData
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Per channel; https://docs.pytorch.org/vision/stable/models.html."""
+CROP_PADDING_FRACTION = 8
+"""Crops come from the image padded by an eighth of its size on each side, as 4 pixels of 32 (He et al. 2015)."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Images and labels of training, validation or test set, resident on the device."""
+
+    images: Tensor
+    """(N, 3, height, width) uint8."""
+    labels: Tensor
+    """(N,) int64."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Parts:
+    train: Part
+    validation: Part | None
+    test: Part
+
+
+@dataclass(frozen=True)
+class EpochPlan:
+    """What is random in one epoch, drawn on the CPU from (seed, epoch) alone: nothing of it needs saving."""
+
+    order: Tensor
+    """(N,) int64: indices of the training images in the order they are seen."""
+    flips: Tensor
+    """(N,) bool, by position in the order."""
+    offsets: Tensor
+    """(N, 2) int64: top and left corner of the crop, 0 to twice the padding."""
+
+
+def split_data(data: ImageData, *, validation_fraction: float, seed: int, device: torch.device) -> Parts:
+    """Move the data to `device`, a stratified part of the training images held out for validation."""
+    train, validation = _split_indices(data.train_labels, validation_fraction=validation_fraction, seed=seed)
+    return Parts(
+        train=_part(data.train_images[train], data.train_labels[train], device),
+        validation=_part(data.train_images[validation], data.train_labels[validation], device) if len(validation) else None,
+        test=_part(data.test_images, data.test_labels, device),
+    )
+
+
+def _part(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], device: torch.device) -> Part:
+    return Part(torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device))
+
+
+def _split_indices(
+    labels: npt.NDArray[np.int64], *, validation_fraction: float, seed: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    random = np.random.default_rng((seed, 0))  # the epochs draw from (seed, 1) on
+    held_out: list[npt.NDArray[np.int64]] = []
+    for label in np.unique(labels):
+        members = random.permutation(np.flatnonzero(labels == label))
+        held_out.append(members[: round(len(members) * validation_fraction)])
+    validation = np.sort(np.concatenate(held_out))
+    return np.setdiff1d(np.arange(len(labels)), validation), validation
+
+
+def plan_epoch(*, seed: int, epoch: int, num_images: int, image_size: int) -> EpochPlan:
+    """Order, flips and crops of `epoch` (from 1); for one seed the same for every optimizer and device."""
+    random = np.random.default_rng((seed, epoch))
+    padding = image_size // CROP_PADDING_FRACTION
+    return EpochPlan(
+        order=torch.from_numpy(random.permutation(num_images)),
+        flips=torch.from_numpy(random.random(num_images) < 0.5),
+        offsets=torch.from_numpy(random.integers(0, 2 * padding + 1, (num_images, 2))),
+    )
+
+
+def batch_bounds(num_images: int, batch_size: int) -> list[tuple[int, int]]:
+    """Start and end of each batch. A single image left over joins the batch before: BatchNorm needs two."""
+    starts = list(range(0, num_images, batch_size))
+    if len(starts) > 1 and num_images - starts[-1] == 1:
+        starts.pop()
+    return list(zip(starts, [*starts[1:], num_images], strict=True))
+
+
+class BatchSource:
+    """The batches of one part of the data, ready for the network."""
+
+    def __init__(self, part: Part, *, image_size: int | None, augmentation: Augmentation = "none") -> None:
+        self.part = part
+        self._image_size = image_size
+        self._augmentation = augmentation
+        device = part.images.device
+        self._mean = torch.tensor(IMAGENET_MEAN, device=device).view(1, 3, 1, 1)
+        self._std = torch.tensor(IMAGENET_STD, device=device).view(1, 3, 1, 1)
+
+    def training(self, plan: EpochPlan, bounds: list[tuple[int, int]]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Augmented images (B, 3, H, W) float32 and labels (B,) of the batches at `bounds` in the plan's order."""
+        device = self.part.images.device
+        order, flips, offsets = (values.to(device) for values in (plan.order, plan.flips, plan.offsets))
+        for start, end in bounds:
+            index = order[start:end]
+            images = self.part.images[index]
+            if self._augmentation == "crop_flip":
+                images = _crop(images, offsets[start:end])
+            if self._augmentation in ("flip", "crop_flip"):
+                images = torch.where(flips[start:end].view(-1, 1, 1, 1), images.flip(-1), images)
+            yield self._normalised(images), self.part.labels[index]
+
+    def evaluation(self, batch_size: int) -> Iterator[Tensor]:
+        """All images in order, (B, 3, H, W) float32."""
+        for images in self.part.images.split(batch_size):
+            yield self._normalised(images)
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        scaled = images.to(torch.float32, memory_format=torch.channels_last).div_(255)
+        if self._image_size is not None and self._image_size != scaled.shape[-1]:
+            scaled = functional.interpolate(
+                scaled, size=(self._image_size, self._image_size), mode="bilinear", antialias=True
+            ).contiguous(memory_format=torch.channels_last)
+        return scaled.sub_(self._mean).div_(self._std)
+
+
+def _crop(images: Tensor, offsets: Tensor) -> Tensor:
+    """Each image padded with black and cut at its own (top, left): (B, 3, H, W) uint8 in and out."""
+    _, _, height, width = images.shape
+    padding = width // CROP_PADDING_FRACTION
+    padded = functional.pad(images, (padding, padding, padding, padding))
+    rows = offsets[:, :1] + torch.arange(height, device=images.device)
+    columns = offsets[:, 1:] + torch.arange(width, device=images.device)
+    picked = padded.permute(0, 2, 3, 1)[
+        torch.arange(len(images), device=images.device).view(-1, 1, 1), rows[:, :, None], columns[:, None, :]
+    ]
+    return picked.permute(0, 3, 1, 2)

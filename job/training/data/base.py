@@ -1,0 +1,55 @@
+"""What every data set becomes: two arrays of images, their labels, and the names of the classes."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from job.errors import DataError
+
+Images = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """A labelled data set in memory."""
+
+    classes: tuple[str, ...]
+    train_images: Images
+    """(num_train, 3, height, width) uint8, RGB."""
+    train_labels: Labels
+    """(num_train,) int64, indices into `classes`."""
+    test_images: Images
+    test_labels: Labels
+
+    def sha256(self) -> str:
+        """A digest of all of it: what a run was trained on."""
+        digest = hashlib.sha256(repr(self.classes).encode())
+        for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
+            digest.update(repr(array.shape).encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+
+def check_labels(labels: Labels, *, num_classes: int, source: str) -> Labels:
+    """`labels`, if all lie within the classes and every class has some. Raises `DataError`."""
+    if labels.size == 0:
+        raise DataError(f"{source}: holds no images")
+    if labels.min() < 0 or labels.max() >= num_classes:
+        wrong = int(np.flatnonzero((labels < 0) | (labels >= num_classes))[0])
+        raise DataError(f"{source}: label {labels[wrong]} of image {wrong} is outside 0..{num_classes - 1}")
+    empty = np.flatnonzero(np.bincount(labels, minlength=num_classes) == 0)
+    if empty.size:
+        raise DataError(f"{source}: class {int(empty[0])} has no images")
+    return labels
+
+
+def file_digest(path: Path, algorithm: str) -> str:
+    """The hexadecimal digest of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()

@@ -1,0 +1,121 @@
+"""Image files in `train/<class>/` and `test/<class>/`, decoded once and cached as one array."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from job.errors import DataError
+from job.logs import get_logger
+from job.storage import FolderStore
+from job.training.data.base import ImageData, Images, check_labels
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm"}
+MAX_PIXELS = 100_000_000
+"""A larger image is taken for a decompression bomb; the largest cameras have about this many."""
+
+
+def load_folder(root: Path, *, size: int, cache: Path, num_threads: int) -> ImageData:
+    """The images below `root`, each `size` pixels square. Raises `DataError` for what is missing or broken.
+
+    The decoded arrays are kept in `cache` under a digest of every file's name and content, so a changed
+    folder is decoded again and an unchanged one is not.
+    """
+    classes = tuple(_folders(root / "train"))
+    if _folders(root / "test") != list(classes):
+        raise DataError(f"{root}: train/ and test/ must hold the same classes; train has {', '.join(classes)}")
+    files = {part: _image_files(root / part, classes) for part in ("train", "test")}
+    with ThreadPoolExecutor(num_threads) as pool:  # reading and decoding release the interpreter lock
+        paths = [path for part in files.values() for path, _ in part]
+        contents = list(pool.map(_read, paths))
+        digest = hashlib.sha256(f"v1 {size}".encode())
+        for path, content in zip(paths, contents, strict=True):
+            digest.update(path.relative_to(root).as_posix().encode(errors="surrogateescape"))
+            digest.update(hashlib.sha256(content).digest())
+        cached = cache / "folder" / f"{digest.hexdigest()[:32]}.npz"
+        if cached.is_file():
+            images = _load_cache(cached)
+        else:
+            images = np.stack(list(pool.map(lambda pair: _decode(*pair, size=size), zip(paths, contents, strict=True))))
+            _store_cache(images, cached)
+    num_train = len(files["train"])
+    labels = {
+        part: check_labels(
+            np.array([label for _, label in found], dtype=np.int64), num_classes=len(classes), source=str(root / part)
+        )
+        for part, found in files.items()
+    }
+    return ImageData(classes, images[:num_train], labels["train"], images[num_train:], labels["test"])
+
+
+def _folders(root: Path) -> list[str]:
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder; images belong into train/<class>/ and test/<class>/ below --data")
+    names = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if len(names) < 2:
+        raise DataError(f"{root}: holds {len(names)} class folders; at least 2 are needed")
+    return names
+
+
+def _image_files(root: Path, classes: tuple[str, ...]) -> list[tuple[Path, int]]:
+    """All image files with their label, in a stable order. A link may not lead out of the folder."""
+    found: list[tuple[Path, int]] = []
+    inside = root.resolve()
+    for label, name in enumerate(classes):
+        files = sorted(path for path in (root / name).rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+        if not files:
+            raise DataError(f"{root / name}: holds no image files ({', '.join(sorted(SUFFIXES))})")
+        for path in files:
+            if path.is_symlink() and not path.resolve().is_relative_to(inside):
+                raise DataError(f"{path}: is a link out of the data folder; copy the file instead")
+        found += [(path, label) for path in files]
+    return found
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _decode(path: Path, content: bytes, *, size: int) -> Images:
+    """One image as (3, size, size) uint8: shorter side resized, centre square cut out."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(content)) as image:
+                width, height = image.size
+                if width * height > MAX_PIXELS:
+                    raise DataError(f"{path}: {width}x{height} pixels are more than {MAX_PIXELS}")
+                rgb = image.convert("RGB")
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError, Warning) as error:
+        raise DataError(f"{path}: cannot be decoded as an image: {error}") from error
+    if rgb.size != (size, size):
+        scale = size / min(width, height)
+        scaled = (max(size, round(width * scale)), max(size, round(height * scale)))
+        left, top = (scaled[0] - size) // 2, (scaled[1] - size) // 2
+        rgb = rgb.resize(scaled, Image.Resampling.BICUBIC).crop((left, top, left + size, top + size))
+    return np.asarray(rgb).transpose(2, 0, 1).copy()
+
+
+def _load_cache(path: Path) -> Images:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            images: Images = arrays["images"]
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise DataError(f"{path}: the cached images are corrupt ({error}); remove the file and run again") from error
+    return images
+
+
+def _store_cache(images: Images, path: Path) -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, images=images)
+    FolderStore(path.parent).write(path.name, buffer.getvalue())
+    get_logger().info("data_cached", path=str(path), num_images=len(images))

@@ -1,0 +1,118 @@
+"""The machine: device, arithmetic and number of threads, each by what is really there."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from job.errors import HostError, OutOfMemoryError
+from job.logs import get_logger
+
+Arithmetic = Literal["bf16", "fp16", "tf32", "fp32"]
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where to train, and in which arithmetic."""
+
+    torch_device: torch.device
+    arithmetic: Arithmetic
+    num_threads: int
+
+    @property
+    def is_cuda(self) -> bool:
+        return self.torch_device.type == "cuda"
+
+    @property
+    def name(self) -> str:
+        return torch.cuda.get_device_name(self.torch_device) if self.is_cuda else "cpu"
+
+    def autocast(self) -> torch.autocast:
+        """The context of every forward pass."""
+        dtype = torch.float16 if self.arithmetic == "fp16" else torch.bfloat16
+        return torch.autocast(self.torch_device.type, dtype=dtype, enabled=self.arithmetic in ("bf16", "fp16"))
+
+    def synchronize(self) -> None:
+        if self.is_cuda:
+            torch.cuda.synchronize(self.torch_device)
+
+    def peak_memory_bytes(self) -> int:
+        """Most memory in use so far: of the GPU's allocator, else of this process."""
+        if self.is_cuda:
+            return torch.cuda.max_memory_allocated(self.torch_device)
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
+
+
+def choose_device(name: str, *, precision: str, deterministic: bool, num_threads: int | None) -> Device:
+    """`name` is auto, cpu or cuda. Sets torch's threads and flags. Raises `HostError` without the GPU asked for."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise HostError(
+            "device is cuda, but torch sees no GPU; start the container with --gpus all, or use --device cpu"
+        )
+    device = torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+    num_threads = num_threads or available_cpus()
+    torch.set_num_threads(num_threads)
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # needed by deterministic matrix products
+    torch.use_deterministic_algorithms(deterministic)
+    torch.backends.cudnn.benchmark = not deterministic
+    arithmetic = _arithmetic(device, precision)
+    tf32 = arithmetic != "fp32"
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    torch.backends.cudnn.allow_tf32 = tf32
+    return Device(device, arithmetic, num_threads)
+
+
+def available_cpus() -> int:
+    """The cores this process may use: its affinity, cut to the container's quota (cgroup v2, then v1)."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    for quota, period in _cgroup_quotas():
+        cores = min(cores, max(1, math.floor(quota / period)))
+    return cores
+
+
+def _cgroup_quotas() -> Iterator[tuple[float, float]]:
+    """See https://docs.kernel.org/admin-guide/cgroup-v2.html, cpu.max; `max` or -1 stand for no quota."""
+    v2 = Path("/sys/fs/cgroup/cpu.max")
+    v1 = Path("/sys/fs/cgroup/cpu")
+    try:
+        if v2.is_file():
+            quota, period = v2.read_text().split()
+        else:
+            quota, period = ((v1 / f"cpu.cfs_{part}_us").read_text() for part in ("quota", "period"))
+        if quota != "max" and float(quota) > 0:
+            yield float(quota), float(period)
+    except (OSError, ValueError):
+        return
+
+
+def _arithmetic(device: torch.device, precision: str) -> Arithmetic:
+    """bf16 is chosen only where the hardware has it: emulated it is ten times slower than fp32."""
+    if device.type == "cuda":
+        if precision == "auto":
+            return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+        return precision  # type: ignore[return-value]  # the manifest allows these values only
+    if precision == "auto":
+        return "bf16" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "fp32"
+    if precision == "tf32":
+        get_logger().warning("precision_replaced", wanted="tf32", used="fp32", reason="a CPU has no tf32")
+        return "fp32"
+    return precision  # type: ignore[return-value]
+
+
+@contextmanager
+def memory_errors() -> Iterator[None]:
+    """Turn torch's out-of-memory into the one with an exit code."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise OutOfMemoryError(f"GPU memory does not suffice: {error}; lower batch_size or image_size") from error

@@ -1,0 +1,71 @@
+"""What the optimizer does to the weights, measured at some steps without waiting for the device."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
+
+from job.runs import Diagnostics, GroupDiagnostics
+
+FIRST_STEPS = 10
+INTERVAL = 10
+"""Measured are the first ten steps of training, where optimizers differ most, and every tenth after them."""
+GROUPS = ("backbone", "fc")
+
+
+def is_measured(step: int) -> bool:
+    """Whether the step with this number since the start of training is one to measure."""
+    return step < FIRST_STEPS or step % INTERVAL == 0
+
+
+class StepMeter:
+    """Norms of gradient, weights and update around one optimizer step."""
+
+    def __init__(self, model: nn.Module) -> None:
+        trained = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
+        fc = [weight for name, weight in trained if name.startswith("fc.")]
+        backbone = [weight for name, weight in trained if not name.startswith("fc.")]
+        self._groups = [backbone, fc] if backbone else [fc]
+        self.num_weights = [sum(weight.numel() for weight in group) for group in self._groups]
+        self._before: list[list[Tensor]] = []
+
+    def before_step(self) -> None:
+        """Call with the gradients in place, before the optimizer steps."""
+        self._before = [[weight.detach().clone() for weight in group] for group in self._groups]
+
+    def after_step(self) -> Tensor:
+        """Norms of gradient, update and weights: (groups, 3) float32 on the device."""
+        rows = []
+        for group, before in zip(self._groups, self._before, strict=True):
+            gradients = [weight.grad for weight in group if weight.grad is not None]
+            updates = [weight.detach() - old for weight, old in zip(group, before, strict=True)]
+            rows.append(torch.stack([get_total_norm(tensors) for tensors in (gradients, updates, before)]))
+        self._before = []
+        return torch.stack(rows)
+
+
+def build_diagnostics(steps: list[int], norms: list[Tensor], num_weights: list[int]) -> Diagnostics:
+    """The record of the measured `steps`; `norms` are what `StepMeter.after_step` gave, one a step."""
+    values = torch.stack(norms).cpu() if norms else torch.empty(0, len(num_weights), 3)
+    groups = [_build_group(values[:, index], num) for index, num in enumerate(num_weights)]
+    backbone = groups[0] if len(groups) == len(GROUPS) else None
+    return Diagnostics(steps=steps, backbone=backbone, fc=groups[-1])
+
+
+def _build_group(values: Tensor, num_weights: int) -> GroupDiagnostics:
+    gradient, update, weight = values.unbind(1)
+    return GroupDiagnostics(
+        num_weights=num_weights,
+        gradient_norm=_finite(gradient),
+        update_norm=_finite(update),
+        weight_norm=_finite(weight),
+        update_to_weight=_finite(update / weight),
+        update_rms=_finite(update / math.sqrt(num_weights)),
+    )
+
+
+def _finite(values: Tensor) -> list[float | None]:
+    return [value if math.isfinite(value) else None for value in values.tolist()]

@@ -1,0 +1,75 @@
+"""Evaluation: logits of all images in large batches, then torchmetrics once over all of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchmetrics.functional.classification import multiclass_accuracy, multiclass_confusion_matrix
+
+from job.runs import Scores
+from job.training.batches import BatchSource
+from job.training.device import Device
+
+BATCH_SIZE = 250
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the network says of one part of the data."""
+
+    logits: Tensor
+    """(N, num_classes) float32, on the device."""
+    labels: Tensor
+    """(N,) int64, on the device."""
+
+    def scores(self) -> Scores:
+        """Mean cross entropy without smoothing, top-1 and top-5 (top-k where there are only k classes)."""
+        loss = functional.cross_entropy(self.logits, self.labels).item()
+        num_images = len(self.labels)
+        # torchmetrics gives float32; the nearest count over the number of images is the exact fraction
+        top1, top5 = (round(self._accuracy(k).item() * num_images) / num_images for k in (1, 5))
+        return Scores(loss=loss if math.isfinite(loss) else None, top1=top1, top5=top5)
+
+    def class_accuracy(self) -> list[float | None]:
+        """Top-1 per class; None for a class without images."""
+        values = self._accuracy(1, average="none").tolist()
+        present = torch.bincount(self.labels, minlength=self._num_classes).tolist()
+        return [value if count else None for value, count in zip(values, present, strict=True)]
+
+    def confusion(self) -> list[list[int]]:
+        """Counts, rows true and columns predicted classes."""
+        matrix: list[list[int]] = multiclass_confusion_matrix(
+            self.logits, self.labels, self._num_classes, validate_args=False
+        ).tolist()
+        return matrix
+
+    @property
+    def _num_classes(self) -> int:
+        return self.logits.shape[1]
+
+    def _accuracy(self, k: int, average: str = "micro") -> Tensor:
+        return multiclass_accuracy(
+            self.logits,
+            self.labels,
+            self._num_classes,
+            top_k=min(k, self._num_classes),
+            average=average,  # type: ignore[arg-type]
+            validate_args=False,
+        )
+
+
+@torch.inference_mode()
+def evaluate(model: nn.Module, source: BatchSource, *, device: Device, on_step: Callable[[], None]) -> Evaluation:
+    """The logits of all images of `source`; leaves `model` in evaluation mode. `on_step` is called per batch."""
+    model.eval()
+    logits = []
+    for images in source.evaluation(BATCH_SIZE):
+        with device.autocast():
+            logits.append(model(images).float())
+        on_step()
+    return Evaluation(torch.cat(logits), source.part.labels)

@@ -1,0 +1,119 @@
+"""Everything that changes while training, and its way into a checkpoint and back."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from job.errors import ConflictError, DataError
+from job.manifest import Manifest
+from job.runs import EpochRecord, configuration_digest
+from job.training.device import Device
+from job.training.diagnostics import StepMeter
+from job.training.optimizers import build_optimizer, build_schedule
+
+COMPONENTS = ("model", "optimizer", "schedule", "scaler")
+COUNTERS = ("epoch", "step", "measured_steps", "learning_rate", "train_seconds", "evaluate_seconds")
+
+
+class TrainingState:
+    """Network, optimizer and schedule, and how far they have come: `epoch` whole epochs and `step` steps."""
+
+    def __init__(self, manifest: Manifest, model: nn.Module, *, device: Device, num_steps: int) -> None:
+        """`num_steps` are those of one epoch."""
+        self.manifest = manifest
+        self.num_steps = num_steps
+        self.device = device
+        self.model = model.to(device.torch_device, memory_format=torch.channels_last)
+        self.optimizer = build_optimizer(
+            manifest.optimizer, [weight for weight in self.model.parameters() if weight.requires_grad]
+        )
+        self.schedule = build_schedule(
+            self.optimizer, manifest.schedule, num_epochs=manifest.epochs, num_steps=num_steps
+        )
+        self.scaler = torch.amp.GradScaler(device.torch_device.type, enabled=device.arithmetic == "fp16")
+        self.meter = StepMeter(self.model)
+        self.history: list[EpochRecord] = []
+        self.epoch = 0
+        self.begin_epoch()
+
+    def begin_epoch(self) -> None:
+        """Forget what was gathered over the epoch before."""
+        self.step = 0
+        self.losses = torch.zeros(self.num_steps, device=self.device.torch_device)
+        self.num_correct = torch.zeros((), dtype=torch.int64, device=self.device.torch_device)
+        self.measured_steps: list[int] = []
+        self.norms: list[Tensor] = []
+        self.learning_rate = self.optimizer.param_groups[0]["lr"]
+        self.train_seconds = 0.0
+        self.evaluate_seconds = 0.0
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Add the time of this block to `train_seconds` or `evaluate_seconds`, however it ends."""
+        before, start = getattr(self, name), perf_counter()
+        try:
+            yield
+        finally:
+            self.device.synchronize()
+            setattr(self, name, before + perf_counter() - start)
+
+    @property
+    def trained_seconds(self) -> float:
+        """Training and evaluation that led here, over all attempts."""
+        whole = sum(record.train_seconds + record.evaluate_seconds for record in self.history)
+        return whole + self.train_seconds + self.evaluate_seconds
+
+    def serialise(self, *, data_sha256: str) -> bytes:
+        """The content of a checkpoint."""
+        content: dict[str, Any] = {
+            "configuration": configuration_digest(self.manifest),
+            "data_sha256": data_sha256,
+            "history": [record.model_dump(mode="json") for record in self.history],
+            "losses": self.losses,
+            "num_correct": self.num_correct,
+            "norms": self.norms,
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state(self.device.torch_device) if self.device.is_cuda else None,
+        }
+        content |= {name: getattr(self, name).state_dict() for name in COMPONENTS}
+        content |= {name: getattr(self, name) for name in COUNTERS}
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        return buffer.getvalue()
+
+    def restore(self, checkpoint: bytes, *, data_sha256: str, source: str) -> None:
+        """Continue from what `serialise` gave; nothing in it is executed.
+
+        Raises `DataError` when it cannot be read, `ConflictError` when it belongs to something else.
+        """
+        try:
+            content = torch.load(
+                io.BytesIO(checkpoint), map_location=self.device.torch_device, weights_only=True
+            )
+        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+            raise DataError(f"{source}: not a checkpoint: {error}") from error
+        expected = {"configuration": configuration_digest(self.manifest), "data_sha256": data_sha256}
+        for key, value in expected.items():
+            if content.get(key) != value:
+                raise ConflictError(
+                    f"{source}: belongs to another {key.removesuffix('_sha256')} ({content.get(key)}, here {value}); "
+                    "name another --output or --experiment"
+                )
+        for name in COMPONENTS:
+            getattr(self, name).load_state_dict(content[name])
+        for name in COUNTERS:
+            setattr(self, name, content[name])
+        self.history = [EpochRecord.model_validate(record) for record in content["history"]]
+        self.losses, self.num_correct = content["losses"], content["num_correct"]
+        self.norms = content["norms"]
+        torch.set_rng_state(content["rng"].cpu())
+        if content["cuda_rng"] is not None and self.device.is_cuda:
+            torch.cuda.set_rng_state(content["cuda_rng"].cpu(), self.device.torch_device)
