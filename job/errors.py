@@ -27,6 +27,8 @@ class JobError(Exception):
 
 
 class UsageError(JobError):
+    """The command line cannot be carried out."""
+
     exit_code = 2
 
 
@@ -41,26 +43,38 @@ class ManifestError(JobError):
 
 
 class DataError(JobError):
+    """Data set or weights are missing or corrupt."""
+
     exit_code = 66
 
 
 class AccessDeniedError(JobError):
+    """Credentials are missing, wrong, or not allowed to do this."""
+
     exit_code = 67
 
 
 class ConflictError(JobError):
+    """Another configuration's files lie under this run."""
+
     exit_code = 68
 
 
 class OutOfMemoryError(JobError):
+    """The GPU's memory does not suffice."""
+
     exit_code = 69
 
 
 class HostError(JobError):
+    """This machine is at fault: another one may do."""
+
     exit_code = 71
 
 
 class StorageError(JobError):
+    """Storage cannot be reached, after retries; later it may."""
+
     exit_code = 74
 
 
@@ -77,8 +91,12 @@ class Interruption(JobError):
 
 
 class TimeBudgetUsed(Interruption):
+    """The run's own time budget is used up."""
+
     exit_code = 75
 
 
 class Terminated(Interruption):
+    """SIGTERM or SIGINT arrived."""
+
     exit_code = 143

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import sys
-
 from typing import Any
 
 import structlog
@@ -25,10 +24,14 @@ class RecordedLog:
         return "".join(f"{line}\n" for line in self._lines).encode(errors="replace")
 
 
-def configure_logs(*, verbose: bool = False) -> RecordedLog:
-    """Send events to standard error and into the returned log."""
+def configure_logs() -> RecordedLog:
+    """Send events to standard error and into the returned log. A terminal is shown warnings only: it has the bar."""
     recorded = RecordedLog()
-    terminal = sys.stderr.isatty()
+    rendered = (
+        [_warnings_only, structlog.dev.ConsoleRenderer()]
+        if sys.stderr.isatty()
+        else [structlog.processors.JSONRenderer()]
+    )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -36,10 +39,11 @@ def configure_logs(*, verbose: bool = False) -> RecordedLog:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             recorded,
-            structlog.dev.ConsoleRenderer(pad_event_to=28) if terminal else structlog.processors.JSONRenderer(),
+            *rendered,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if verbose else logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        # looked up at every use: a progress bar puts its own stream there while it is shown
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
     )
     return recorded
 
@@ -47,3 +51,9 @@ def configure_logs(*, verbose: bool = False) -> RecordedLog:
 def get_logger() -> Any:
     """The logger; bind run and attempt once with `structlog.contextvars.bind_contextvars`."""
     return structlog.get_logger()
+
+
+def _warnings_only(_logger: object, method: str, event: Any) -> Any:
+    if method in ("debug", "info"):
+        raise structlog.DropEvent
+    return event

@@ -19,6 +19,7 @@ from job.manifest import Manifest
 
 SCHEMA_VERSION = 1
 KEPT_CHECKPOINTS = 2
+REPORT_KEY = "report/index.html"
 
 
 def run_id(manifest: Manifest) -> str:
@@ -92,6 +93,12 @@ class RunKeys:
         return self._key(f"checkpoints/epoch-{epoch:04d}{within}.pt")
 
 
+def is_result_key(key: str) -> bool:
+    """Whether `key` is that of a run's result.json."""
+    parts = key.split("/")
+    return len(parts) == 4 and parts[1] == "runs" and parts[3] == "result.json"
+
+
 def checkpoint_digest_key(checkpoint: str) -> str:
     """The key of a checkpoint's size and SHA-256; written after it, so a checkpoint without it does not count."""
     return re.sub(r"\.pt$", ".json", checkpoint)
@@ -159,6 +166,8 @@ class EpochRecord(Record):
 
 
 class CheckpointDigest(Record):
+    """Beside every checkpoint: without it, or different from it, a checkpoint does not count."""
+
     schema_version: int = SCHEMA_VERSION
     size_bytes: int
     sha256: str
@@ -167,6 +176,8 @@ class CheckpointDigest(Record):
 
 
 class Progress(Record):
+    """progress.json: how far a run is, for those who watch it."""
+
     schema_version: int = SCHEMA_VERSION
     run_id: str
     state: Literal["starting", "running", "interrupted", "failed", "completed", "diverged"]
@@ -215,6 +226,8 @@ class Environment(Record):
 
 
 class BestEpoch(Record):
+    """The epoch one would keep, and what it was chosen on."""
+
     epoch: int
     chosen_on: Literal["validation", "test"]
     """`test` means that no choice independent of the reported number was made."""

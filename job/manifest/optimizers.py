@@ -21,9 +21,7 @@ Betas = Annotated[
     tuple[Momentum, Momentum],
     Field(description="Decay rates of the running averages of the gradient and of its square."),
 ]
-Eps = Annotated[
-    float, Field(ge=0, le=1e6, description="Added to the denominator for numerical stability.")
-]
+Eps = Annotated[float, Field(ge=0, le=1e6, description="Added to the denominator for numerical stability.")]
 WeightDecay = Annotated[
     float, Field(ge=0, le=1e6, description="L2 penalty, or decoupled decay where the optimizer has it.")
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any, NoReturn, get_args
@@ -36,21 +37,11 @@ def parse_json_object(content: bytes, *, source: str) -> dict[str, Any]:
     Raises `ManifestError` for a duplicate key, NaN, anything but an object, or JSON that is none.
     """
 
-    def refuse_constant(constant: str) -> NoReturn:
-        raise ManifestError(f"{source}: {constant} is not a JSON number; numbers must be finite")
-
-    def refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = [key for key, _ in pairs]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise ManifestError(f"{source}: key {key!r} stands twice in one object")
-        return dict(pairs)
-
     if len(content) > MAX_BYTES:
         raise ManifestError(f"{source}: {len(content)} bytes is too large; a manifest has at most {MAX_BYTES}")
     try:
         document = json.loads(
-            content.decode("utf-8-sig"), parse_constant=refuse_constant, object_pairs_hook=refuse_duplicates
+            content.decode("utf-8-sig"), parse_constant=_refuse_constant, object_pairs_hook=_refuse_duplicates
         )
     except UnicodeDecodeError as error:
         raise ManifestError(f"{source}: not UTF-8 text (byte {error.start})") from error
@@ -58,11 +49,23 @@ def parse_json_object(content: bytes, *, source: str) -> dict[str, Any]:
         raise ManifestError(f"{source}: nested too deeply") from error
     except json.JSONDecodeError as error:
         raise ManifestError(f"{source}: not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from error
-    except ValueError as error:  # an integer with thousands of digits
+    except ValueError as error:  # what the two functions below refuse, or an integer of thousands of digits
         raise ManifestError(f"{source}: not JSON: {error}") from error
     if not isinstance(document, dict):
         raise ManifestError(f"{source}: must be a JSON object, is {_show(document)}")
     return document
+
+
+def _refuse_constant(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not a JSON number; numbers must be finite")
+
+
+def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    counts = Counter(key for key, _ in pairs)
+    for key, count in counts.items():
+        if count > 1:
+            raise ValueError(f"key {key!r} stands twice in one object")
+    return dict(pairs)
 
 
 def apply_settings(document: dict[str, Any], settings: Iterable[str]) -> dict[str, Any]:
@@ -100,7 +103,7 @@ def _describe(fault: ErrorDetails) -> str:
     if kind == "missing":
         return f"{path} is missing"
     if kind in ("union_tag_not_found", "model_type", "model_attributes_type"):
-        return f"{path} is {seen}; must be an object with a name, such as {{\"name\": …}}"
+        return f'{path} is {seen}; must be an object with a name, such as {{"name": …}}'
     if kind == "union_tag_invalid":
         accepted = [tag.strip("' ") for tag in context["expected_tags"].split(",")]
         return f"{path}.name is {_show(context['tag'])}; {_suggest(context['tag'], accepted)}"
@@ -124,17 +127,16 @@ def _locate(location: tuple[int | str, ...]) -> tuple[str, type[BaseModel] | Non
     path = ""
     owner: type[BaseModel] | None = Manifest
     holder: type[BaseModel] | None = Manifest
-    skip_tag = False
+    members: list[type[BaseModel]] = []
     for part in location:
-        if skip_tag:
-            skip_tag = False
+        if members:
             owner = next((member for member in members if _tag(member) == part), None)
+            members = []
             continue
         path = f"{path}[{part}]" if isinstance(part, int) else f"{path}.{part}".lstrip(".")
         holder = owner
         field = owner.model_fields.get(str(part)) if owner else None
         members = [m for m in get_args(field.annotation) if _is_model(m)] if field else []
-        skip_tag = bool(members)
         owner = field.annotation if field and _is_model(field.annotation) else None  # type: ignore[assignment]
     return path, holder
 

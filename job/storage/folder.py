@@ -69,7 +69,7 @@ class FolderStore:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(name, 0o666 & ~_umask())  # mkstemp makes files that only their owner can read
+            Path(name).chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner can read
         except BaseException:
             os.unlink(name)
             raise

@@ -96,19 +96,26 @@ def restore_newest(
             log.warning("checkpoint_ignored", checkpoint=place, reason="no digest: its upload did not finish")
             continue
         try:
-            digest = CheckpointDigest.model_validate_json(store.read(checkpoint_digest_key(key)))
-            if digest.configuration != configuration:
-                raise ConflictError(f"{place}: belongs to configuration {digest.configuration}, not {configuration}")
-            content = store.read(key)
-            if hashlib.sha256(content).hexdigest() != digest.sha256:
-                raise DataError(f"{place}: differs from its digest")
-            restore(content, place)
+            restore(_read_checkpoint(store, key, configuration=configuration), place)
         except (ValidationError, ObjectMissing, DataError) as error:
             log.warning("checkpoint_ignored", checkpoint=place, reason=str(error).splitlines()[0])
             continue
         log.info("checkpoint_restored", checkpoint=place)
         return key
     return None
+
+
+def _read_checkpoint(store: Store, key: str, *, configuration: str) -> bytes:
+    """The checkpoint's content, if it is whole and belongs to this configuration."""
+    digest = CheckpointDigest.model_validate_json(store.read(checkpoint_digest_key(key)))
+    if digest.configuration != configuration:
+        raise ConflictError(
+            f"{store.locate(key)}: belongs to configuration {digest.configuration}, not {configuration}"
+        )
+    content = store.read(key)
+    if hashlib.sha256(content).hexdigest() != digest.sha256:
+        raise DataError(f"{store.locate(key)}: differs from its digest")
+    return content
 
 
 def read_progress(store: Store, keys: RunKeys) -> Progress | None:

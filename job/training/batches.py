@@ -36,6 +36,8 @@ class Part:
 
 @dataclass(frozen=True)
 class Parts:
+    """The data as training uses them."""
+
     train: Part
     validation: Part | None
     test: Part
@@ -58,7 +60,9 @@ def split_data(data: ImageData, *, validation_fraction: float, seed: int, device
     train, validation = _split_indices(data.train_labels, validation_fraction=validation_fraction, seed=seed)
     return Parts(
         train=_part(data.train_images[train], data.train_labels[train], device),
-        validation=_part(data.train_images[validation], data.train_labels[validation], device) if len(validation) else None,
+        validation=_part(data.train_images[validation], data.train_labels[validation], device)
+        if len(validation)
+        else None,
         test=_part(data.test_images, data.test_labels, device),
     )
 
@@ -124,7 +128,7 @@ class BatchSource:
 
     def evaluation(self, batch_size: int) -> Iterator[Tensor]:
         """All images in order, (B, 3, H, W) float32."""
-        for images in self.part.images.split(batch_size):
+        for images in torch.split(self.part.images, batch_size):
             yield self._normalised(images)
 
     def _normalised(self, images: Tensor) -> Tensor:

@@ -55,10 +55,14 @@ def train_epochs(state: TrainingState, sources: Sources, *, on_step: Callable[[]
         evaluated_before = state.evaluate_seconds
         with state.timed("evaluate_seconds"):
             test = evaluate(state.model, sources.test, device=state.device, on_step=on_step)
-            validation = sources.validation and evaluate(
-                state.model, sources.validation, device=state.device, on_step=on_step
+            validation = (
+                evaluate(state.model, sources.validation, device=state.device, on_step=on_step)
+                if sources.validation
+                else None
             )
-        record = _build_record(state, sources, test, validation, evaluate_seconds=state.evaluate_seconds - evaluated_before)
+        record = _build_record(
+            state, sources, test, validation, evaluate_seconds=state.evaluate_seconds - evaluated_before
+        )
         state.history.append(record)
         state.epoch += 1
         state.begin_epoch()
@@ -79,7 +83,7 @@ def _train_epoch(state: TrainingState, source: BatchSource, *, on_step: Callable
             logits = state.model(images)
         loss = functional.cross_entropy(logits.float(), labels, label_smoothing=manifest.label_smoothing)
         optimizer.zero_grad(set_to_none=True)
-        state.scaler.scale(loss).backward()
+        state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         state.scaler.unscale_(optimizer)
         global_step = state.epoch * state.num_steps + state.step
         measured = is_measured(global_step)
@@ -124,7 +128,7 @@ def _build_record(
         epoch=state.epoch + 1,
         train=Scores(loss=loss, top1=state.num_correct.item() / num_train),
         test=test_scores,
-        validation=validation and validation.scores(),
+        validation=validation.scores() if validation else None,
         learning_rate=state.learning_rate,
         diagnostics=build_diagnostics(state.measured_steps, state.norms, state.meter.num_weights),
         train_seconds=state.train_seconds,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import pickle
@@ -14,7 +15,7 @@ from torchvision.models import ResNet18_Weights, resnet18
 
 from job.errors import DataError, ObjectMissing
 from job.manifest.models import Model
-from job.storage import FolderStore, open_store, read_uri
+from job.storage import FolderStore, Store, open_store, read_uri
 
 IMAGENET = ResNet18_Weights.IMAGENET1K_V1
 IMAGENET_FILE = Path(IMAGENET.url).name
@@ -36,7 +37,7 @@ def build_model(config: Model, weights: Weights | None, *, num_classes: int, see
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = resnet18(weights=None, num_classes=num_classes)
+        model: nn.Module = resnet18(weights=None, num_classes=num_classes)
     if weights is not None:
         backbone = {key: value for key, value in weights.state.items() if not key.startswith("fc.")}
         backbone |= {key: value for key, value in model.state_dict().items() if key.startswith("fc.")}
@@ -69,8 +70,16 @@ def load_weights(config: Model, *, data: str | None, cache: Path) -> Weights | N
         try:
             content = read_uri(source)
         except ObjectMissing as error:
-            raise DataError(f"weights {source}: not found; give a .pth or .safetensors file, imagenet or none") from error
+            raise DataError(
+                f"weights {source}: not found; give a .pth or .safetensors file, imagenet or none"
+            ) from error
     return Weights(_parse_state(content, source=source), hashlib.sha256(content).hexdigest())
+
+
+def stage_imagenet(store: Store, *, data: str | None, cache: Path) -> str:
+    """Put torchvision's verified file into `store`, from `data`, the cache or its download; returns its URI."""
+    store.write(IMAGENET_FILE, _read_imagenet(data, cache=cache))
+    return store.locate(IMAGENET_FILE)
 
 
 def fetch_imagenet(cache: Path) -> Path:
@@ -90,10 +99,8 @@ def fetch_imagenet(cache: Path) -> Path:
 def _read_imagenet(data: str | None, *, cache: Path) -> bytes:
     path = cache / IMAGENET_FILE
     if data is not None and not path.is_file():
-        try:
+        with contextlib.suppress(ObjectMissing):  # not staged: downloaded below
             FolderStore(cache).write(IMAGENET_FILE, open_store(data).read(IMAGENET_FILE))
-        except ObjectMissing:
-            pass  # not staged: download
     path = fetch_imagenet(cache)
     content = path.read_bytes()
     seen = hashlib.sha256(content).hexdigest()

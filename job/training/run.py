@@ -1,8 +1,8 @@
 """One run from manifest to result.json: stage, resume, train, publish, commit.
 
-    staged data and weights → TrainingState ← newest checkpoint
-    train_epochs → epoch records → history, progress, checkpoints (behind the training)
-    last evaluation → plots, model, result.json (last, only if absent)
+staged data and weights → TrainingState ← newest checkpoint
+train_epochs → epoch records → history, progress, checkpoints (behind the training)
+last evaluation → plots, model, result.json (last, only if absent)
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ from job.training.model import build_model, load_weights
 from job.training.results import Outcome, build_result, draw_plots, model_bytes
 from job.training.state import TrainingState
 
+
 @dataclass(frozen=True)
 class RunSettings:
     """Where and how to run; nothing here changes what is computed, but for threads and device in the last bits."""
@@ -61,6 +62,7 @@ class RunSettings:
     price_per_hour: float | None = None
     """USD, for the estimated cost."""
 
+
 @dataclass(frozen=True)
 class Finished:
     """What `run_manifest` gives back."""
@@ -71,13 +73,14 @@ class Finished:
     was_complete: bool
     """The result was there before; nothing was trained and nothing written."""
 
+
 def run_manifest(
     manifest: Manifest,
     settings: RunSettings,
     *,
     control: Control,
     log: RecordedLog,
-    on_start: Callable[[TrainingState, Sources], None] = lambda state, sources: None,
+    on_start: Callable[[TrainingState], None] = lambda _state: None,
     startup_seconds: float = 0.0,
 ) -> Finished:
     """Train what `manifest` says, or carry on from its newest checkpoint, or find it done.
@@ -100,6 +103,7 @@ def run_manifest(
     except BaseException as error:
         run.record_failure(error)
         raise
+
 
 class _Run:
     """The parts of a run that are under way, so that a failure at any point can be recorded."""
@@ -126,7 +130,7 @@ class _Run:
 
         structlog.contextvars.bind_contextvars(attempt=self.attempt)
 
-    def train(self, on_start: Callable[[TrainingState, Sources], None]) -> Finished:
+    def train(self, on_start: Callable[[TrainingState], None]) -> Finished:
         get_logger().info("run_started", output=self.store.uri, experiment=self.keys.experiment)
         self.store.write(self.keys.manifest, self.manifest.model_dump_json(indent=1).encode())
         self.store.write(self.keys.progress, self._progress("starting"))
@@ -149,7 +153,7 @@ class _Run:
             "training_started", epoch=state.epoch, step=state.step, num_epochs=self.manifest.epochs,
             device=environment.device, precision=environment.precision, num_threads=environment.num_threads,
         )  # fmt: skip
-        on_start(state, sources)
+        on_start(state)
         with ArtefactWriter(self.store) as writer:
             last, divergence = self._train_epochs(state, sources, writer, data_sha256=data_sha256)
             outcome = Outcome(data, state, sources, last, divergence)
@@ -301,9 +305,9 @@ class _Run:
                 step=training.step if training else 0,
                 num_epochs=self.manifest.epochs,
                 num_steps=training.num_steps if training else 0,
-                loss=record and record.train.loss,
-                test_top1=record and record.test.top1,
-                images_per_second=record and record.train_images_per_second,
+                loss=record.train.loss if record else None,
+                test_top1=record.test.top1 if record else None,
+                images_per_second=record.train_images_per_second if record else None,
                 trained_seconds=training.trained_seconds if training else self._previous_seconds(),
                 lost_seconds=self.lost_seconds,
                 updated_at=datetime.now(UTC),
@@ -318,12 +322,14 @@ class _Run:
         """Before the checkpoint is read, what the attempt before had trained still counts."""
         return self.previous.trained_seconds if self.previous else 0.0
 
+
 def _read_result(store: Store, keys: RunKeys) -> Finished | None:
     try:
         content = store.read(keys.result)
     except ObjectMissing:
         return None
     return Finished(RunResult.model_validate_json(content), store, keys, was_complete=True)
+
 
 def _log_epoch(epoch: Epoch) -> None:
     record = epoch.record

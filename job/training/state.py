@@ -31,7 +31,7 @@ class TrainingState:
         self.manifest = manifest
         self.num_steps = num_steps
         self.device = device
-        self.model = model.to(device.torch_device, memory_format=torch.channels_last)
+        self.model = model.to(device.torch_device).to(memory_format=torch.channels_last)
         self.optimizer = build_optimizer(
             manifest.optimizer, [weight for weight in self.model.parameters() if weight.requires_grad]
         )
@@ -42,6 +42,7 @@ class TrainingState:
         self.meter = StepMeter(self.model)
         self.history: list[EpochRecord] = []
         self.epoch = 0
+        self._open_since: float | None = None
         self.begin_epoch()
 
     def begin_epoch(self) -> None:
@@ -58,18 +59,20 @@ class TrainingState:
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
         """Add the time of this block to `train_seconds` or `evaluate_seconds`, however it ends."""
-        before, start = getattr(self, name), perf_counter()
+        self._open_since = perf_counter()
         try:
             yield
         finally:
             self.device.synchronize()
-            setattr(self, name, before + perf_counter() - start)
+            setattr(self, name, getattr(self, name) + perf_counter() - self._open_since)
+            self._open_since = None
 
     @property
     def trained_seconds(self) -> float:
         """Training and evaluation that led here, over all attempts."""
         whole = sum(record.train_seconds + record.evaluate_seconds for record in self.history)
-        return whole + self.train_seconds + self.evaluate_seconds
+        under_way = perf_counter() - self._open_since if self._open_since is not None else 0.0
+        return whole + self.train_seconds + self.evaluate_seconds + under_way
 
     def serialise(self, *, data_sha256: str) -> bytes:
         """The content of a checkpoint."""
@@ -95,9 +98,7 @@ class TrainingState:
         Raises `DataError` when it cannot be read, `ConflictError` when it belongs to something else.
         """
         try:
-            content = torch.load(
-                io.BytesIO(checkpoint), map_location=self.device.torch_device, weights_only=True
-            )
+            content = torch.load(io.BytesIO(checkpoint), map_location=self.device.torch_device, weights_only=True)
         except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
             raise DataError(f"{source}: not a checkpoint: {error}") from error
         expected = {"configuration": configuration_digest(self.manifest), "data_sha256": data_sha256}

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from job.training.data.base import ImageData, Images, Labels
 
 Field = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
 
 TAU = 2 * np.pi
 NOISE = 12.0
@@ -44,39 +45,41 @@ def _generate(num_images: int, *, size: int, stream: int) -> tuple[Images, Label
     return images, labels
 
 
-def _disc(x: Field, y: Field, scale: float, phase: float) -> npt.NDArray[np.bool_]:
+def _disc(x: Field, y: Field, scale: float, _phase: float) -> Mask:
     return np.hypot(x, y) < scale
 
 
-def _ring(x: Field, y: Field, scale: float, phase: float) -> npt.NDArray[np.bool_]:
+def _ring(x: Field, y: Field, scale: float, _phase: float) -> Mask:
     return np.abs(np.hypot(x, y) - scale) < scale / 3.5
 
 
-def _square(x: Field, y: Field, scale: float, phase: float) -> npt.NDArray[np.bool_]:
+def _square(x: Field, y: Field, scale: float, _phase: float) -> Mask:
     return np.maximum(np.abs(x), np.abs(y)) < scale * 0.85
 
 
-def _triangle(x: Field, y: Field, scale: float, phase: float) -> npt.NDArray[np.bool_]:
+def _triangle(x: Field, y: Field, scale: float, _phase: float) -> Mask:
     return (y < scale * 0.8) & (y > 2.2 * np.abs(x) - scale * 1.1)
 
 
-def _plus(x: Field, y: Field, scale: float, phase: float) -> npt.NDArray[np.bool_]:
+def _plus(x: Field, y: Field, scale: float, _phase: float) -> Mask:
     near, far = np.minimum(np.abs(x), np.abs(y)), np.maximum(np.abs(x), np.abs(y))
     return (near < scale / 4) & (far < scale * 1.2)
 
 
-def _stripes(angle: float) -> Callable[[Field, Field, float, float], npt.NDArray[np.bool_]]:
-    def form(x: Field, y: Field, scale: float, phase: float) -> npt.NDArray[np.bool_]:
-        return np.sin((x * np.cos(angle) + y * np.sin(angle)) * TAU / scale + phase) > 0
+def _stripes(angle: float) -> Callable[[Field, Field, float, float], Mask]:
+    def form(x: Field, y: Field, scale: float, phase: float) -> Mask:
+        wave: Field = np.sin((x * np.cos(angle) + y * np.sin(angle)) * TAU / scale + phase)
+        return wave > 0
 
     return form
 
 
-def _checks(x: Field, y: Field, scale: float, phase: float) -> npt.NDArray[np.bool_]:
-    return np.sin(x * TAU / scale + phase) * np.sin(y * TAU / scale + phase) > 0
+def _checks(x: Field, y: Field, scale: float, phase: float) -> Mask:
+    waves: Field = np.sin(x * TAU / scale + phase) * np.sin(y * TAU / scale + phase)
+    return waves > 0
 
 
-FORMS: dict[str, Callable[[Field, Field, float, float], npt.NDArray[np.bool_]]] = {
+FORMS: dict[str, Callable[[Field, Field, float, float], Mask]] = {
     "disc": _disc,
     "ring": _ring,
     "square": _square,

@@ -1,0 +1,102 @@
+"""What a person at a terminal sees of a run: a progress bar while it trains, a short table when it is done."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import AbstractContextManager
+from time import perf_counter
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from job.runs import RunResult
+
+if TYPE_CHECKING:
+    from job.training.state import TrainingState
+
+
+class TrainingBar(AbstractContextManager["TrainingBar"]):
+    """A progress bar on standard error; without a terminal it shows nothing."""
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[numbers]}"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            disable=not sys.stderr.isatty(),
+            transient=True,
+        )
+        self._task: TaskID = self._progress.add_task("staging", total=None, numbers="")
+        self._state: TrainingState | None = None
+        self._batch_size = 0
+        self._marked = (0, perf_counter())
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def start(self, state: TrainingState) -> None:
+        """Staging is over; from here the bar counts training steps."""
+        self._state = state
+        self._batch_size = state.manifest.batch_size
+        self._marked = (self._done_steps(state), perf_counter())
+        self._progress.update(self._task, total=state.manifest.epochs * state.num_steps)
+
+    def step(self) -> None:
+        """A step or an evaluation batch is done."""
+        state = self._state
+        if state is None or self._progress.disable:
+            return
+        numbers = []
+        if state.step and not state.device.is_cuda:  # reading the loss would make a GPU wait
+            numbers.append(f"loss {float(state.losses[state.step - 1]):.3f}")
+        if state.history:
+            numbers.append(f"test top-1 {state.history[-1].test.top1:.1%}")
+        done, (marked, since) = self._done_steps(state), self._marked
+        if done > marked:
+            numbers.append(f"{(done - marked) * self._batch_size / (perf_counter() - since):.0f} images/s")
+        self._progress.update(
+            self._task,
+            completed=done,
+            description=f"epoch {state.epoch + 1}/{state.manifest.epochs}",
+            numbers="  ".join(numbers),
+        )
+
+    @staticmethod
+    def _done_steps(state: TrainingState) -> int:
+        return state.epoch * state.num_steps + state.step
+
+
+def print_summary(result: RunResult, *, place: str, was_complete: bool) -> None:
+    """The result in a few lines on standard output, for a person: nothing where that is no terminal."""
+    if not sys.stdout.isatty():
+        return
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_row("run", result.run_id)
+    table.add_row("status", f"{result.status} (done before)" if was_complete else result.status)
+    if result.divergence:
+        table.add_row("diverged", f"epoch {result.divergence.epoch}, step {result.divergence.step}")
+    if result.final and result.best:
+        table.add_row("test top-1", f"{result.final.top1:.2%}")
+        table.add_row("test top-5", f"{result.final.top5:.2%}" if result.final.top5 is not None else "-")
+        table.add_row("test loss", f"{result.final.loss:.4f}" if result.final.loss is not None else "not finite")
+        table.add_row(
+            "best epoch", f"{result.best.epoch}: {result.best.test.top1:.2%} (chosen on {result.best.chosen_on})"
+        )
+    timings = result.timings
+    table.add_row("time", f"{timings.total:.1f} s (training {timings.train:.1f}, evaluation {timings.evaluate:.1f})")
+    if result.train_images_per_second:
+        table.add_row("speed", f"{result.train_images_per_second:.0f} training images/s")
+    table.add_row("artefacts", place)
+    Console().print(table)

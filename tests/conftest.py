@@ -1,0 +1,113 @@
+"""What the tests share: the command in this process, a real S3 API over HTTP, and a run small enough for seconds."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import boto3
+import pytest
+import structlog
+from moto.server import ThreadedMotoServer
+
+from job.cli import main
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared"
+"""Photographs and weights of the development machines; tests that use them skip where they are missing."""
+BUCKET = "bucket"
+
+TINY = {
+    "name": "tiny",
+    "optimizer": {"name": "adam", "lr": 0.001},
+    "epochs": 2,
+    "batch_size": 20,
+    "dataset": {"name": "synthetic", "size": 16, "num_train": 40, "num_test": 20},
+    "model": {"weights": "none"},
+}
+"""Two steps an epoch: about a second on one core."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command said."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture(autouse=True)
+def _own_process_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """No test sees another's signal handlers, log context, cache or credentials."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    for name in [name for name in os.environ if name.startswith(("JOB_", "AWS_"))]:
+        if name != "AWS_CA_BUNDLE":
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("JOB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("JOB_THREADS", "1")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    yield
+    structlog.contextvars.clear_contextvars()
+    structlog.reset_defaults()
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def job(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answer]:
+    """Runs the command line in this process: `job("run", "--manifest", path)`."""
+
+    def call(*arguments: object) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["job", *map(str, arguments)])
+        capsys.readouterr()
+        try:
+            main()
+            code = 0
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        captured = capsys.readouterr()
+        return Answer(code, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Callable[..., Path]:
+    """Writes the tiny manifest, with top-level fields replaced, and gives its path."""
+
+    def write(**fields: object) -> Path:
+        path = tmp_path / "tiny.json"
+        path.write_text(json.dumps(TINY | fields))
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """A real S3 API over HTTP in this process (moto)."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The URI of an empty bucket, with the environment that leads boto3 to it."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    container = boto3.resource("s3").Bucket(BUCKET)
+    container.create()
+    yield f"s3://{BUCKET}"
+    container.objects.all().delete()
+    container.delete()

@@ -1,0 +1,43 @@
+"""A run is stopped at a step, and only there once it has begun."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from job.errors import Terminated, TimeBudgetUsed
+from job.training import control
+from job.training.control import Control
+
+
+def test_signal_before_the_first_step_ends_the_process_at_once() -> None:
+    Control().listen()
+    with pytest.raises(Terminated, match="SIGTERM before the first step"):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_signal_during_training_waits_for_the_next_step() -> None:
+    stopped = Control()
+    stopped.listen()
+    stopped.on_step()
+    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGTERM)  # an impatient second one changes nothing
+    with pytest.raises(Terminated, match="SIGTERM"):
+        stopped.on_step()
+
+
+def test_time_budget_ends_with_its_own_code() -> None:
+    with pytest.raises(TimeBudgetUsed, match="0.001 s") as caught:
+        limited = Control(time_budget_seconds=0.001)
+        while True:
+            limited.on_step()
+    assert caught.value.exit_code == 75
+
+
+def test_heartbeat_is_due_once_in_its_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    beating = Control()
+    assert not beating.is_heartbeat_due()
+    monkeypatch.setattr(control, "HEARTBEAT_SECONDS", 0.0)
+    assert beating.is_heartbeat_due()
