@@ -89,7 +89,7 @@ class RunKeys:
 
     def checkpoint(self, *, epoch: int, step: int) -> str:
         """The state after `epoch` whole epochs and `step` steps of the next one. Keys sort by age."""
-        within = f"-step-{step:06d}" if step else ""
+        within = f"_step-{step:06d}" if step else ""  # "_" sorts after the ".", "-" would sort before it
         return self._key(f"checkpoints/epoch-{epoch:04d}{within}.pt")
 
 

@@ -110,7 +110,7 @@ class Manifest(StrictModel):
     """Names the run in paths and reports: lower-case letters, digits and dashes, at most 40."""
     optimizer: Optimizer
     """The optimizer and its attributes, by torch's names."""
-    epochs: Annotated[int, Field(ge=1, le=10_000)] = 10
+    epochs: Annotated[int, Field(ge=1, le=9_999)] = 10  # the keys of checkpoints have four digits
     """Passes over the training images."""
     batch_size: Annotated[int, Field(ge=2, le=65_536)] = 50
     """Images per step."""

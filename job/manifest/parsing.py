@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -16,6 +17,8 @@ from job.manifest.models import Manifest
 
 MAX_BYTES = 1024 * 1024
 """A manifest is a few hundred bytes; anything near this size is not one."""
+MAX_FAULTS = 100
+"""More faults than this are counted, not listed."""
 
 
 def parse_manifest(content: bytes, *, source: str, settings: Iterable[str] = ()) -> Manifest:
@@ -23,11 +26,15 @@ def parse_manifest(content: bytes, *, source: str, settings: Iterable[str] = ())
 
     Raises `ManifestError` with one line per fault, each beginning with `source` and the field's path.
     """
-    document = apply_settings(parse_json_object(content, source=source), settings)
     try:
+        document = apply_settings(parse_json_object(content, source=source), settings)
         return Manifest.model_validate_json(json.dumps(document))
+    except RecursionError as error:
+        raise ManifestError(f"{source}: nested too deeply") from error
     except ValidationError as error:
-        faults = [f"{source}: {_describe(fault)}" for fault in error.errors(include_url=False)]
+        faults = [f"{source}: {_describe(fault)}" for fault in error.errors(include_url=False)[:MAX_FAULTS]]
+        if error.error_count() > MAX_FAULTS:
+            faults.append(f"{source}: and {error.error_count() - MAX_FAULTS} faults more")
         raise ManifestError(*faults) from error
 
 
@@ -64,7 +71,7 @@ def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     counts = Counter(key for key, _ in pairs)
     for key, count in counts.items():
         if count > 1:
-            raise ValueError(f"key {key!r} stands twice in one object")
+            raise ValueError(f"key {_show(key)} stands twice in one object")
     return dict(pairs)
 
 
@@ -80,7 +87,7 @@ def apply_settings(document: dict[str, Any], settings: Iterable[str]) -> dict[st
             raise ManifestError(f"--set {setting}: must be KEY=VALUE, such as optimizer.lr=0.01")
         try:
             value = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             value = text
         *parents, key = path.split(".")
         target = result
@@ -97,25 +104,29 @@ def _describe(fault: ErrorDetails) -> str:
     """One fault as `path is value; what is accepted`."""
     path, owner = _locate(fault["loc"])
     kind, seen, context = fault["type"], _show(fault["input"]), fault.get("ctx", {})
+    if kind == "json_invalid":  # Python reads it, pydantic does not: a lone surrogate, or 200 levels and more
+        return f"not JSON: {context['error'].partition(' at line')[0]}"
     if kind == "extra_forbidden":
         known = list(owner.model_fields) if owner else []
-        return f"{path} is not known; {_suggest(path.rpartition('.')[2], known)}"
+        return f"{path} is not known; {_suggest(fault['loc'][-1], known)}"
     if kind == "missing":
-        return f"{path} is missing"
-    if kind in ("union_tag_not_found", "model_type", "model_attributes_type"):
+        return f"{path} is missing in {seen}" if isinstance(fault["input"], list) else f"{path} is missing"
+    if kind in ("union_tag_not_found", "model_type", "dict_type"):
         return f'{path} is {seen}; must be an object with a name, such as {{"name": …}}'
     if kind == "union_tag_invalid":
         accepted = [tag.strip("' ") for tag in context["expected_tags"].split(",")]
-        return f"{path}.name is {_show(context['tag'])}; {_suggest(context['tag'], accepted)}"
+        name = fault["input"]["name"]
+        return f"{path}.name is {_show(name)}; {_suggest(name, accepted)}"
     if kind == "string_pattern_mismatch":
         return f"{path} is {seen}; must be 1 to 40 lower-case letters, digits and dashes, no dash at the ends"
     if kind == "literal_error":
         return f"{path} is {seen}; must be {context['expected']}"
     if kind == "value_error":
         return f"{path}: {context['error']}" if path else str(context["error"])
-    accepted_text = fault["msg"].removeprefix("Input should be ").replace("greater than or equal to", ">=")
-    accepted_text = accepted_text.replace("less than or equal to", "<=").replace("greater than", ">")
-    return f"{path} is {seen}; must be {accepted_text.replace('less than', '<')}"
+    accepted_text = re.sub(r"^\w+ should ", "must ", fault["msg"]).partition(" after validation")[0]
+    accepted_text = accepted_text.replace("greater than or equal to", ">=").replace("greater than", ">")
+    accepted_text = accepted_text.replace("less than or equal to", "<=").replace("less than", "<")
+    return f"{path} is {seen}; {accepted_text}"
 
 
 def _locate(location: tuple[int | str, ...]) -> tuple[str, type[BaseModel] | None]:
@@ -133,7 +144,7 @@ def _locate(location: tuple[int | str, ...]) -> tuple[str, type[BaseModel] | Non
             owner = next((member for member in members if _tag(member) == part), None)
             members = []
             continue
-        path = f"{path}[{part}]" if isinstance(part, int) else f"{path}.{part}".lstrip(".")
+        path = f"{path}[{part}]" if isinstance(part, int) else f"{path}.{_show_key(part)}".lstrip(".")
         holder = owner
         field = owner.model_fields.get(str(part)) if owner else None
         members = [m for m in get_args(field.annotation) if _is_model(m)] if field else []
@@ -149,10 +160,15 @@ def _tag(model: type[BaseModel]) -> str:
     return str(get_args(model.model_fields["name"].annotation)[0])
 
 
-def _suggest(word: str, known: list[str]) -> str:
+def _suggest(word: object, known: list[str]) -> str:
     close = get_close_matches(str(word), known, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return f"{hint}accepted: {', '.join(known)}"
+
+
+def _show_key(key: str) -> str:
+    """A key as it is where it can be read, else as JSON: it may hold line breaks, or be a megabyte long."""
+    return key if re.fullmatch(r"\w{1,40}", key, re.ASCII) else _show(key)
 
 
 def _show(value: object) -> str:

@@ -16,6 +16,8 @@ from job.errors import HostError, OutOfMemoryError
 from job.logs import get_logger
 
 Arithmetic = Literal["bf16", "fp16", "tf32", "fp32"]
+CGROUP_V2_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+CGROUP_V1_FOLDER = Path("/sys/fs/cgroup/cpu")
 
 
 @dataclass(frozen=True)
@@ -82,13 +84,11 @@ def available_cpus() -> int:
 
 def _cgroup_quotas() -> Iterator[tuple[float, float]]:
     """See https://docs.kernel.org/admin-guide/cgroup-v2.html, cpu.max; `max` or -1 stand for no quota."""
-    v2 = Path("/sys/fs/cgroup/cpu.max")
-    v1 = Path("/sys/fs/cgroup/cpu")
     try:
-        if v2.is_file():
-            quota, period = v2.read_text().split()
+        if CGROUP_V2_QUOTA.is_file():
+            quota, period = CGROUP_V2_QUOTA.read_text().split()
         else:
-            quota, period = ((v1 / f"cpu.cfs_{part}_us").read_text() for part in ("quota", "period"))
+            quota, period = ((CGROUP_V1_FOLDER / f"cpu.cfs_{part}_us").read_text() for part in ("quota", "period"))
         if quota != "max" and float(quota) > 0:
             yield float(quota), float(period)
     except (OSError, ValueError):

@@ -5,21 +5,20 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import pickle
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torchvision.models import ResNet18_Weights, resnet18
 
-from job.errors import DataError, ObjectMissing
+from job.errors import DataError, JobError, ObjectMissing
 from job.manifest.models import Model
 from job.storage import FolderStore, Store, open_store, read_uri
 
-IMAGENET = ResNet18_Weights.IMAGENET1K_V1
-IMAGENET_FILE = Path(IMAGENET.url).name
-"""`resnet18-<first eight digits of its SHA-256>.pth`."""
+IMAGENET_URL: str = ResNet18_Weights.IMAGENET1K_V1.url
+"""Ends in `resnet18-<first eight digits of its SHA-256>.pth`."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def train_mode(model: nn.Module, *, freeze_backbone: bool) -> None:
     model.train(not freeze_backbone)
 
 
-def load_weights(config: Model, *, data: str | None, cache: Path) -> Weights | None:
+def load_weights(config: Model, *, data: str | None, cache: Path, url: str = IMAGENET_URL) -> Weights | None:
     """The weights that `config` names. `imagenet` is looked for where the data are staged, then downloaded.
 
     Raises `DataError` for what is missing, corrupt or no state dict; nothing in a file is executed.
@@ -63,8 +62,8 @@ def load_weights(config: Model, *, data: str | None, cache: Path) -> Weights | N
     if config.weights == "none":
         return None
     if config.weights == "imagenet":
-        content = _read_imagenet(data, cache=cache)
-        source = IMAGENET_FILE
+        content = _read_imagenet(url, data=data, cache=cache)
+        source = Path(url).name
     else:
         source = config.weights
         try:
@@ -76,41 +75,46 @@ def load_weights(config: Model, *, data: str | None, cache: Path) -> Weights | N
     return Weights(_parse_state(content, source=source), hashlib.sha256(content).hexdigest())
 
 
-def stage_imagenet(store: Store, *, data: str | None, cache: Path) -> str:
-    """Put torchvision's verified file into `store`, from `data`, the cache or its download; returns its URI."""
-    store.write(IMAGENET_FILE, _read_imagenet(data, cache=cache))
-    return store.locate(IMAGENET_FILE)
+def stage_imagenet(store: Store, *, data: str | None, cache: Path, url: str = IMAGENET_URL) -> str:
+    """Put torchvision's verified file into `store`, from the cache, `data` or its download; returns its URI."""
+    name = Path(url).name
+    store.write(name, _read_imagenet(url, data=data, cache=cache))
+    return store.locate(name)
 
 
-def fetch_imagenet(cache: Path) -> Path:
-    """torchvision's file in the cache, downloaded unless it is there. Raises `DataError`."""
-    path = cache / IMAGENET_FILE
-    if not path.is_file():
-        try:
-            torch.hub.download_url_to_file(IMAGENET.url, str(path), hash_prefix=_hash_prefix(), progress=False)
-        except (OSError, RuntimeError) as error:
-            raise DataError(
-                f"{IMAGENET.url}: cannot be downloaded ({error}); stage it in a bucket with `job stage`, "
-                "or name a local file in model.weights"
-            ) from error
-    return path
-
-
-def _read_imagenet(data: str | None, *, cache: Path) -> bytes:
-    path = cache / IMAGENET_FILE
-    if data is not None and not path.is_file():
+def _read_imagenet(url: str, *, data: str | None, cache: Path) -> bytes:
+    """torchvision's file, kept in the cache. Raises `DataError` where it is corrupt or cannot be had."""
+    path = cache / Path(url).name
+    if path.is_file():
+        return _verified(path.read_bytes(), place=str(path))
+    if data is not None:
+        staged = open_store(data)
         with contextlib.suppress(ObjectMissing):  # not staged: downloaded below
-            FolderStore(cache).write(IMAGENET_FILE, open_store(data).read(IMAGENET_FILE))
-    path = fetch_imagenet(cache)
-    content = path.read_bytes()
+            content = _verified(staged.read(path.name), place=staged.locate(path.name))
+            FolderStore(cache).write(path.name, content)
+            return content
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=_hash_prefix(path.name), progress=False)
+    except (OSError, HTTPException, RuntimeError) as error:  # URLError is an OSError; a wrong hash a RuntimeError
+        raise DataError(
+            f"{url}: cannot be downloaded ({error}); stage it in a bucket with `job stage`, "
+            "or name a local file in model.weights"
+        ) from error
+    return path.read_bytes()
+
+
+def _verified(content: bytes, *, place: str) -> bytes:
+    """`content`, if its SHA-256 begins as its name says. Raises `DataError`."""
     seen = hashlib.sha256(content).hexdigest()
-    if not seen.startswith(_hash_prefix()):
-        raise DataError(f"{path}: corrupt: sha256 {seen} must begin with {_hash_prefix()}; remove it and run again")
+    prefix = _hash_prefix(place)
+    if not seen.startswith(prefix):
+        raise DataError(f"{place}: corrupt: sha256 {seen} must begin with {prefix}; remove it and run again")
     return content
 
 
-def _hash_prefix() -> str:
-    return Path(IMAGENET_FILE).stem.rpartition("-")[2]
+def _hash_prefix(place: str) -> str:
+    return Path(place).stem.rpartition("-")[2]
 
 
 def _parse_state(content: bytes, *, source: str) -> dict[str, Tensor]:
@@ -120,12 +124,15 @@ def _parse_state(content: bytes, *, source: str) -> dict[str, Tensor]:
 
             return safetensors.torch.load(content)
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError, OSError, AttributeError) as error:
-        raise DataError(f"weights {source}: cannot be read as a state dict: {error}") from error
-    except Exception as error:  # SafetensorError derives from Exception alone
-        if type(error).__name__ != "SafetensorError":
-            raise
-        raise DataError(f"weights {source}: cannot be read as a state dict: {error}") from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    except JobError:  # a signal's
+        raise
+    except Exception as error:  # a hostile file makes the parsers raise nearly anything, with advice to trust it
+        raise DataError(
+            f"weights {source}: damaged, or more than tensors: {type(error).__name__}, nothing in it was executed; "
+            "write it with torch.save(model.state_dict(), FILE) or safetensors"
+        ) from error
+    if not isinstance(state, dict) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
+    ):
         raise DataError(f"weights {source}: not a state dict: names mapped to tensors are expected")
     return state

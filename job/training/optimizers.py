@@ -54,17 +54,23 @@ def learning_rate_factor(schedule: Schedule, *, step: int, num_epochs: int, num_
             return _warmup(schedule.warmup_epochs * num_steps, step)
         case Cosine():
             warmup_steps = schedule.warmup_epochs * num_steps
-            done = max(0.0, step - warmup_steps) / max(1.0, last - warmup_steps)
-            falling = _cosine(1.0, schedule.final_fraction, done)
+            falling = _cosine(1.0, schedule.final_fraction, _part_done(step, start=warmup_steps, end=last))
             return _warmup(warmup_steps, step) * falling
         case OneCycle():
             first = 1 / schedule.div_factor
             peak = schedule.warmup_fraction * (last + 1) - 1  # torch's OneCycleLR counts so
             if step <= peak:
                 return _cosine(first, 1.0, step / peak if peak > 0 else 1.0)
-            return _cosine(1.0, first / schedule.final_div_factor, (step - peak) / max(1.0, last - peak))
+            return _cosine(1.0, first / schedule.final_div_factor, _part_done(step, start=peak, end=last))
         case _:
             assert_never(schedule)
+
+
+def _part_done(step: int, *, start: float, end: float) -> float:
+    """How far `step` is between `start` and `end`: 0 to 1. Where nothing lies between them, 0 until `start`."""
+    if step <= start:
+        return 0.0
+    return (step - start) / (end - start) if step < end else 1.0
 
 
 def _warmup(warmup_steps: float, step: int) -> float:
@@ -73,4 +79,4 @@ def _warmup(warmup_steps: float, step: int) -> float:
 
 def _cosine(start: float, end: float, done: float) -> float:
     """Half a cosine wave from `start` to `end` as `done` goes from 0 to 1."""
-    return end + (start - end) / 2 * (1 + math.cos(math.pi * min(1.0, done)))
+    return end + (start - end) / 2 * (1 + math.cos(math.pi * done))

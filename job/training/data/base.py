@@ -9,8 +9,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from job.errors import DataError
-
 Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
 
@@ -34,19 +32,6 @@ class ImageData:
             digest.update(repr(array.shape).encode())
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
-
-
-def check_labels(labels: Labels, *, num_classes: int, source: str) -> Labels:
-    """`labels`, if all lie within the classes and every class has some. Raises `DataError`."""
-    if labels.size == 0:
-        raise DataError(f"{source}: holds no images")
-    if labels.min() < 0 or labels.max() >= num_classes:
-        wrong = int(np.flatnonzero((labels < 0) | (labels >= num_classes))[0])
-        raise DataError(f"{source}: label {labels[wrong]} of image {wrong} is outside 0..{num_classes - 1}")
-    empty = np.flatnonzero(np.bincount(labels, minlength=num_classes) == 0)
-    if empty.size:
-        raise DataError(f"{source}: class {int(empty[0])} has no images")
-    return labels
 
 
 def file_digest(path: Path, algorithm: str) -> str:

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from job.errors import DataError
-from job.training.data.base import ImageData, Images, Labels, check_labels
+from job.training.data.base import ImageData, Images, Labels
 from job.training.data.files import BinaryFiles
 
 SIZE = 32
@@ -24,7 +23,7 @@ FILES = BinaryFiles(
 
 def load_cifar100(folder: Path) -> ImageData:
     """The 50000 training and 10000 test images in `folder` with their fine labels. Raises `DataError`."""
-    classes = tuple((folder / "fine_label_names.txt").read_text(encoding="utf-8").split())
+    classes = FILES.read_classes(folder / "fine_label_names.txt")
     train_images, train_labels = _read_records(folder / "train.bin", num_classes=len(classes))
     test_images, test_labels = _read_records(folder / "test.bin", num_classes=len(classes))
     return ImageData(classes, train_images, train_labels, test_images, test_labels)
@@ -33,7 +32,7 @@ def load_cifar100(folder: Path) -> ImageData:
 def _read_records(path: Path, *, num_classes: int) -> tuple[Images, Labels]:
     content = np.fromfile(path, dtype=np.uint8)
     if content.size == 0 or content.size % RECORD_BYTES:
-        raise DataError(f"{path}: {content.size} bytes are not a whole number of records of {RECORD_BYTES} bytes")
+        raise FILES.fault(path, f"{content.size} bytes are not a whole number of records of {RECORD_BYTES} bytes")
     records = content.reshape(-1, RECORD_BYTES)
-    labels = check_labels(records[:, 1].astype(np.int64), num_classes=num_classes, source=str(path))
+    labels = FILES.check_labels(records[:, 1].astype(np.int64), num_classes=num_classes, path=path)
     return np.ascontiguousarray(records[:, 2:]).reshape(-1, 3, SIZE, SIZE), labels

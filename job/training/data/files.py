@@ -1,21 +1,31 @@
 """The official binary files of a data set: where they come from, and that they are whole.
 
-Order of places: the folder or s3:// URI given by --data, the cache, torchvision's download.
+Order of places: the folder or s3:// URI given by --data, the cache, the download.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import sys
+import tarfile
+import tempfile
+import zlib
 from dataclasses import dataclass, field
-from pathlib import Path
+from http.client import HTTPException
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from pydantic import TypeAdapter
 
 from job.errors import DataError, ObjectMissing
 from job.logs import get_logger
 from job.storage import FolderStore, Store, is_remote, open_store
-from job.training.data.base import file_digest
+from job.training.data.base import Labels, file_digest
 
 MANIFEST_NAME = "SHA256SUMS.json"
-"""Digests of the files that have no official ones; written when the verified archive is unpacked."""
+"""Digests of all files, for those that have no official ones; in the cache, written when all of them are there."""
+_DIGESTS = TypeAdapter(dict[str, str])
 
 
 @dataclass(frozen=True)
@@ -35,10 +45,10 @@ class BinaryFiles:
         """The folder where the verified files lie. Raises `DataError` where they cannot be had."""
         if data is None:
             folder = cache / self.folder
-            if not all((folder / name).is_file() for name in self.names):
+            if not all((folder / name).is_file() for name in (*self.names, MANIFEST_NAME)):
                 self.download(cache)
         elif is_remote(data):
-            folder = self._fetch(open_store(data), cache=cache)
+            return self._fetch(open_store(data), cache=cache)
         else:
             folder = self.find(Path(data))
         self.verify(folder)
@@ -58,33 +68,31 @@ class BinaryFiles:
     def verify(self, folder: Path) -> None:
         """Raises `DataError` for a file that differs from its digest."""
         recorded = folder / MANIFEST_NAME
-        sha256 = json.loads(recorded.read_bytes()) if recorded.is_file() else {}
-        expected = {name: ("sha256", digest) for name, digest in sha256.items()}
-        expected |= {name: ("md5", digest) for name, digest in self.md5.items()}
-        for name, (algorithm, digest) in expected.items():
-            seen = file_digest(folder / name, algorithm)
-            if seen != digest:
-                raise DataError(
-                    f"{folder / name}: corrupt: {algorithm} is {seen}, must be {digest}; remove it and fetch it again"
-                )
+        sha256 = self._parse_digests(recorded.read_bytes(), source=str(recorded)) if recorded.is_file() else {}
+        for name in self.names:
+            if name in sha256 or name in self.md5:
+                algorithm, digest = self._expected(name, sha256)
+                seen = file_digest(folder / name, algorithm)
+                if seen != digest:
+                    raise self.fault(folder / name, f"corrupt: {algorithm} is {seen}, must be {digest}")
 
     def download(self, cache: Path) -> Path:
-        """Fetch and unpack the archive with torchvision, verified, and return the folder with the files."""
-        from torchvision.datasets.utils import download_and_extract_archive
+        """Fetch the archive, and unpack what is needed once it is verified; returns the folder with the files."""
+        from torch.hub import download_url_to_file
 
         get_logger().info("data_download_started", dataset=self.dataset, url=self.url)
         try:
             cache.mkdir(parents=True, exist_ok=True)
-            download_and_extract_archive(self.url, str(cache), md5=self.archive_md5, remove_finished=True)
-        except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong checksum a RuntimeError
+            with tempfile.TemporaryDirectory(prefix=".download-", dir=cache) as temporary:
+                archive = Path(temporary) / PurePosixPath(self.url).name
+                download_url_to_file(self.url, str(archive), progress=sys.stderr.isatty())
+                self._unpack(archive, cache)
+        except (OSError, HTTPException, tarfile.TarError, EOFError, zlib.error) as error:  # URLError is an OSError
             raise DataError(
                 f"{self.url}: cannot be downloaded ({error}); fetch it elsewhere and name its folder with --data, "
                 "or stage it in a bucket with `job stage`"
             ) from error
-        folder = self.find(cache)
-        digests = {name: file_digest(folder / name, "sha256") for name in self.names}
-        FolderStore(folder).write(MANIFEST_NAME, json.dumps(digests, indent=1).encode())
-        return folder
+        return cache / self.folder
 
     def stage(self, folder: Path, store: Store) -> list[str]:
         """Put the verified files of `folder` into `store`; returns their URIs."""
@@ -92,20 +100,96 @@ class BinaryFiles:
         digests = {name: file_digest(folder / name, "sha256") for name in self.names}
         for name in self.names:
             store.write(f"{self.folder}/{name}", (folder / name).read_bytes())
-        store.write(f"{self.folder}/{MANIFEST_NAME}", json.dumps(digests, indent=1).encode())
+        self._write_digests(digests, store)
         return [store.locate(f"{self.folder}/{name}") for name in self.names]
 
+    def fault(self, path: Path, what: str) -> DataError:
+        """The error for a file that is not as published."""
+        return DataError(f"{path}: {what}; remove it and fetch it again from {self.url}")
+
+    def read_classes(self, path: Path) -> tuple[str, ...]:
+        """The names of the classes, which the file lists one a line. Raises `DataError`."""
+        try:
+            names = tuple(path.read_text(encoding="utf-8").split())
+        except UnicodeDecodeError as error:
+            raise self.fault(path, f"not a list of class names: {error}") from error
+        if len(set(names)) != len(names) or len(names) < 2:
+            raise self.fault(path, f"must list different class names, at least two; there are {len(names)}")
+        return names
+
+    def check_labels(self, labels: Labels, *, num_classes: int, path: Path) -> Labels:
+        """`labels`, if all lie within the classes and every class has some. Raises `DataError`."""
+        wrong = np.flatnonzero((labels < 0) | (labels >= num_classes))
+        if wrong.size:
+            raise self.fault(path, f"label {labels[wrong[0]]} of image {wrong[0]} is outside 0..{num_classes - 1}")
+        empty = np.flatnonzero(np.bincount(labels, minlength=num_classes) == 0)
+        if empty.size:
+            raise self.fault(path, f"class {empty[0]} has no images")
+        return labels
+
     def _fetch(self, store: Store, *, cache: Path) -> Path:
-        """Copy the staged files into the cache, unless they are there; returns the folder."""
+        """Copy the staged files into the cache, unless they are there; returns the folder. All are verified."""
         local = FolderStore(cache)
-        for name in (MANIFEST_NAME, *self.names):
+        sums = f"{self.folder}/{MANIFEST_NAME}"
+        digests = self._parse_digests(self._read_staged(store, sums), source=store.locate(sums))
+        for name in self.names:
+            if name not in digests:
+                raise DataError(f"{store.locate(sums)}: lists no digest of {name}; {self._stage_advice(store)}")
             key = f"{self.folder}/{name}"
-            if name != MANIFEST_NAME and (cache / key).is_file():
+            algorithm, digest = self._expected(name, digests)
+            if (cache / key).is_file() and file_digest(cache / key, algorithm) == digest:
                 continue
-            try:
-                local.write(key, store.read(key))
-            except ObjectMissing as error:
-                raise DataError(
-                    f"{store.locate(key)}: missing; put it there with `job stage {store.uri} --dataset {self.dataset}`"
-                ) from error
+            content = self._read_staged(store, key)
+            seen = hashlib.new(algorithm, content).hexdigest()
+            if seen != digest:  # what is corrupt does not reach the cache
+                fault = f"{store.locate(key)}: corrupt: {algorithm} is {seen}, must be {digest}"
+                raise DataError(f"{fault}; {self._stage_advice(store)}")
+            local.write(key, content)
+        self._write_digests(digests, local)
         return cache / self.folder
+
+    def _unpack(self, archive: Path, cache: Path) -> None:
+        """Put the needed files of the verified archive into the cache; a member's path leads nowhere else."""
+        seen = file_digest(archive, "md5")
+        if seen != self.archive_md5:
+            raise DataError(f"{self.url}: arrived corrupt: md5 is {seen}, must be {self.archive_md5}; run again")
+        local = FolderStore(cache)
+        wanted = {PurePosixPath(self.folder) / name: name for name in self.names}
+        digests: dict[str, str] = {}
+        with tarfile.open(archive, "r|gz") as members:
+            for member in members:
+                name = wanted.get(PurePosixPath(member.name))
+                file = members.extractfile(member) if name and member.isfile() else None
+                if name and file:
+                    content = file.read()
+                    local.write(f"{self.folder}/{name}", content)
+                    digests[name] = hashlib.sha256(content).hexdigest()
+        missing = [name for name in self.names if name not in digests]
+        if missing:
+            raise DataError(f"{self.url}: not the archive of {self.dataset}: holds no {self.folder}/{missing[0]}")
+        self._write_digests(digests, local)
+
+    def _expected(self, name: str, sha256: dict[str, str]) -> tuple[str, str]:
+        """Algorithm and digest of a file: the published one before the recorded one."""
+        return ("md5", self.md5[name]) if name in self.md5 else ("sha256", sha256[name])
+
+    def _parse_digests(self, content: bytes, *, source: str) -> dict[str, str]:
+        try:
+            return _DIGESTS.validate_json(content)
+        except ValueError as error:
+            raise DataError(
+                f"{source}: must be a JSON object of file names and digests; remove it, or stage the data again"
+            ) from error
+
+    def _write_digests(self, digests: dict[str, str], store: Store) -> None:
+        """Written last: where it stands, the files are whole."""
+        store.write(f"{self.folder}/{MANIFEST_NAME}", json.dumps(digests, indent=1).encode())
+
+    def _read_staged(self, store: Store, key: str) -> bytes:
+        try:
+            return store.read(key)
+        except ObjectMissing as error:
+            raise DataError(f"{store.locate(key)}: missing; {self._stage_advice(store)}") from error
+
+    def _stage_advice(self, store: Store) -> str:
+        return f"put it there with `job stage {store.uri} --dataset {self.dataset}`"

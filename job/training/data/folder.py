@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from job.errors import DataError
 from job.logs import get_logger
 from job.storage import FolderStore
-from job.training.data.base import ImageData, Images, check_labels
+from job.training.data.base import ImageData, Images
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm"}
 MAX_PIXELS = 100_000_000
@@ -28,29 +29,27 @@ def load_folder(root: Path, *, size: int, cache: Path, num_threads: int) -> Imag
     folder is decoded again and an unchanged one is not.
     """
     classes = tuple(_folders(root / "train"))
-    if _folders(root / "test") != list(classes):
-        raise DataError(f"{root}: train/ and test/ must hold the same classes; train has {', '.join(classes)}")
+    different = sorted(set(classes) ^ set(_folders(root / "test")))
+    if different:
+        raise DataError(f"{root}: train/ and test/ must hold the same classes; only one has {', '.join(different)}")
     files = {part: _image_files(root / part, classes) for part in ("train", "test")}
     with ThreadPoolExecutor(num_threads) as pool:  # reading and decoding release the interpreter lock
         paths = [path for part in files.values() for path, _ in part]
         contents = list(pool.map(_read, paths))
-        digest = hashlib.sha256(f"v1 {size}".encode())
+        digest = hashlib.sha256(f"v2 {size}".encode())
         for path, content in zip(paths, contents, strict=True):
             digest.update(path.relative_to(root).as_posix().encode(errors="surrogateescape"))
             digest.update(hashlib.sha256(content).digest())
         cached = cache / "folder" / f"{digest.hexdigest()[:32]}.npz"
-        if cached.is_file():
-            images = _load_cache(cached)
-        else:
-            images = np.stack(list(pool.map(lambda pair: _decode(*pair, size=size), zip(paths, contents, strict=True))))
+        images = _load_cache(cached)
+        if images is None:
+            with warnings.catch_warnings():  # here, not in the threads: it is the process's state
+                warnings.simplefilter("ignore")  # Pillow's remarks on metadata; sizes are checked in _decode
+                pairs = zip(paths, contents, strict=True)
+                images = np.stack(list(pool.map(lambda pair: _decode(*pair, size=size), pairs)))
             _store_cache(images, cached)
     num_train = len(files["train"])
-    labels = {
-        part: check_labels(
-            np.array([label for _, label in found], dtype=np.int64), num_classes=len(classes), source=str(root / part)
-        )
-        for part, found in files.items()
-    }
+    labels = {part: np.array([label for _, label in found], dtype=np.int64) for part, found in files.items()}
     return ImageData(classes, images[:num_train], labels["train"], images[num_train:], labels["test"])
 
 
@@ -60,6 +59,9 @@ def _folders(root: Path) -> list[str]:
     names = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     if len(names) < 2:
         raise DataError(f"{root}: holds {len(names)} class folders; at least 2 are needed")
+    strange = [name for name in names if not name.isprintable()]
+    if strange:  # such as Latin-1, which no result could name
+        raise DataError(f"{root}: the class folder {strange[0]!r} must have a printable UTF-8 name; rename it")
     return names
 
 
@@ -71,9 +73,9 @@ def _image_files(root: Path, classes: tuple[str, ...]) -> list[tuple[Path, int]]
         files = sorted(path for path in (root / name).rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
         if not files:
             raise DataError(f"{root / name}: holds no image files ({', '.join(sorted(SUFFIXES))})")
-        for path in files:
+        for path in (root / name, *files):
             if path.is_symlink() and not path.resolve().is_relative_to(inside):
-                raise DataError(f"{path}: is a link out of the data folder; copy the file instead")
+                raise DataError(f"{path}: is a link out of {root}; put a copy there instead")
         found += [(path, label) for path in files]
     return found
 
@@ -86,31 +88,41 @@ def _read(path: Path) -> bytes:
 
 
 def _decode(path: Path, content: bytes, *, size: int) -> Images:
-    """One image as (3, size, size) uint8: shorter side resized, centre square cut out."""
+    """One image as (3, size, size) uint8: the centre square, resized."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(content)) as image:
-                width, height = image.size
-                if width * height > MAX_PIXELS:
-                    raise DataError(f"{path}: {width}x{height} pixels are more than {MAX_PIXELS}")
-                rgb = image.convert("RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError, Warning) as error:
+        with Image.open(io.BytesIO(content)) as image:
+            _check_header(path, image)
+            rgb = image.convert("RGB")
+    except DataError:
+        raise
+    except Exception as error:  # a broken file makes Pillow's decoders raise nearly anything
         raise DataError(f"{path}: cannot be decoded as an image: {error}") from error
-    if rgb.size != (size, size):
-        scale = size / min(width, height)
-        scaled = (max(size, round(width * scale)), max(size, round(height * scale)))
-        left, top = (scaled[0] - size) // 2, (scaled[1] - size) // 2
-        rgb = rgb.resize(scaled, Image.Resampling.BICUBIC).crop((left, top, left + size, top + size))
-    return np.asarray(rgb).transpose(2, 0, 1).copy()
+    side = min(rgb.size)
+    left, top = (rgb.width - side) // 2, (rgb.height - side) // 2
+    square = rgb.crop((left, top, left + side, top + side))  # first: a thin strip, scaled whole, would need gigabytes
+    if side != size:
+        square = square.resize((size, size), Image.Resampling.BICUBIC)
+    return np.asarray(square).transpose(2, 0, 1).copy()
 
 
-def _load_cache(path: Path) -> Images:
+def _check_header(path: Path, image: Image.Image) -> None:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise DataError(f"{path}: {width}x{height} pixels are more than {MAX_PIXELS}")
+    if image.mode.startswith(("I", "F")):  # convert would clip them to white
+        raise DataError(f"{path}: has more than 8 bits a channel (mode {image.mode}); convert it to 8 bits")
+
+
+def _load_cache(path: Path) -> Images | None:
+    """The cached images, or None where there are none that can be read."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             images: Images = arrays["images"]
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise DataError(f"{path}: the cached images are corrupt ({error}); remove the file and run again") from error
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        get_logger().warning("data_cache_corrupt", path=str(path), reason=str(error))
+        return None
     return images
 
 

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from job.errors import DataError
-from job.training.data.base import ImageData, Images, Labels, check_labels
+from job.training.data.base import ImageData, Images, Labels
 from job.training.data.files import BinaryFiles
 
 SIZE = 96
@@ -29,7 +28,7 @@ FILES = BinaryFiles(
 
 def load_stl10(folder: Path) -> ImageData:
     """The 5000 training and 8000 test images in `folder`. Raises `DataError`."""
-    classes = tuple((folder / "class_names.txt").read_text(encoding="utf-8").split())
+    classes = FILES.read_classes(folder / "class_names.txt")
     train_labels = _read_labels(folder / "train_y.bin", num_classes=len(classes))
     test_labels = _read_labels(folder / "test_y.bin", num_classes=len(classes))
     return ImageData(
@@ -45,11 +44,11 @@ def _read_images(path: Path, *, num_images: int) -> Images:
     """Images are stored one after another, channel by channel, each channel column by column."""
     content = np.fromfile(path, dtype=np.uint8)
     if content.size != num_images * 3 * SIZE * SIZE:
-        raise DataError(f"{path}: {content.size} bytes do not hold {num_images} images of 3x{SIZE}x{SIZE}")
+        raise FILES.fault(path, f"{content.size} bytes do not hold {num_images} images of 3x{SIZE}x{SIZE}")
     return np.ascontiguousarray(content.reshape(num_images, 3, SIZE, SIZE).transpose(0, 1, 3, 2))
 
 
 def _read_labels(path: Path, *, num_classes: int) -> Labels:
     """Labels are stored as one byte each, from 1."""
     labels = np.fromfile(path, dtype=np.uint8).astype(np.int64) - 1
-    return check_labels(labels, num_classes=num_classes, source=str(path))
+    return FILES.check_labels(labels, num_classes=num_classes, path=path)

@@ -1,0 +1,230 @@
+"""The training loop against a plain PyTorch loop of a few lines, and what its records say."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from torch import Tensor
+from torch.nn import functional
+
+from job.manifest import Manifest
+from job.manifest.models import Synthetic
+from job.training.batches import BatchSource, batch_bounds, split_data
+from job.training.data import ImageData
+from job.training.data.synthetic import load_synthetic
+from job.training.device import choose_device
+from job.training.loop import Diverged, Epoch, Sources, train_epochs
+from job.training.model import Weights, build_model
+from job.training.optimizers import CLASSES, FUSED
+from job.training.state import TrainingState
+
+MEAN = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
+STD = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
+SYNTHETIC = Synthetic(name="synthetic", size=32, num_train=400, num_test=60)
+TRAINED_BY_DEFAULT = Manifest.model_validate(
+    {
+        "name": "loop",
+        "optimizer": {"name": "sgd"},
+        "epochs": 1,
+        "batch_size": 20,
+        "dataset": SYNTHETIC,
+        "model": {"weights": "none"},
+        "precision": "fp32",
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def data() -> ImageData:
+    return load_synthetic(size=32, num_train=400, num_test=60)
+
+
+def prepare(manifest: Manifest, data: ImageData, *, weights: Weights | None = None) -> tuple[TrainingState, Sources]:
+    device = choose_device("cpu", precision=manifest.precision, deterministic=False, num_threads=1)
+    parts = split_data(
+        data, validation_fraction=manifest.dataset.validation_fraction, seed=manifest.seed, device=device.torch_device
+    )
+    model = build_model(manifest.model, weights, num_classes=len(data.classes), seed=manifest.seed)
+    state = TrainingState(
+        manifest, model, device=device, num_steps=len(batch_bounds(len(parts.train), manifest.batch_size))
+    )
+    validation = BatchSource(parts.validation, image_size=None) if parts.validation else None
+    train = BatchSource(parts.train, image_size=None, augmentation=manifest.augmentation)
+    return state, Sources(train, validation, BatchSource(parts.test, image_size=None))
+
+
+def manifest_with(**fields: object) -> Manifest:
+    return Manifest.model_validate(TRAINED_BY_DEFAULT.model_dump() | fields)
+
+
+def train(state: TrainingState, sources: Sources) -> list[Epoch]:
+    return list(train_epochs(state, sources, on_step=lambda: None))
+
+
+def plain_losses(name: str, data: ImageData, *, num_steps: int) -> list[float]:
+    """The reference: nothing of the project but the agreed order of the images."""
+    torch.manual_seed(0)
+    model = torchvision.models.resnet18(num_classes=10).to(memory_format=torch.channels_last)
+    optimizer = CLASSES[name](model.parameters(), lr=0.001, **({"fused": True} if name in FUSED else {}))
+    order = np.random.default_rng((0, 1)).permutation(len(data.train_labels))
+    losses = []
+    for step in range(num_steps):
+        batch = order[step * 20 : (step + 1) * 20]
+        images = torch.from_numpy(data.train_images[batch]).float() / 255
+        images = ((images - MEAN) / STD).to(memory_format=torch.channels_last)
+        loss = functional.cross_entropy(model(images), torch.from_numpy(data.train_labels[batch]))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+@pytest.mark.parametrize("name", sorted(CLASSES))
+def test_first_twenty_losses_equal_a_plain_loop(name: str, data: ImageData) -> None:
+    state, sources = prepare(manifest_with(optimizer={"name": name, "lr": 0.001}), data)
+    losses: list[Tensor] = []
+    for _ in train_epochs(state, sources, on_step=lambda: losses.append(state.losses.clone())):
+        pass
+    assert losses[19].tolist() == pytest.approx(plain_losses(name, data, num_steps=20), abs=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(FUSED))
+def test_fused_step_equals_the_formula_written_out(name: str) -> None:
+    """One step from the same gradient: torch's single-tensor form is the readable one."""
+    start, gradient = torch.linspace(-1, 1, 1000), torch.linspace(2, -3, 1000)
+    results = []
+    for fused in (True, False):
+        weight = torch.nn.Parameter(start.clone())
+        weight.grad = gradient.clone()
+        CLASSES[name]([weight], lr=0.01, fused=fused, foreach=False).step()
+        results.append(weight.detach())
+    torch.testing.assert_close(results[0], results[1], rtol=1e-6, atol=1e-7)
+
+
+def test_record_counts_what_the_epoch_saw(data: ImageData) -> None:
+    manifest = manifest_with(batch_size=60)  # the last batch of an epoch is smaller
+    state, sources = prepare(manifest, data)
+    seen: list[float] = []
+
+    def on_step() -> None:
+        if state.model.training:
+            seen.append(float(state.losses[state.step - 1]))
+
+    (epoch,) = train_epochs(state, sources, on_step=on_step)
+    sizes = [60] * 6 + [40]
+    expected = sum(loss * size for loss, size in zip(seen, sizes, strict=True)) / 400
+    assert epoch.record.train.loss == pytest.approx(expected)
+    assert epoch.record.learning_rate == 0.001
+
+
+def test_scores_equal_an_independent_computation(data: ImageData) -> None:
+    state, sources = prepare(manifest_with(), data)
+    (epoch,) = train(state, sources)
+    images = ((torch.from_numpy(data.test_images).float() / 255 - MEAN) / STD).contiguous(
+        memory_format=torch.channels_last
+    )
+    labels = torch.from_numpy(data.test_labels)
+    state.model.eval()
+    with torch.no_grad():
+        logits = state.model(images)
+    ranks = (logits > logits.gather(1, labels[:, None])).sum(1)
+    assert epoch.record.test.top1 == (ranks < 1).double().mean().item()
+    assert epoch.record.test.top5 == pytest.approx((ranks < 5).double().mean().item())
+    assert epoch.record.test.loss == pytest.approx(functional.cross_entropy(logits, labels).item(), abs=1e-6)
+    confusion = np.zeros((10, 10), dtype=int)
+    np.add.at(confusion, (data.test_labels, logits.argmax(1).numpy()), 1)
+    assert epoch.test.confusion() == confusion.tolist()
+    assert epoch.test.class_accuracy() == pytest.approx((confusion.diagonal() / 6).tolist())
+
+
+def test_diagnostics_are_norms_of_the_first_steps(data: ImageData) -> None:
+    """Adam's first update is lr * g / (|g| + eps): for every weight with a gradient about lr."""
+    state, sources = prepare(manifest_with(optimizer={"name": "adam", "lr": 0.001}), data)
+    before = [weight.detach().clone() for weight in state.model.fc.parameters()]
+    after: list[list[Tensor]] = []
+
+    def on_step() -> None:
+        after.append([weight.detach().clone() for weight in state.model.fc.parameters()])
+
+    (epoch,) = train_epochs(state, sources, on_step=on_step)
+    diagnostics = epoch.record.diagnostics
+    assert diagnostics.steps == [*range(10), 10]
+    update = math.sqrt(sum(((new - old) ** 2).sum().item() for new, old in zip(after[0], before, strict=True)))
+    weight = math.sqrt(sum((old**2).sum().item() for old in before))
+    assert diagnostics.fc.num_weights == 512 * 10 + 10
+    assert diagnostics.fc.update_norm[0] == pytest.approx(update, rel=1e-4)
+    assert diagnostics.fc.weight_norm[0] == pytest.approx(weight, rel=1e-6)
+    assert diagnostics.fc.update_to_weight[0] == pytest.approx(update / weight, rel=1e-4)
+    assert diagnostics.fc.update_rms[0] == pytest.approx(0.001, rel=0.01)
+    assert diagnostics.backbone is not None
+    assert diagnostics.backbone.num_weights + diagnostics.fc.num_weights == 11_181_642
+
+
+def test_rmsprop_steps_ten_times_as_far_as_adam_at_first(data: ImageData) -> None:
+    """Its first update is lr * g / (sqrt(1 - alpha) * |g|), ten times lr with alpha 0.99."""
+    state, sources = prepare(manifest_with(optimizer={"name": "rmsprop", "lr": 0.001}), data)
+    (epoch,) = train(state, sources)
+    assert epoch.record.diagnostics.fc.update_rms[0] == pytest.approx(0.01, rel=0.01)
+
+
+def test_frozen_backbone_keeps_weights_and_statistics(data: ImageData) -> None:
+    manifest = manifest_with(model={"name": "resnet18", "weights": "none", "freeze_backbone": True})
+    state, sources = prepare(manifest, data)
+    before = {name: value.clone() for name, value in state.model.state_dict().items()}
+    (epoch,) = train(state, sources)
+    changed = {name for name, value in state.model.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {"fc.weight", "fc.bias"}
+    assert epoch.record.diagnostics.backbone is None
+
+
+def test_infinite_loss_ends_the_training_with_its_step(data: ImageData) -> None:
+    state, sources = prepare(manifest_with(optimizer={"name": "sgd", "lr": 1e6}), data)
+    with pytest.raises(Diverged) as caught:
+        train(state, sources)
+    assert caught.value.divergence.epoch == 1
+    step = caught.value.divergence.step
+    assert torch.isfinite(state.losses[: step - 1]).all()
+    assert not torch.isfinite(state.losses[step - 1])
+
+
+def test_validation_part_is_scored_beside_the_test_images(data: ImageData) -> None:
+    manifest = manifest_with(dataset=SYNTHETIC.model_dump() | {"validation_fraction": 0.25})
+    state, sources = prepare(manifest, data)
+    assert sources.validation is not None
+    assert (len(sources.train.part), len(sources.validation.part)) == (300, 100)
+    (epoch,) = train(state, sources)
+    assert epoch.record.validation is not None
+    assert epoch.record.validation != epoch.record.test
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16", "tf32"])
+def test_lower_precision_trains_near_full_precision(precision: str, data: ImageData) -> None:
+    few = ImageData(data.classes, data.train_images[:40], data.train_labels[:40], data.test_images, data.test_labels)
+    losses = {}
+    for name in (precision, "fp32"):
+        state, sources = prepare(manifest_with(precision=name), few)
+        losses[name] = train(state, sources)[0].record.train.loss
+    assert losses[precision] == pytest.approx(losses["fp32"], rel=0.05)
+
+
+def test_same_seed_gives_the_same_losses_and_another_seed_others(data: ImageData) -> None:
+    runs = []
+    for seed in (0, 0, 1):
+        state, sources = prepare(manifest_with(seed=seed), data)
+        runs.append(train(state, sources)[0].record.train)
+    assert runs[0] == runs[1]
+    assert runs[0] != runs[2]
+
+
+def test_manifests_of_the_lab_report_start_from_the_same_fc_and_order(data: ImageData) -> None:
+    first_losses = set()
+    for name in ("adam", "adagrad", "adadelta", "rmsprop"):
+        state, sources = prepare(manifest_with(optimizer={"name": name}), data)
+        train(state, sources)
+        first_losses.add(float(state.history[0].diagnostics.fc.gradient_norm[0] or 0))
+    assert len(first_losses) == 1

@@ -1,0 +1,206 @@
+"""Killed anywhere and run again, a run ends with the result of the uninterrupted one: tolerance 0 on CPU."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from job.manifest import Manifest
+from job.runs import RunResult
+from job.storage import FolderStore
+from job.training.control import Control
+from job.training.optimizers import CLASSES
+from job.training.run import Finished, RunSettings, run_manifest
+from tests.conftest import TINY, Answer
+
+Job = Callable[..., Answer]
+Tiny = Callable[..., Path]
+TIMES = {"train_seconds", "evaluate_seconds", "train_images_per_second", "evaluate_images_per_second"}
+VARIES = {"attempt_id", "attempts", "lost_seconds", "timings", "finished_at", "train_images_per_second",
+          "peak_memory_bytes", "estimated_cost_usd", "experiment"}  # fmt: skip
+
+
+def metrics(result: RunResult) -> dict[str, Any]:
+    """All that must not depend on interruptions: everything but times and attempts."""
+    content = result.model_dump(mode="json", exclude=VARIES)
+    content["history"] = [{k: v for k, v in record.items() if k not in TIMES} for record in content["history"]]
+    return content
+
+
+class StopAfter(Control):
+    """Stops as SIGTERM would, after a number of training steps and evaluation batches."""
+
+    def __init__(self, num_steps: int) -> None:
+        super().__init__()
+        self._left = num_steps
+
+    def on_step(self) -> None:
+        self._left -= 1
+        if self._left == 0:
+            self._handle(signal.SIGTERM, None)
+        super().on_step()
+
+
+def run(manifest: Manifest, output: Path, *, control: Control | None = None) -> Finished:
+    from job.logs import configure_logs
+
+    settings = RunSettings(output=str(output), device="cpu", num_threads=1, checkpoint_interval_seconds=0)
+    return run_manifest(manifest, settings, control=control or Control(), log=configure_logs())
+
+
+@pytest.mark.parametrize("name", sorted(CLASSES))
+def test_resumed_run_equals_the_uninterrupted_one(name: str, tmp_path: Path) -> None:
+    """Stopped in the middle of the second epoch and again in its evaluation, for every optimizer."""
+    from job.errors import Terminated
+
+    fields = {"optimizer": {"name": name}, "augmentation": "crop_flip", "schedule": {"name": "onecycle"}}
+    manifest = Manifest.model_validate(TINY | fields)
+    for num_steps in (4, 2):  # 2 steps and 1 evaluation, then 1 step; 1 step and the evaluation that it stops in
+        with pytest.raises(Terminated):
+            run(manifest, tmp_path / "stopped", control=StopAfter(num_steps))
+    resumed = run(manifest, tmp_path / "stopped").result
+    whole = run(manifest, tmp_path / "whole").result
+    assert resumed.attempts == 3
+    assert metrics(resumed) == metrics(whole)
+    (model, other) = (next((tmp_path / part).rglob("model.safetensors")) for part in ("stopped", "whole"))
+    assert model.read_bytes() == other.read_bytes()
+
+
+def test_diverged_run_is_a_result(job: Job, tiny: Tiny, tmp_path: Path) -> None:
+    manifest = tiny(optimizer={"name": "sgd", "lr": 1e6}, epochs=3)
+    answer = job("run", "--manifest", manifest, "--output", tmp_path / "out")
+    assert answer.exit_code == 0, answer.stderr
+    (path,) = tmp_path.rglob("result.json")
+    result = RunResult.model_validate_json(path.read_bytes())
+    assert result.status == "diverged"
+    assert result.divergence is not None
+    assert len(result.history) == result.divergence.epoch - 1
+    assert job("run", "--manifest", manifest, "--output", tmp_path / "out").exit_code == 0
+
+
+def test_checkpoint_trained_on_other_data_is_a_conflict(job: Job, tiny: Tiny, tmp_path: Path) -> None:
+    from PIL import Image
+
+    for part in ("train", "test"):
+        for index, name in enumerate(("dark", "light")):
+            folder = tmp_path / "data" / part / name
+            folder.mkdir(parents=True)
+            for number in range(4):
+                Image.new("RGB", (16, 16), (100 * index + number,) * 3).save(folder / f"{number}.png")
+    manifest = tiny(dataset={"name": "folder", "size": 16}, batch_size=4)
+    arguments = ("run", "--manifest", manifest, "--output", tmp_path / "out", "--data", tmp_path / "data")
+    assert job(*arguments).exit_code == 0
+    (path,) = tmp_path.rglob("result.json")
+    path.unlink()
+    Image.new("RGB", (16, 16), "red").save(tmp_path / "data/train/dark/0.png")
+    answer = job(*arguments)
+    assert answer.exit_code == 68
+    assert "another data" in answer.stderr
+
+
+def test_result_of_another_writer_is_kept(
+    job: Job, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two containers for one configuration: the slower one finds the result and ends with 0."""
+    create = FolderStore.create
+    other = b""
+
+    def overtaken(self: FolderStore, key: str, content: bytes) -> None:
+        nonlocal other
+        other = content.replace(json.loads(content)["attempt_id"].encode(), b"the-other-writer")
+        create(self, key, other)
+        create(self, key, content)
+
+    monkeypatch.setattr(FolderStore, "create", overtaken)
+    answer = job("run", "--manifest", tiny(epochs=1), "--output", tmp_path / "out")
+    assert answer.exit_code == 0
+    assert "run_completed_elsewhere" in answer.stderr
+    (path,) = tmp_path.rglob("result.json")
+    assert path.read_bytes() == other
+
+
+def test_lost_acknowledgement_of_the_commit_is_recognised(
+    job: Job, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = FolderStore.create
+
+    def twice(self: FolderStore, key: str, content: bytes) -> None:
+        create(self, key, content)
+        create(self, key, content)  # the retry of a request whose answer was lost
+
+    monkeypatch.setattr(FolderStore, "create", twice)
+    answer = job("run", "--manifest", tiny(epochs=1), "--output", tmp_path / "out")
+    assert answer.exit_code == 0
+    assert "run_completed_elsewhere" not in answer.stderr
+
+
+@pytest.fixture
+def start_job(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Starts `job` as a real process, and leaves none behind."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*arguments: object) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "job", *map(str, arguments)]
+        with (tmp_path / f"job-{len(started)}.log").open("wb") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ.copy())
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def wait_for(output: Path, pattern: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 180
+    while not list(output.rglob(pattern)):
+        assert process.poll() is None, f"the run ended before {pattern} was there"
+        assert time.monotonic() < deadline, f"no {pattern} in time"
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_killed_process_is_resumed_by_the_same_command(
+    start_job: Callable[..., subprocess.Popen[bytes]], tiny: Tiny, tmp_path: Path
+) -> None:
+    """SIGTERM gives 143 and a checkpoint, SIGKILL leaves what was stored; both carry on to the same result."""
+    manifest = tiny(epochs=4)
+    arguments = ("run", "--manifest", manifest, "--checkpoint-interval", "0", "--output")
+    stopped = tmp_path / "stopped"
+    first = start_job(*arguments, stopped)
+    wait_for(stopped, "epoch-0001.json", first)
+    first.send_signal(signal.SIGTERM)
+    first.send_signal(signal.SIGTERM)
+    assert first.wait(timeout=60) == 143
+    assert json.loads(next(stopped.rglob("progress.json")).read_text())["exit_code"] == 143
+    checkpoints = set(stopped.rglob("*.pt"))
+    second = start_job(*arguments, stopped)
+    while second.poll() is None and set(stopped.rglob("*.pt")) <= checkpoints:
+        time.sleep(0.02)
+    second.kill()
+    assert second.wait() == -signal.SIGKILL
+    assert not list(stopped.rglob("result.json"))
+    assert start_job(*arguments, stopped).wait(timeout=180) == 0
+    assert start_job(*arguments, tmp_path / "whole").wait(timeout=180) == 0
+    results = [next((tmp_path / part).rglob("result.json")).read_bytes() for part in ("stopped", "whole")]
+    resumed, whole = (RunResult.model_validate_json(content) for content in results)
+    assert resumed.attempts == 3
+    assert metrics(resumed) == metrics(whole)
+
+
+def test_time_budget_saves_a_checkpoint_and_exits_with_75(job: Job, tiny: Tiny, tmp_path: Path) -> None:
+    arguments = ("run", "--manifest", tiny(epochs=50), "--output", tmp_path / "out")
+    answer = job(*arguments, "--time-budget", "0.01")
+    assert answer.exit_code == 75
+    assert "the same command carries on" in answer.stderr
+    assert len(list(tmp_path.rglob("checkpoints/*.pt"))) == 1

@@ -1,0 +1,218 @@
+"""The machine as it really is: cores the container may use, a GPU or none, and what its arithmetic can do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+import torch
+
+from job.errors import HostError, OutOfMemoryError
+from job.training import device
+from job.training.device import Device, available_cpus, choose_device, memory_errors
+from tests.conftest import Answer
+
+CPU_FLAGS = Path("/proc/cpuinfo")
+
+
+@pytest.fixture(autouse=True)
+def _own_torch_settings() -> Iterator[None]:
+    """What choose_device sets holds for the process; no other test shall see it."""
+    num_threads = torch.get_num_threads()
+    benchmark = torch.backends.cudnn.benchmark
+    tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    workspace = os.environ.get("CUBLAS_WORKSPACE_CONFIG")
+    yield
+    torch.set_num_threads(num_threads)
+    torch.use_deterministic_algorithms(False)
+    torch.backends.cudnn.benchmark = benchmark
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32
+    if workspace is None:
+        os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
+
+
+@pytest.fixture
+def cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty place for the files of both cgroup versions, on a machine of eight cores."""
+    monkeypatch.setattr(device, "CGROUP_V2_QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(device, "CGROUP_V1_FOLDER", tmp_path / "cpu")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _process: set(range(8)), raising=False)
+    (tmp_path / "cpu").mkdir()
+    return tmp_path
+
+
+def write_v1(folder: Path, quota: str, period: str = "100000\n") -> None:
+    (folder / "cpu/cpu.cfs_quota_us").write_text(quota)
+    (folder / "cpu/cpu.cfs_period_us").write_text(period)
+
+
+# Cores
+
+
+@pytest.mark.parametrize(
+    ("content", "cores"),
+    [
+        ("max 100000\n", 8),
+        ("400000 100000\n", 4),
+        ("250000 100000\n", 2),  # a core that is there half of the time slows all threads down
+        ("50000 100000\n", 1),
+        ("100000 50000\n", 2),
+        ("1600000 100000\n", 8),
+        ("", 8),
+        ("nonsense\n", 8),
+    ],
+)
+def test_cgroup_v2_quota_limits_the_cores(cgroup: Path, content: str, cores: int) -> None:
+    (cgroup / "cpu.max").write_text(content)
+    assert available_cpus() == cores
+
+
+@pytest.mark.parametrize(("quota", "cores"), [("-1\n", 8), ("300000\n", 3), ("50000\n", 1), ("nonsense\n", 8)])
+def test_cgroup_v1_quota_limits_the_cores(cgroup: Path, quota: str, cores: int) -> None:
+    write_v1(cgroup, quota)
+    assert available_cpus() == cores
+
+
+def test_cgroup_v2_counts_where_both_versions_are_mounted(cgroup: Path) -> None:
+    (cgroup / "cpu.max").write_text("200000 100000\n")
+    write_v1(cgroup, "500000\n")
+    assert available_cpus() == 2
+
+
+def test_without_a_quota_the_affinity_counts(cgroup: Path) -> None:
+    assert available_cpus() == 8
+
+
+def test_without_affinity_the_machines_cores_count(cgroup: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    assert available_cpus() == 3
+
+
+def test_real_machine_has_at_least_one_core_and_no_more_than_it_may_use() -> None:
+    assert 1 <= available_cpus() <= (os.cpu_count() or 1)
+
+
+# Device
+
+
+def choose(
+    name: str = "cpu", *, precision: str = "auto", deterministic: bool = False, threads: int | None = 1
+) -> Device:
+    return choose_device(name, precision=precision, deterministic=deterministic, num_threads=threads)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_gpu_that_is_asked_for_and_absent_is_a_fault_of_the_host() -> None:
+    with pytest.raises(HostError) as caught:
+        choose("cuda")
+    assert caught.value.exit_code == 71
+    assert str(caught.value) == (
+        "device is cuda, but torch sees no GPU; start the container with --gpus all, or use --device cpu"
+    )
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_run_that_needs_a_gpu_ends_with_71_where_there_is_none(
+    job: Callable[..., Answer], tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    answer = job("run", "--manifest", tiny(), "--output", tmp_path / "out", "--device", "cuda")
+    assert answer.exit_code == 71
+    assert "error: device is cuda, but torch sees no GPU" in answer.stderr
+    assert not list(tmp_path.glob("out/*/runs/*/result.json"))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_auto_is_the_cpu_where_there_is_no_gpu() -> None:
+    found = choose("auto")
+    assert found.torch_device == torch.device("cpu")
+    assert found.name == "cpu"
+    assert not found.is_cuda
+
+
+def test_cpu_is_taken_when_asked_for_and_reports_its_memory() -> None:
+    found = choose("cpu")
+    assert found.name == "cpu"
+    assert 10 * 1024**2 < found.peak_memory_bytes() < 1024**4
+    found.synchronize()  # nothing to wait for, and no fault
+
+
+def test_number_of_threads_is_the_one_given_or_else_the_cores(cgroup: Path) -> None:
+    (cgroup / "cpu.max").write_text("200000 100000\n")
+    assert choose(threads=None).num_threads == 2
+    assert torch.get_num_threads() == 2
+    assert choose(threads=1).num_threads == 1
+    assert torch.get_num_threads() == 1
+
+
+def test_deterministic_is_switched_on_and_off() -> None:
+    choose(deterministic=True)
+    assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.backends.cudnn.benchmark
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"]
+    choose(deterministic=False)
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.backends.cudnn.benchmark
+
+
+# Arithmetic
+
+
+def test_tf32_on_a_cpu_becomes_fp32_and_says_so() -> None:
+    with structlog.testing.capture_logs() as events:
+        assert choose(precision="tf32").arithmetic == "fp32"
+    (event,) = events
+    assert event["event"] == "precision_replaced"
+    assert (event["log_level"], event["wanted"], event["used"]) == ("warning", "tf32", "fp32")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_precision_that_is_named_is_used_without_a_word(precision: str) -> None:
+    with structlog.testing.capture_logs() as events:
+        assert choose(precision=precision).arithmetic == precision
+    assert events == []
+
+
+@pytest.mark.skipif(not CPU_FLAGS.is_file(), reason="the processor's flags are read from /proc/cpuinfo")
+def test_auto_on_a_cpu_is_bf16_only_where_the_hardware_has_it() -> None:
+    flags = set(CPU_FLAGS.read_text().split())
+    assert choose(precision="auto").arithmetic == ("bf16" if flags & {"avx512_bf16", "amx_tile"} else "fp32")
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)]
+)
+def test_forward_pass_computes_in_the_chosen_arithmetic(precision: str, dtype: torch.dtype) -> None:
+    layer = torch.nn.Linear(4, 2)
+    with choose(precision=precision).autocast():
+        assert layer(torch.ones(1, 4)).dtype == dtype
+
+
+# Memory
+
+
+def test_out_of_memory_ends_with_69_and_says_what_helps() -> None:
+    reason = "CUDA out of memory. Tried to allocate 20.00 GiB."
+    with pytest.raises(OutOfMemoryError) as caught, memory_errors():
+        raise torch.OutOfMemoryError(reason)
+    assert caught.value.exit_code == 69
+    assert reason in str(caught.value)
+    assert str(caught.value).endswith("lower batch_size or image_size")
+    assert isinstance(caught.value.__cause__, torch.OutOfMemoryError)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_real_gpu_without_enough_memory_ends_with_69() -> None:
+    with pytest.raises(OutOfMemoryError, match="lower batch_size or image_size"), memory_errors():
+        torch.empty(2**50, dtype=torch.uint8, device="cuda")
+
+
+def test_other_failures_pass_through_as_they_are() -> None:
+    with pytest.raises(RuntimeError, match="shapes"), memory_errors():
+        torch.ones(2, 3) @ torch.ones(2, 3)
+    with memory_errors():
+        assert torch.ones(2).sum() == 2

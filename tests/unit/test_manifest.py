@@ -1,0 +1,607 @@
+"""What a manifest accepts, and what a person reads who got it wrong."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import jsonschema
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from job.errors import ManifestError
+from job.manifest import Manifest, Optimizer, parse_manifest
+from job.runs import configuration_digest
+from tests.conftest import ROOT, Answer
+
+Job = Callable[..., Answer]
+
+VALID: dict[str, Any] = {"name": "mine", "optimizer": {"name": "adam"}}
+NAME_RULE = "must be 1 to 40 lower-case letters, digits and dashes, no dash at the ends"
+OPTIMIZERS = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "adamax": torch.optim.Adamax,
+    "nadam": torch.optim.NAdam,
+    "radam": torch.optim.RAdam,
+    "adagrad": torch.optim.Adagrad,
+    "adadelta": torch.optim.Adadelta,
+    "rmsprop": torch.optim.RMSprop,
+    "sgd": torch.optim.SGD,
+}
+SWITCHES = {"self", "params", "foreach", "fused", "capturable", "differentiable", "maximize"}
+"""Arguments of torch's constructors that choose an implementation, or are not ours to give."""
+MODELS = {model.model_fields["name"].annotation.__args__[0]: model for model in get_args(get_args(Optimizer)[0])}
+REPORTED = ("adam", "adagrad", "adadelta", "rmsprop")
+"""The optimizers of the published study."""
+
+
+def changed(**fields: object) -> bytes:
+    return json.dumps(VALID | fields).encode()
+
+
+def optimizer(name: str = "adam", **attributes: object) -> bytes:
+    return changed(optimizer={"name": name} | attributes)
+
+
+FAULTS: dict[str, tuple[bytes, str]] = {
+    # keys
+    "no_name": (b'{"optimizer": {"name": "adam"}}', "name is missing"),
+    "no_optimizer": (b'{"name": "mine"}', "optimizer is missing"),
+    "unknown_key": (changed(epoch=3), "epoch is not known; did you mean 'epochs'? accepted: name, optimizer, epochs,"),
+    "unknown_key_without_neighbour": (changed(zzz=1), "zzz is not known; accepted: name, optimizer, epochs,"),
+    "unknown_attribute": (optimizer(beta=[0.9, 0.9]), "optimizer.beta is not known; did you mean 'betas'? accepted:"),
+    "attribute_of_another": (
+        optimizer(momentum=0.9),
+        "optimizer.momentum is not known; accepted: name, lr, betas, eps",
+    ),
+    "size_of_another_dataset": (
+        changed(dataset={"name": "stl10", "size": 96}),
+        "dataset.size is not known; accepted: validation_fraction, name",
+    ),
+    "unknown_nested_key": (changed(model={"weight": "none"}), "model.weight is not known; did you mean 'weights'?"),
+    "key_with_line_break": (changed(**{"a\nb": 1}), r'"a\nb" is not known; accepted: name,'),
+    "empty_key": (changed(**{"": 1}), '"" is not known; accepted: name,'),
+    "duplicate_key": (b'{"name": "a", "name": "b"}', 'not JSON: key "name" stands twice in one object'),
+    "duplicate_nested_key": (
+        b'{"name": "a", "optimizer": {"name": "adam", "lr": 1, "lr": 2}}',
+        'not JSON: key "lr" stands twice in one object',
+    ),
+    # types
+    "text_for_integer": (changed(epochs="10"), 'epochs is "10"; must be a valid integer'),
+    "fraction_for_integer": (changed(epochs=10.0), "epochs is 10.0; must be a valid integer"),
+    "bool_for_integer": (changed(batch_size=True), "batch_size is true; must be a valid integer"),
+    "null_for_integer": (changed(seed=None), "seed is null; must be a valid integer"),
+    "text_for_number": (optimizer(lr="0.1"), 'optimizer.lr is "0.1"; must be a valid number'),
+    "bool_for_number": (optimizer(lr=True), "optimizer.lr is true; must be a valid number"),
+    "array_for_number": (optimizer(lr=[0.1]), "optimizer.lr is [0.1]; must be a valid number"),
+    "number_for_bool": (optimizer(amsgrad=1), "optimizer.amsgrad is 1; must be a valid boolean"),
+    "text_for_bool": (changed(deterministic="yes"), 'deterministic is "yes"; must be a valid boolean'),
+    "number_for_text": (changed(name=5), "name is 5; must be a valid string"),
+    "text_for_optimizer": (changed(optimizer="adam"), 'optimizer is "adam"; must be an object with a name'),
+    "text_for_model": (changed(model="resnet18"), 'model is "resnet18"; must be an object with a name'),
+    "null_for_dataset": (changed(dataset=None), "dataset is null; must be an object with a name"),
+    # numbers that are none
+    "nan": (b'{"name": "a", "optimizer": {"name": "adam", "lr": NaN}}', "not JSON: NaN is not a JSON number"),
+    "infinity": (b'{"name": "a", "seed": -Infinity}', "not JSON: -Infinity is not a JSON number"),
+    "overflow": (
+        b'{"name": "a", "optimizer": {"name": "adam", "lr": 1e999}}',
+        "optimizer.lr is Infinity; must be a finite number",
+    ),
+    "huge_integer": (changed(seed=10**4000), f"seed is 1{'0' * 76}...; must be < 4294967296"),
+    "huge_integer_for_number": (optimizer(lr=10**4000), f"optimizer.lr is 1{'0' * 76}...; must be a finite number"),
+    "integer_beyond_python": (b'{"seed": ' + b"9" * 5000 + b"}", "not JSON: Exceeds the limit (4300 digits)"),
+    # ranges
+    "lr_zero": (optimizer(lr=0), "optimizer.lr is 0; must be > 0"),
+    "lr_negative": (optimizer(lr=-0.1), "optimizer.lr is -0.1; must be > 0"),
+    "lr_huge": (optimizer(lr=1e7), "optimizer.lr is 10000000.0; must be <= 1000000"),
+    "eps_negative": (optimizer(eps=-1e-8), "optimizer.eps is -1e-08; must be >= 0"),
+    "weight_decay_negative": (optimizer(weight_decay=-1), "optimizer.weight_decay is -1; must be >= 0"),
+    "beta_one": (optimizer(betas=[0.9, 1]), "optimizer.betas[1] is 1; must be < 1"),
+    "betas_too_short": (optimizer(betas=[0.9]), "optimizer.betas[1] is missing in [0.9]"),
+    "betas_too_long": (optimizer(betas=[0, 0, 0]), "optimizer.betas is [0, 0, 0]; must have at most 2 items"),
+    "betas_number": (optimizer(betas=0.9), "optimizer.betas is 0.9; must be a valid array"),
+    "rho": (optimizer("adadelta", rho=1.1), "optimizer.rho is 1.1; must be <= 1"),
+    "alpha": (optimizer("rmsprop", alpha=1), "optimizer.alpha is 1; must be < 1"),
+    "momentum": (optimizer("sgd", momentum=1), "optimizer.momentum is 1; must be < 1"),
+    "dampening": (optimizer("sgd", dampening=-0.5), "optimizer.dampening is -0.5; must be >= 0"),
+    "lr_decay": (optimizer("adagrad", lr_decay=-1), "optimizer.lr_decay is -1; must be >= 0"),
+    "accumulator": (
+        optimizer("adagrad", initial_accumulator_value=-1),
+        "optimizer.initial_accumulator_value is -1; must be >= 0",
+    ),
+    "momentum_decay": (optimizer("nadam", momentum_decay=-1), "optimizer.momentum_decay is -1; must be >= 0"),
+    "epochs_zero": (changed(epochs=0), "epochs is 0; must be >= 1"),
+    "epochs_many": (changed(epochs=10_000), "epochs is 10000; must be <= 9999"),
+    "batch_of_one": (changed(batch_size=1), "batch_size is 1; must be >= 2"),
+    "seed_negative": (changed(seed=-1), "seed is -1; must be >= 0"),
+    "seed_large": (changed(seed=2**32), "seed is 4294967296; must be < 4294967296"),
+    "image_size_small": (changed(image_size=8), "image_size is 8; must be >= 16"),
+    "image_size_text": (changed(image_size="big"), 'image_size is "big"; must be a valid integer'),
+    "label_smoothing": (changed(label_smoothing=1), "label_smoothing is 1; must be < 1"),
+    "validation_fraction": (
+        changed(dataset={"name": "stl10", "validation_fraction": 0.6}),
+        "dataset.validation_fraction is 0.6; must be <= 0.5",
+    ),
+    "synthetic_size": (changed(dataset={"name": "synthetic", "size": 8}), "dataset.size is 8; must be >= 16"),
+    "weights_empty": (changed(model={"weights": ""}), 'model.weights is ""; must have at least 1 character'),
+    "weights_long": (
+        changed(model={"weights": "w" * 1025}),
+        f'model.weights is "{"w" * 76}...; must have at most 1024',
+    ),
+    "div_factor": (
+        changed(schedule={"name": "onecycle", "div_factor": 0.5}),
+        "schedule.div_factor is 0.5; must be >= 1",
+    ),
+    "final_fraction": (
+        changed(schedule={"name": "cosine", "final_fraction": -0.1}),
+        "schedule.final_fraction is -0.1; must be >= 0",
+    ),
+    # choices
+    "optimizer_typo": (
+        optimizer("adm"),
+        "optimizer.name is \"adm\"; did you mean 'adam'? accepted: adam, adamw, adamax, nadam, radam, adagrad,",
+    ),
+    "optimizer_unknown": (optimizer("lbfgs"), 'optimizer.name is "lbfgs"; accepted: adam, adamw,'),
+    "optimizer_number": (changed(optimizer={"name": 5}), "optimizer.name is 5; accepted: adam, adamw,"),
+    "optimizer_unnamed": (changed(optimizer={"lr": 1}), 'optimizer is {"lr": 1}; must be an object with a name'),
+    "dataset_typo": (
+        changed(dataset={"name": "stl-10"}),
+        "dataset.name is \"stl-10\"; did you mean 'stl10'? accepted: stl10, cifar100, folder, synthetic",
+    ),
+    "schedule_typo": (
+        changed(schedule={"name": "cosin"}),
+        "schedule.name is \"cosin\"; did you mean 'cosine'? accepted: none, cosine, onecycle",
+    ),
+    "model_unknown": (changed(model={"name": "resnet50"}), "model.name is \"resnet50\"; must be 'resnet18'"),
+    "augmentation": (changed(augmentation="flips"), "augmentation is \"flips\"; must be 'none', 'flip' or 'crop_flip'"),
+    "precision": (changed(precision="fp8"), "precision is \"fp8\"; must be 'auto', 'bf16', 'fp16', 'tf32' or 'fp32'"),
+    # fields that contradict each other
+    "nesterov": (optimizer("sgd", nesterov=True), "optimizer: nesterov needs momentum above 0 and dampening 0"),
+    "nesterov_dampened": (
+        optimizer("sgd", nesterov=True, momentum=0.9, dampening=0.1),
+        "optimizer: nesterov needs momentum above 0 and dampening 0",
+    ),
+    "warmup": (
+        changed(epochs=2, schedule={"name": "cosine", "warmup_epochs": 3}),
+        "schedule.warmup_epochs is 3, more than the 2 epochs",
+    ),
+    # names that would leave their place in a path
+    "name_parent": (changed(name="../x"), f'name is "../x"; {NAME_RULE}'),
+    "name_absolute": (changed(name="/etc"), f'name is "/etc"; {NAME_RULE}'),
+    "name_nul": (changed(name="a\0b"), rf'name is "a\u0000b"; {NAME_RULE}'),
+    "name_line_break": (changed(name="a\n"), rf'name is "a\n"; {NAME_RULE}'),
+    "name_unicode": (changed(name="é"), rf'name is "\u00e9"; {NAME_RULE}'),
+    "name_unicode_digit": (changed(name="a٣"), rf'name is "a\u0663"; {NAME_RULE}'),
+    "name_upper_case": (changed(name="Adam"), f'name is "Adam"; {NAME_RULE}'),
+    "name_long": (changed(name="a" * 41), f'name is "{"a" * 41}"; {NAME_RULE}'),
+    "name_empty": (changed(name=""), f'name is ""; {NAME_RULE}'),
+    "name_dash_first": (changed(name="-a"), f'name is "-a"; {NAME_RULE}'),
+    "name_dash_last": (changed(name="a-"), f'name is "a-"; {NAME_RULE}'),
+    # files that are no manifests
+    "empty_file": (b"", "not JSON: Expecting value at line 1, column 1"),
+    "not_json": (b"name: adam", "not JSON: Expecting value at line 1, column 1"),
+    "cut_off": (changed()[:-1], "not JSON: Expecting ',' delimiter at line 1, column 47"),
+    "two_documents": (changed() + changed(), "not JSON: Extra data at line 1, column 48"),
+    "trailing_nul": (changed() + b"\0", "not JSON: Extra data at line 1, column 48"),
+    "not_utf8": (b'{"name": "\xff"}', "not UTF-8 text (byte 10)"),
+    "utf16": (changed().decode().encode("utf-16"), "not UTF-8 text (byte 0)"),
+    "lone_surrogate": (changed(model={"weights": "\ud800"}), "not JSON: unexpected end of hex escape"),
+    "array": (b"[]", "must be a JSON object, is []"),
+    "number": (b"5", "must be a JSON object, is 5"),
+    "null": (b"null", "must be a JSON object, is null"),
+    "nested_deeply": (b"[" * 100_000, "nested too deeply"),
+    "objects_nested_deeply": (b'{"a":' * 100_000, "nested too deeply"),
+    "nested_for_pydantic": (b'{"name": ' + b"[" * 300 + b"]" * 300 + b"}", "not JSON: recursion limit exceeded"),
+}
+
+
+@pytest.mark.parametrize(("content", "message"), FAULTS.values(), ids=FAULTS.keys())
+def test_fault_is_named_with_file_field_and_what_is_accepted(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("bad.json").write_bytes(content)
+    answer = job("validate", "bad.json")
+    assert answer.exit_code == 65
+    assert answer.stdout == ""
+    (line,) = answer.stderr.splitlines()
+    assert line.startswith(f"error: bad.json: {message}")
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.json"]
+    assert Path("bad.json").read_bytes() == content
+
+
+def test_several_faults_are_reported_together(job: Job, tmp_path: Path) -> None:
+    one, two = tmp_path / "one.json", tmp_path / "two.json"
+    one.write_bytes(changed(epochs=0, seeds=1, optimizer={"name": "adam", "lr": -1, "betas": [2, 0.9]}))
+    two.write_bytes(changed(name="Two"))
+    answer = job("validate", one, two)
+    assert answer.exit_code == 65
+    assert [line.partition("; ")[0] for line in answer.stderr.splitlines()] == [
+        f"error: {one}: optimizer.lr is -1",
+        f"error: {one}: optimizer.betas[0] is 2",
+        f"error: {one}: epochs is 0",
+        f"error: {one}: seeds is not known",
+        f'error: {two}: name is "Two"',
+    ]
+
+
+def test_valid_manifest_beside_a_bad_one_is_still_confirmed(job: Job, tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.json", tmp_path / "bad.json"
+    good.write_bytes(changed())
+    bad.write_bytes(b"")
+    answer = job("validate", bad, good)
+    assert answer.exit_code == 65
+    assert answer.stdout.startswith(f"{good}: valid, run id mine-s0-")
+    assert str(bad) in answer.stderr
+
+
+def test_thousands_of_faults_are_counted_and_not_listed() -> None:
+    with pytest.raises(ManifestError) as caught:
+        parse_manifest(changed(**{f"key{index}": 0 for index in range(20_000)}), source="many.json")
+    assert len(caught.value.faults) == 101
+    assert caught.value.faults[-1] == "many.json: and 19900 faults more"
+
+
+def test_missing_file_is_a_bad_manifest(job: Job, tmp_path: Path) -> None:
+    answer = job("validate", tmp_path / "absent.json")
+    assert answer.exit_code == 65
+    assert answer.stderr == f"error: {tmp_path}/absent.json: no such manifest\n"
+
+
+def test_hundred_megabytes_are_refused_within_a_second(job: Job, tmp_path: Path) -> None:
+    path = tmp_path / "large.json"
+    path.touch()
+    os.truncate(path, 100 * 1024 * 1024)
+    start = time.process_time()
+    answer = job("validate", path)
+    assert time.process_time() - start < 1
+    assert answer.exit_code == 65
+    assert answer.stderr == f"error: {path}: 104857600 bytes is too large; a manifest has at most 1048576\n"
+
+
+def test_megabyte_long_key_does_not_fill_the_screen() -> None:
+    for content in (changed(**{"k" * 1_000_000: 0}), b'{"%(k)b": 0, "%(k)b": 0}' % {b"k": b"k" * 400_000}):
+        with pytest.raises(ManifestError) as caught:
+            parse_manifest(content, source="long.json")
+        assert len(str(caught.value)) < 400
+
+
+def test_run_with_a_bad_manifest_writes_nothing(job: Job, tmp_path: Path) -> None:
+    path = tmp_path / "bad.json"
+    path.write_bytes(changed(epochs=0))
+    answer = job("run", "--manifest", path, "--output", tmp_path / "out")
+    assert answer.exit_code == 65
+    assert answer.stderr == f"error: {path}: epochs is 0; must be >= 1\n"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_byte_order_mark_is_no_fault() -> None:
+    assert parse_manifest(b"\xef\xbb\xbf" + changed(), source="windows.json").name == "mine"
+
+
+# Properties
+
+rates = st.floats(min_value=0, max_value=1, exclude_max=True)
+large = st.floats(min_value=0, max_value=1e6)
+positive = st.floats(min_value=0, max_value=1e6, exclude_min=True)
+ATTRIBUTES: dict[str, st.SearchStrategy[object]] = {
+    "lr": positive,
+    "betas": st.tuples(rates, rates).map(list),
+    "eps": large,
+    "weight_decay": large,
+    "amsgrad": st.booleans(),
+    "decoupled_weight_decay": st.booleans(),
+    "momentum_decay": large,
+    "lr_decay": large,
+    "initial_accumulator_value": large,
+    "rho": st.floats(min_value=0, max_value=1),
+    "alpha": rates,
+    "momentum": rates,
+    "centered": st.booleans(),
+    "dampening": st.floats(min_value=0, max_value=1),
+    "nesterov": st.booleans(),
+}
+NAMES = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?", fullmatch=True)
+
+
+def _with_momentum(attributes: dict[str, object]) -> dict[str, object]:
+    return attributes | {"momentum": 0.5, "dampening": 0} if attributes.get("nesterov") else attributes
+
+
+def optimizers(name: str) -> st.SearchStrategy[dict[str, object]]:
+    optional = {key: ATTRIBUTES[key] for key in MODELS[name].model_fields if key != "name"}
+    return st.fixed_dictionaries({"name": st.just(name)}, optional=optional).map(_with_momentum)
+
+
+manifests = st.fixed_dictionaries(
+    {"name": NAMES, "optimizer": st.sampled_from(sorted(MODELS)).flatmap(optimizers)},
+    optional={
+        "epochs": st.integers(10, 9_999),
+        "batch_size": st.integers(2, 65_536),
+        "seed": st.integers(0, 2**32 - 1),
+        "dataset": st.one_of(
+            st.fixed_dictionaries(
+                {"name": st.sampled_from(["stl10", "cifar100"])},
+                optional={"validation_fraction": st.floats(min_value=0, max_value=0.5)},
+            ),
+            st.fixed_dictionaries({"name": st.just("folder")}, optional={"size": st.integers(16, 512)}),
+            st.fixed_dictionaries({"name": st.just("synthetic")}, optional={"num_train": st.integers(20, 100_000)}),
+        ),
+        "model": st.fixed_dictionaries(
+            {},
+            optional={
+                "name": st.just("resnet18"),
+                "weights": st.text(st.characters(exclude_categories=["Cs"]), min_size=1),
+                "freeze_backbone": st.booleans(),
+            },
+        ),
+        "schedule": st.one_of(
+            st.fixed_dictionaries({"name": st.just("none")}, optional={"warmup_epochs": st.floats(0, 10)}),
+            st.fixed_dictionaries({"name": st.just("cosine")}, optional={"final_fraction": rates}),
+            st.fixed_dictionaries({"name": st.just("onecycle")}, optional={"div_factor": st.floats(1, 1e9)}),
+        ),
+        "label_smoothing": rates,
+        "augmentation": st.sampled_from(["none", "flip", "crop_flip"]),
+        "image_size": st.none() | st.integers(16, 512),
+        "precision": st.sampled_from(["auto", "bf16", "fp16", "tf32", "fp32"]),
+        "deterministic": st.booleans(),
+    },
+)
+
+
+def as_json(document: object) -> bytes:
+    return json.dumps(document).encode()
+
+
+@settings(deadline=None)
+@given(manifests)
+def test_valid_manifest_survives_its_round_trip(document: dict[str, Any]) -> None:
+    manifest = parse_manifest(as_json(document), source="generated")
+    resolved = manifest.model_dump_json()
+    again = parse_manifest(resolved.encode(), source="resolved")
+    assert again == manifest
+    assert configuration_digest(again) == configuration_digest(manifest)
+    assert again.model_dump_json() == resolved
+    written = json.loads(resolved)
+    for key, value in document.items():
+        assert written[key] == (written[key] | value if isinstance(value, dict) else value)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_attribute_survives_the_round_trip_of_its_optimizer(name: str) -> None:
+    @settings(deadline=None, max_examples=20)
+    @given(optimizers(name))
+    def check(attributes: dict[str, object]) -> None:
+        manifest = parse_manifest(changed(optimizer=attributes), source="generated")
+        assert parse_manifest(manifest.model_dump_json().encode(), source="resolved") == manifest
+        written = manifest.optimizer.model_dump(mode="json")
+        assert written == written | attributes
+
+    check()
+
+
+def test_what_the_command_accepts_the_schema_accepts() -> None:
+    validator = jsonschema.Draft202012Validator(Manifest.model_json_schema())
+
+    @settings(deadline=None, max_examples=50)
+    @given(manifests)
+    def check(document: dict[str, Any]) -> None:
+        parse_manifest(as_json(document), source="generated")
+        validator.validate(document)
+
+    check()
+
+
+def ends_in_manifest_or_manifest_error(content: bytes, setting: str = "seed=0") -> None:
+    try:
+        parsed = parse_manifest(content, source="any", settings=[setting])
+    except ManifestError as error:
+        lines = error.faults
+    else:
+        lines = (f"any: {type(parsed).__name__}",)
+    assert lines
+    assert all(line.startswith(("any: ", "--set ")) for line in lines)
+
+
+@settings(deadline=None)
+@given(st.binary())
+@example(b"\xef\xbb\xbf")
+@example(b'{"a":' * 990 + b"1" + b"}" * 990)
+@example(b'{"a":' * 330 + b"1" + b"}" * 330)
+@example(changed(**{"\ud800": 1}))
+def test_any_bytes_end_in_a_manifest_or_a_manifest_error(content: bytes) -> None:
+    ends_in_manifest_or_manifest_error(content)
+
+
+@settings(deadline=None)
+@given(manifests, st.data())
+def test_damaged_manifest_ends_in_a_manifest_or_a_manifest_error(document: dict[str, Any], data: st.DataObject) -> None:
+    content = as_json(document)
+    start = data.draw(st.integers(0, len(content)))
+    end = data.draw(st.integers(start, len(content)))
+    ends_in_manifest_or_manifest_error(content[:start] + data.draw(st.binary(max_size=5)) + content[end:])
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["name", "lr", "betas", "size"]) | st.text(), inner, max_size=4)
+    ),
+    max_leaves=8,
+)
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.sampled_from(sorted(Manifest.model_fields)), json_values))
+def test_any_values_end_in_a_manifest_or_a_manifest_error(document: dict[str, object]) -> None:
+    ends_in_manifest_or_manifest_error(as_json(VALID | document))
+
+
+@settings(deadline=None)
+@given(st.text() | st.builds("{}={}".format, st.sampled_from(["optimizer", "name.x", "model.weights"]), st.text()))
+@example("seed=" + "[" * 100_000)
+@example("a" + ".a" * 5000 + "=1")
+@example("name=\udcff")
+def test_any_setting_ends_in_a_manifest_or_a_manifest_error(setting: str) -> None:
+    ends_in_manifest_or_manifest_error(changed(), setting)
+
+
+# torch
+
+
+def test_every_optimizer_of_the_union_is_compared_with_torch() -> None:
+    assert MODELS.keys() == OPTIMIZERS.keys()
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_attributes_and_defaults_are_those_of_torch(name: str) -> None:
+    parameters = inspect.signature(OPTIMIZERS[name].__init__).parameters
+    expected = {key: value.default for key, value in parameters.items() if key not in SWITCHES}
+    fields = MODELS[name].model_fields
+    assert {key: field.default for key, field in fields.items() if key != "name"} == expected
+
+
+# Schema
+
+
+def test_schema_is_valid_and_names_every_optimizer(job: Job) -> None:
+    answer = job("schema")
+    assert answer.exit_code == 0
+    schema = json.loads(answer.stdout)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert schema["properties"]["optimizer"]["discriminator"]["mapping"].keys() == OPTIMIZERS.keys()
+    validator = jsonschema.Draft202012Validator(schema)
+    for name in OPTIMIZERS:
+        assert validator.is_valid(VALID | {"optimizer": {"name": name}})
+    for wrong in ({"optimizer": {"name": "lbfgs"}}, {"epochs": 0}, {"epoch": 1}, {"name": "Adam"}):
+        assert not validator.is_valid(VALID | wrong)
+
+
+def test_every_field_of_the_schema_is_described() -> None:
+    schema = Manifest.model_json_schema()
+    owners = {"Manifest": schema} | schema["$defs"]
+    bare = [
+        f"{owner}.{field}"
+        for owner, model in owners.items()
+        for field, content in model["properties"].items()
+        if not content.get("description") and "const" not in content  # a tag says what it is itself
+    ]
+    assert bare == []
+    assert all(model.get("description") for model in owners.values())
+
+
+# --set
+
+
+def test_setting_replaces_one_field_and_keeps_the_others() -> None:
+    manifest = parse_manifest(
+        optimizer(lr=0.1, eps=0.5), source="m.json", settings=["optimizer.lr=0.01", "optimizer.betas=[0.8, 0.9]"]
+    )
+    assert manifest.optimizer.model_dump(include={"lr", "eps", "betas"}) == {
+        "lr": 0.01,
+        "eps": 0.5,
+        "betas": (0.8, 0.9),
+    }
+
+
+@pytest.mark.parametrize(
+    ("setting", "field", "value"),
+    [
+        ("epochs=3", "epochs", 3),
+        ("deterministic=true", "deterministic", True),
+        ("image_size=null", "image_size", None),
+        ("name=other", "name", "other"),
+        ('name="other"', "name", "other"),
+    ],
+)
+def test_setting_takes_json_or_else_text(setting: str, field: str, value: object) -> None:
+    assert getattr(parse_manifest(changed(image_size=64), source="m.json", settings=[setting]), field) == value
+
+
+def test_setting_makes_the_object_it_needs_and_keeps_further_equals_signs() -> None:
+    made = parse_manifest(
+        changed(), source="m.json", settings=["schedule.name=cosine", "schedule.warmup_epochs=1", "model.weights=a=b"]
+    )
+    assert made.schedule.model_dump() == {"name": "cosine", "warmup_epochs": 1.0, "final_fraction": 0.0}
+    assert made.model.weights == "a=b"
+
+
+def test_of_two_settings_of_one_field_the_last_counts() -> None:
+    assert parse_manifest(changed(), source="m.json", settings=["seed=1", "seed=2"]).seed == 2
+
+
+def test_settings_leave_the_file_alone_and_change_the_run_id(job: Job, tmp_path: Path) -> None:
+    path = tmp_path / "m.json"
+    path.write_bytes(changed())
+    plain = job("validate", path)
+    set_seed = job("validate", path, "--set", "seed=7", "--set", "name=other")
+    assert "run id mine-s0-" in plain.stdout
+    assert "run id other-s7-" in set_seed.stdout
+    assert path.read_bytes() == changed()
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("optimizer.lr", "--set optimizer.lr: must be KEY=VALUE, such as optimizer.lr=0.01"),
+        ("=1", "--set =1: must be KEY=VALUE"),
+        ("optimizer..lr=1", "--set optimizer..lr=1: must be KEY=VALUE"),
+        ("name.x=1", '--set name.x=1: name is "mine", it has no fields'),
+        ("optimizer.lr=-1", "m.json: optimizer.lr is -1; must be > 0"),
+        ("optimizer.lr=NaN", "m.json: optimizer.lr is NaN; must be a finite number"),
+        ("optimizer.lr=fast", 'm.json: optimizer.lr is "fast"; must be a valid number'),
+        ("optimizer.lrs=1", "m.json: optimizer.lrs is not known; did you mean 'lr'?"),
+        ("optimiser.lr=1", "m.json: optimiser is not known; did you mean 'optimizer'?"),
+        ("seed=", 'm.json: seed is ""; must be a valid integer'),
+    ],
+)
+def test_wrong_setting_is_named(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("m.json").write_bytes(changed())
+    answer = job("validate", "m.json", "--set", setting)
+    assert answer.exit_code == 65
+    assert answer.stderr.startswith(f"error: {message}")
+
+
+# Bundled manifests
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "manifests/jobs").glob("*.json")), ids=lambda path: path.stem)
+def test_bundled_manifest_is_valid_and_named_like_its_file(job: Job, path: Path) -> None:
+    answer = job("validate", path)
+    assert answer.exit_code == 0, answer.stderr
+    assert f"run id {path.stem}-s0-" in answer.stdout
+
+
+@pytest.mark.parametrize("name", REPORTED)
+def test_manifest_of_the_report_differs_from_torch_in_the_learning_rate_alone(name: str) -> None:
+    path = ROOT / f"manifests/jobs/{name}.json"
+    manifest = parse_manifest(path.read_bytes(), source=str(path))
+    parameters = inspect.signature(OPTIMIZERS[name].__init__).parameters
+    attributes = manifest.optimizer.model_dump(exclude={"name"})
+    assert attributes.pop("lr") == 0.001
+    assert attributes == {key: parameters[key].default for key in attributes}
+    assert manifest.model_dump(exclude={"name", "optimizer"}) == {
+        "epochs": 10,
+        "batch_size": 50,
+        "seed": 0,
+        "dataset": {"name": "stl10", "validation_fraction": 0.0},
+        "model": {"name": "resnet18", "weights": "imagenet", "freeze_backbone": False},
+        "schedule": {"name": "none", "warmup_epochs": 0.0},
+        "label_smoothing": 0.0,
+        "augmentation": "none",
+        "image_size": None,
+        "precision": "auto",
+        "deterministic": False,
+    }

@@ -1,0 +1,251 @@
+"""From a manifest's optimizer and schedule to torch's, step by step the same."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, OneCycleLR
+
+from job.manifest import Manifest, parse_manifest
+from job.manifest.models import Constant, Cosine, OneCycle, Schedule
+from job.training.optimizers import build_optimizer, build_schedule, learning_rate_factor
+
+CONFIGURED: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
+    "adam": (
+        torch.optim.Adam,
+        {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": 0.1, "amsgrad": True}
+        | {"decoupled_weight_decay": True},
+    ),
+    "adamw": (
+        torch.optim.AdamW,
+        {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": 0.1, "amsgrad": True},
+    ),
+    "adamax": (torch.optim.Adamax, {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": 0.1}),
+    "nadam": (
+        torch.optim.NAdam,
+        {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": 0.1, "momentum_decay": 0.02}
+        | {"decoupled_weight_decay": True},
+    ),
+    "radam": (
+        torch.optim.RAdam,
+        {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": 0.1, "decoupled_weight_decay": True},
+    ),
+    "adagrad": (
+        torch.optim.Adagrad,
+        {"lr": 0.02, "lr_decay": 0.3, "weight_decay": 0.1, "initial_accumulator_value": 0.2, "eps": 1e-3},
+    ),
+    "adadelta": (torch.optim.Adadelta, {"lr": 0.5, "rho": 0.8, "eps": 1e-3, "weight_decay": 0.1}),
+    "rmsprop": (
+        torch.optim.RMSprop,
+        {"lr": 0.02, "alpha": 0.8, "eps": 1e-3, "weight_decay": 0.1, "momentum": 0.5, "centered": True},
+    ),
+    "sgd": (
+        torch.optim.SGD,
+        {"lr": 0.02, "momentum": 0.5, "dampening": 0.0, "weight_decay": 0.1, "nesterov": True},
+    ),
+}
+"""Every attribute away from its default, so that one lost on the way changes the weights."""
+LR = 0.1
+
+
+def manifest(name: str, attributes: dict[str, Any]) -> Manifest:
+    document = {"name": "mine", "optimizer": {"name": name} | attributes}
+    return parse_manifest(json.dumps(document).encode(), source="test")
+
+
+def trained(optimizer: torch.optim.Optimizer, weights: list[nn.Parameter], *, num_steps: int = 8) -> list[Tensor]:
+    """The weights after some steps with gradients that are always the same ones."""
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(num_steps):
+        for weight in weights:
+            weight.grad = torch.randn(weight.shape, generator=generator)
+        optimizer.step()
+    return [weight.detach().clone() for weight in weights]
+
+
+def fresh_weights() -> list[nn.Parameter]:
+    generator = torch.Generator().manual_seed(0)
+    return [nn.Parameter(torch.randn(shape, generator=generator)) for shape in [(3, 4), (5,)]]
+
+
+@pytest.mark.parametrize("name", CONFIGURED)
+def test_optimizer_is_the_class_of_its_name_with_the_attributes_of_the_manifest(name: str) -> None:
+    expected, attributes = CONFIGURED[name]
+    optimizer = build_optimizer(manifest(name, attributes).optimizer, fresh_weights())
+    assert type(optimizer) is expected
+    (group,) = optimizer.param_groups
+    assert {key: group[key] for key in attributes} == attributes
+    assert len(group["params"]) == 2
+
+
+@pytest.mark.parametrize("name", CONFIGURED)
+def test_table_of_this_test_covers_every_attribute(name: str) -> None:
+    fields = type(manifest(name, {}).optimizer).model_fields
+    assert {"name", *CONFIGURED[name][1]} == fields.keys()
+    defaults = {key: fields[key].default for key in CONFIGURED[name][1]}
+    same = {key for key, value in CONFIGURED[name][1].items() if value == defaults[key]}
+    assert same <= {"dampening"}  # which nesterov excludes
+
+
+@pytest.mark.parametrize("configured", [False, True], ids=["defaults", "configured"])
+@pytest.mark.parametrize("name", CONFIGURED)
+def test_steps_are_those_of_torchs_plain_loop(name: str, configured: bool) -> None:
+    expected, attributes = CONFIGURED[name]
+    attributes = attributes if configured else {}
+    ours, theirs = fresh_weights(), fresh_weights()
+    stepped = trained(build_optimizer(manifest(name, attributes).optimizer, iter(ours)), ours)
+    reference = trained(expected(theirs, foreach=False, **attributes), theirs)
+    for weight, want, start in zip(stepped, reference, fresh_weights(), strict=True):
+        torch.testing.assert_close(weight, want)
+        assert not torch.equal(weight, start)
+
+
+def test_dampening_reaches_torch() -> None:
+    attributes = {"lr": 0.02, "momentum": 0.5, "dampening": 0.5}
+    ours, theirs = fresh_weights(), fresh_weights()
+    stepped = trained(build_optimizer(manifest("sgd", attributes).optimizer, ours), ours)
+    torch.testing.assert_close(stepped, trained(torch.optim.SGD(theirs, **attributes), theirs))
+
+
+# Learning rates
+
+
+def factors(schedule: Schedule, *, num_epochs: int, num_steps: int) -> list[float]:
+    return [
+        learning_rate_factor(schedule, step=step, num_epochs=num_epochs, num_steps=num_steps)
+        for step in range(num_epochs * num_steps)
+    ]
+
+
+def learning_rates(scheduler: LRScheduler, *, num_steps: int) -> list[float]:
+    """The learning rate of each step, as a training loop sees it."""
+    found = []
+    for step in range(num_steps):
+        found.append(scheduler.optimizer.param_groups[0]["lr"])
+        scheduler.optimizer.step()
+        if step < num_steps - 1:
+            scheduler.step()
+    return found
+
+
+def plain_sgd() -> torch.optim.Optimizer:
+    return torch.optim.SGD(fresh_weights(), lr=LR)
+
+
+@pytest.mark.parametrize(
+    ("num_epochs", "num_steps", "warmup_fraction"),
+    [(10, 100, 0.3), (3, 7, 0.3), (1, 50, 0.5), (5, 1, 0.3), (2, 10, 0.95), (1, 2, 0.6), (4, 5, 0.04), (1, 9, 0.1)],
+)
+def test_onecycle_is_torchs_at_every_step(num_epochs: int, num_steps: int, warmup_fraction: float) -> None:
+    total = num_epochs * num_steps
+    schedule = OneCycle(name="onecycle", warmup_fraction=warmup_fraction, div_factor=20.0, final_div_factor=500.0)
+    theirs = OneCycleLR(
+        plain_sgd(),
+        max_lr=LR,
+        total_steps=total,
+        pct_start=warmup_fraction,
+        div_factor=20.0,
+        final_div_factor=500.0,
+        cycle_momentum=False,
+    )
+    ours = [LR * factor for factor in factors(schedule, num_epochs=num_epochs, num_steps=num_steps)]
+    assert ours == pytest.approx(learning_rates(theirs, num_steps=total), rel=1e-9)
+
+
+def test_onecycle_has_torchs_defaults() -> None:
+    theirs = OneCycleLR(plain_sgd(), max_lr=LR, total_steps=40, cycle_momentum=False)
+    ours = [LR * factor for factor in factors(OneCycle(name="onecycle"), num_epochs=4, num_steps=10)]
+    assert ours == pytest.approx(learning_rates(theirs, num_steps=40), rel=1e-9)
+
+
+@pytest.mark.parametrize("final_fraction", [0.0, 0.1])
+@pytest.mark.parametrize(("num_epochs", "num_steps"), [(10, 100), (3, 7), (2, 1)])
+def test_cosine_is_torchs_at_every_step(num_epochs: int, num_steps: int, final_fraction: float) -> None:
+    total = num_epochs * num_steps
+    schedule = Cosine(name="cosine", final_fraction=final_fraction)
+    theirs = CosineAnnealingLR(plain_sgd(), T_max=total - 1, eta_min=LR * final_fraction)
+    ours = [LR * factor for factor in factors(schedule, num_epochs=num_epochs, num_steps=num_steps)]
+    assert ours == pytest.approx(learning_rates(theirs, num_steps=total), rel=1e-9, abs=1e-15)
+    assert ours[-1] == pytest.approx(LR * final_fraction, abs=1e-15)
+
+
+def test_constant_schedule_leaves_the_learning_rate_alone() -> None:
+    assert factors(Constant(), num_epochs=3, num_steps=4) == [1.0] * 12
+
+
+def test_warmup_is_torchs_linear_rise_and_ends_at_the_full_learning_rate() -> None:
+    theirs = LinearLR(plain_sgd(), start_factor=1 / 8, total_iters=7)  # two epochs of four steps
+    ours = factors(Constant(warmup_epochs=2.0), num_epochs=3, num_steps=4)
+    assert [LR * factor for factor in ours] == pytest.approx(learning_rates(theirs, num_steps=12))
+    assert ours[7:] == [1.0] * 5
+
+
+def test_warmup_of_half_an_epoch_lasts_half_its_steps() -> None:
+    assert factors(Constant(warmup_epochs=0.5), num_epochs=1, num_steps=8) == [0.25, 0.5, 0.75, 1, 1, 1, 1, 1]
+
+
+def test_cosine_after_warmup_is_torchs_over_the_remaining_steps() -> None:
+    ours = factors(Cosine(name="cosine", warmup_epochs=1.0, final_fraction=0.2), num_epochs=4, num_steps=5)
+    assert ours[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    theirs = CosineAnnealingLR(plain_sgd(), T_max=14, eta_min=LR * 0.2)
+    assert [LR * factor for factor in ours[5:]] == pytest.approx(learning_rates(theirs, num_steps=15))
+
+
+SCHEDULES = st.one_of(
+    st.builds(Constant, warmup_epochs=st.floats(0, 8)),
+    st.builds(Cosine, name=st.just("cosine"), warmup_epochs=st.floats(0, 8), final_fraction=st.floats(0, 0.99)),
+    st.builds(
+        OneCycle,
+        name=st.just("onecycle"),
+        warmup_fraction=st.floats(0, 1, exclude_min=True, exclude_max=True),
+        div_factor=st.floats(1, 1e9),
+        final_div_factor=st.floats(1, 1e9),
+    ),
+)
+
+
+@settings(deadline=None)
+@given(SCHEDULES, st.integers(1, 8), st.integers(1, 8))
+def test_learning_rate_stays_between_nothing_and_its_own(schedule: Schedule, num_epochs: int, num_steps: int) -> None:
+    found = factors(schedule, num_epochs=num_epochs, num_steps=num_steps)
+    assert all(0 <= factor <= 1 + 1e-12 for factor in found)
+
+
+@settings(deadline=None)
+@given(st.floats(0, 3), st.floats(0, 0.99), st.integers(2, 8), st.integers(2, 8))
+def test_cosine_ends_at_its_final_fraction(warmup: float, final: float, num_epochs: int, num_steps: int) -> None:
+    schedule = Cosine(name="cosine", warmup_epochs=warmup, final_fraction=final)
+    ends_before = warmup * num_steps < num_epochs * num_steps - 1
+    last = factors(schedule, num_epochs=num_epochs, num_steps=num_steps)[-1]
+    if ends_before:
+        assert last == pytest.approx(final, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    "schedule", [Constant(warmup_epochs=1.0), Cosine(name="cosine"), OneCycle(name="onecycle")], ids=lambda s: s.name
+)
+def test_built_schedule_sets_the_learning_rate_of_every_step_and_survives_one_step_more(schedule: Schedule) -> None:
+    optimizer = plain_sgd()
+    scheduler = build_schedule(optimizer, schedule, num_epochs=2, num_steps=3)
+    expected = [LR * factor for factor in factors(schedule, num_epochs=2, num_steps=3)]
+    assert learning_rates(scheduler, num_steps=6) == pytest.approx(expected)
+    optimizer.step()
+    scheduler.step()  # the training loop calls it after its last step too
+
+
+def test_schedule_continues_from_its_saved_state() -> None:
+    schedule = OneCycle(name="onecycle")
+    whole = learning_rates(build_schedule(plain_sgd(), schedule, num_epochs=2, num_steps=5), num_steps=10)
+    first = build_schedule(plain_sgd(), schedule, num_epochs=2, num_steps=5)
+    begun = learning_rates(first, num_steps=4)
+    first.step()
+    second = build_schedule(plain_sgd(), schedule, num_epochs=2, num_steps=5)
+    second.optimizer.load_state_dict(first.optimizer.state_dict())
+    second.load_state_dict(first.state_dict())
+    assert begun + learning_rates(second, num_steps=6) == whole
