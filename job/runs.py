@@ -20,6 +20,7 @@ from job.manifest import Manifest
 SCHEMA_VERSION = 1
 KEPT_CHECKPOINTS = 2
 REPORT_KEY = "report/index.html"
+EPOCHS_KEY = "report/epochs.csv"
 
 
 def run_id(manifest: Manifest) -> str:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from job import __version__
-from job.errors import JobError, ManifestError, ObjectMissing, UsageError
+from job.errors import JobError, ManifestError, ObjectMissing, StorageError, UsageError
 
 if TYPE_CHECKING:
     from job.manifest import Manifest
@@ -119,37 +119,44 @@ def run(
 ) -> None:
     """Train what the manifest says. Run again, it carries on where it stopped, or finds the run done."""
     from job.cli.terminal import TrainingBar, print_summary
-    from job.logs import configure_logs
+    from job.logs import configure_logs, get_logger
+    from job.runs import RunKeys, run_id
+    from job.storage import open_store
+    from job.training.artefacts import read_result
+    from job.training.control import Control
 
     log = configure_logs()
     parsed = _read_manifest(manifest, settings or [])
-    with _extra("train"):
-        from job.training.control import Control
-        from job.training.run import RunSettings, run_manifest
-
-    with TrainingBar() as bar:
+    store, keys = open_store(output), RunKeys(_experiment_name(experiment), run_id(parsed))
+    result = read_result(store, keys)  # before anything heavy: a finished run is found in a second
+    was_complete = result is not None
+    if result is None:
+        bar = TrainingBar()
         control = Control(time_budget_seconds=time_budget, show_step=bar.step)
-        control.listen()
-        finished = run_manifest(
-            parsed,
-            RunSettings(
-                output=output,
-                experiment=_experiment_name(experiment),
-                data=data,
-                cache=cache,
-                device=device.value,
-                num_threads=threads,
-                checkpoint_interval_seconds=checkpoint_interval,
-                price_per_hour=price_per_hour,
-            ),
-            control=control,
-            log=log,
-            on_start=bar.start,
-            startup_seconds=_process_seconds(),
-        )
-    print_summary(
-        finished.result, place=finished.store.locate(finished.keys.prefix), was_complete=finished.was_complete
-    )
+        control.listen()  # before torch is imported: as PID 1 a process without handler ignores SIGTERM
+        with bar, _extra("train"):
+            from job.training.run import RunSettings, run_manifest
+
+            result = run_manifest(
+                parsed,
+                RunSettings(
+                    data=data,
+                    cache=cache,
+                    device=device.value,
+                    num_threads=threads,
+                    checkpoint_interval_seconds=checkpoint_interval,
+                    price_per_hour=price_per_hour,
+                    startup_seconds=_process_seconds(),
+                ),
+                store=store,
+                keys=keys,
+                control=control,
+                log=log,
+                on_start=bar.start,
+            )
+    else:
+        get_logger().info("run_already_complete", result=store.locate(keys.result))
+    print_summary(result, place=store.locate(keys.prefix), was_complete=was_complete)
 
 
 @app.command()
@@ -225,12 +232,16 @@ def report(
 def _read_manifest(location: str, settings: list[str]) -> Manifest:
     """The manifest at a path or s3:// URI. Raises `ManifestError` also where there is none."""
     from job.manifest import parse_manifest
-    from job.storage import read_uri
+    from job.storage import is_remote, read_uri
 
     try:
         content = read_uri(location)
     except ObjectMissing as error:
         raise ManifestError(f"{location}: no such manifest") from error
+    except StorageError as error:
+        if is_remote(location):
+            raise
+        raise ManifestError(f"{location}: not a readable file") from error
     return parse_manifest(content, source=location, settings=settings)
 
 

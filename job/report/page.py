@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from job import __version__, plots
 from job.logs import get_logger
-from job.runs import REPORT_KEY, RunResult, is_result_key
+from job.report.tables import render_epochs
+from job.runs import EPOCHS_KEY, REPORT_KEY, RunResult, is_result_key
 from job.storage import Store
 
 
@@ -26,8 +27,9 @@ class RunSection:
 
 
 def write_report(store: Store) -> str:
-    """Write the page over all finished runs of `store`; returns where it is."""
+    """Write the page and the table over all finished runs of `store`; returns where the page is."""
     results = sorted(read_results(store), key=lambda result: result.final.top1 if result.final else -1.0, reverse=True)
+    store.write(EPOCHS_KEY, render_epochs(results))
     store.write(REPORT_KEY, render_page(results, source=store.uri).encode())
     return store.locate(REPORT_KEY)
 

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from job.errors import ConflictError, DataError, ObjectMissing
 from job.logs import get_logger
-from job.runs import KEPT_CHECKPOINTS, CheckpointDigest, EpochRecord, Progress, RunKeys, checkpoint_digest_key
+from job.runs import KEPT_CHECKPOINTS, CheckpointDigest, EpochRecord, RunKeys, RunResult, checkpoint_digest_key
 from job.storage import Store
 
 
@@ -118,15 +118,15 @@ def _read_checkpoint(store: Store, key: str, *, configuration: str) -> bytes:
     return content
 
 
-def read_progress(store: Store, keys: RunKeys) -> Progress | None:
-    """What an earlier attempt reported last, if any."""
+def read_result(store: Store, keys: RunKeys) -> RunResult | None:
+    """The run's result, if it is complete. Raises `ConflictError` for what is no result."""
     try:
-        return Progress.model_validate_json(store.read(keys.progress))
+        return RunResult.model_validate_json(store.read(keys.result))
     except ObjectMissing:
         return None
-    except ValidationError:
-        get_logger().warning("progress_ignored", reason="not a progress record")
-        return None
+    except ValidationError as error:
+        fault = str(error).partition("\n")[0]
+        raise ConflictError(f"{store.locate(keys.result)}: not a result ({fault}); remove it and run again") from error
 
 
 def history_lines(history: list[EpochRecord]) -> bytes:

@@ -7,7 +7,7 @@ import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -57,7 +57,7 @@ class TrainingState:
         self.evaluate_seconds = 0.0
 
     @contextmanager
-    def timed(self, name: str) -> Iterator[None]:
+    def timed(self, name: Literal["train_seconds", "evaluate_seconds"]) -> Iterator[None]:
         """Add the time of this block to `train_seconds` or `evaluate_seconds`, however it ends."""
         self._open_since = perf_counter()
         try:
@@ -70,9 +70,13 @@ class TrainingState:
     @property
     def trained_seconds(self) -> float:
         """Training and evaluation that led here, over all attempts."""
-        whole = sum(record.train_seconds + record.evaluate_seconds for record in self.history)
         under_way = perf_counter() - self._open_since if self._open_since is not None else 0.0
-        return whole + self.train_seconds + self.evaluate_seconds + under_way
+        return self.total_seconds("train_seconds") + self.total_seconds("evaluate_seconds") + under_way
+
+    def total_seconds(self, name: Literal["train_seconds", "evaluate_seconds"]) -> float:
+        """Over all epochs, and the part of one that is under way."""
+        whole: float = sum(getattr(record, name) for record in self.history)
+        return whole + float(getattr(self, name))
 
     def serialise(self, *, data_sha256: str) -> bytes:
         """The content of a checkpoint."""

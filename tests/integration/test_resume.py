@@ -14,12 +14,14 @@ from typing import Any
 
 import pytest
 
+from job.errors import Terminated
+from job.logs import configure_logs
 from job.manifest import Manifest
-from job.runs import RunResult
+from job.runs import RunKeys, RunResult, run_id
 from job.storage import FolderStore
 from job.training.control import Control
 from job.training.optimizers import CLASSES
-from job.training.run import Finished, RunSettings, run_manifest
+from job.training.run import RunSettings, run_manifest
 from tests.conftest import TINY, Answer
 
 Job = Callable[..., Answer]
@@ -50,25 +52,27 @@ class StopAfter(Control):
         super().on_step()
 
 
-def run(manifest: Manifest, output: Path, *, control: Control | None = None) -> Finished:
-    from job.logs import configure_logs
-
-    settings = RunSettings(output=str(output), device="cpu", num_threads=1, checkpoint_interval_seconds=0)
-    return run_manifest(manifest, settings, control=control or Control(), log=configure_logs())
+def run(manifest: Manifest, output: Path, *, control: Control | None = None) -> RunResult:
+    return run_manifest(
+        manifest,
+        RunSettings(device="cpu", num_threads=1, checkpoint_interval_seconds=0),
+        store=FolderStore(output),
+        keys=RunKeys("default", run_id(manifest)),
+        control=control or Control(),
+        log=configure_logs(),
+    )
 
 
 @pytest.mark.parametrize("name", sorted(CLASSES))
 def test_resumed_run_equals_the_uninterrupted_one(name: str, tmp_path: Path) -> None:
     """Stopped in the middle of the second epoch and again in its evaluation, for every optimizer."""
-    from job.errors import Terminated
-
     fields = {"optimizer": {"name": name}, "augmentation": "crop_flip", "schedule": {"name": "onecycle"}}
     manifest = Manifest.model_validate(TINY | fields)
     for num_steps in (4, 2):  # 2 steps and 1 evaluation, then 1 step; 1 step and the evaluation that it stops in
         with pytest.raises(Terminated):
             run(manifest, tmp_path / "stopped", control=StopAfter(num_steps))
-    resumed = run(manifest, tmp_path / "stopped").result
-    whole = run(manifest, tmp_path / "whole").result
+    resumed = run(manifest, tmp_path / "stopped")
+    whole = run(manifest, tmp_path / "whole")
     assert resumed.attempts == 3
     assert metrics(resumed) == metrics(whole)
     (model, other) = (next((tmp_path / part).rglob("model.safetensors")) for part in ("stopped", "whole"))

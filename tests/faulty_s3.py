@@ -1,0 +1,109 @@
+"""A real S3 API (moto) over HTTP whose answers a test can spoil: it shares its buckets with the `bucket` fixture."""
+
+from __future__ import annotations
+
+import re
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from wsgiref.types import StartResponse, WSGIApplication
+
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug.serving import make_server
+from werkzeug.wsgi import get_input_stream
+
+Environ = dict[str, Any]
+Fault = Callable[[WSGIApplication, Environ, StartResponse], Iterable[bytes]]
+ALWAYS = 10**9
+
+
+def answer(status: str, code: str, message: str = "said the test") -> Fault:
+    """The request changes nothing and is answered with this error, without a body where the method is HEAD."""
+
+    def fault(_api: WSGIApplication, environ: Environ, start: StartResponse) -> Iterable[bytes]:
+        get_input_stream(environ).read()
+        body = f'<?xml version="1.0"?><Error><Code>{code}</Code><Message>{message}</Message></Error>'.encode()
+        start(status, [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
+
+    return fault
+
+
+def reset(_api: WSGIApplication, environ: Environ, _start: StartResponse) -> Iterable[bytes]:
+    """The connection is reset before the request is carried out."""
+    connection = environ["werkzeug.socket"]
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+    raise ConnectionResetError
+
+
+def lose_answer(api: WSGIApplication, environ: Environ, start: StartResponse) -> Iterable[bytes]:
+    """The request is carried out, and its answer never arrives."""
+    list(api(environ, lambda *_: lambda _data: None))
+    return reset(api, environ, start)
+
+
+def truncate(api: WSGIApplication, environ: Environ, start: StartResponse) -> Iterable[bytes]:
+    """The connection ends in the middle of the body."""
+    body = b"".join(api(environ, start))
+    return [body[: len(body) // 2]]
+
+
+def flip(api: WSGIApplication, environ: Environ, start: StartResponse) -> Iterable[bytes]:
+    """One bit of the body is another."""
+    body = b"".join(api(environ, start))
+    return [bytes([body[0] ^ 1]), body[1:]]
+
+
+@dataclass
+class _Rule:
+    method: str
+    target: str
+    fault: Fault
+    times: int
+
+
+@dataclass
+class FaultyS3:
+    """moto, with `spoil` between it and the network; `requests` are those that arrived, such as `PUT /bucket/key?`."""
+
+    requests: list[str] = field(default_factory=list)
+    endpoint: str = ""
+    _rules: list[_Rule] = field(default_factory=list)
+    _api: WSGIApplication = field(default_factory=lambda: DomainDispatcherApplication(create_backend_app))
+    _one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
+    """moto looks whether a key is taken and stores it in two steps; S3 does it in one."""
+
+    def spoil(self, method: str, target: str, fault: Fault, *, times: int = 1) -> None:
+        """Give `fault` to the next requests whose method and path with query match these patterns."""
+        self._rules.append(_Rule(method, target, fault, times))
+
+    def __call__(self, environ: Environ, start: StartResponse) -> Iterable[bytes]:
+        method, target = environ["REQUEST_METHOD"], f"{environ['PATH_INFO']}?{environ.get('QUERY_STRING', '')}"
+        with self._one_at_a_time:
+            self.requests.append(f"{method} {target}")
+            for rule in self._rules:
+                if rule.times and re.fullmatch(rule.method, method) and re.search(rule.target, target):
+                    rule.times -= 1
+                    return rule.fault(self._api, environ, start)
+            return list(self._api(environ, start))
+
+
+@contextmanager
+def serve_faulty_s3() -> Iterator[FaultyS3]:
+    """A `FaultyS3` that listens at its `endpoint` until the block ends."""
+    faulty = FaultyS3()
+    server = make_server("127.0.0.1", 0, faulty, threaded=True, request_handler=MotoRequestHandler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    faulty.endpoint = f"http://127.0.0.1:{server.server_port}"
+    try:
+        yield faulty
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
