@@ -66,6 +66,7 @@ class Journal:
         code = error.exit_code if isinstance(error, JobError) else 1
         state: State = "interrupted" if isinstance(error, Interruption) else "failed"
         message = str(error).partition("\n")[0] or type(error).__name__
+        message = message.encode(errors="backslashreplace").decode()  # a file's name may be no UTF-8
         get_logger().info("run_stopped", state=state, exit_code=code, reason=message)
         with contextlib.suppress(JobError):
             for key, content in (self.progress(state, error=message, exit_code=code) | self.log()).items():

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import ResNet18_Weights, resnet18
 
-from job.errors import DataError, JobError, ObjectMissing
+from job.errors import DataError, JobError, ObjectMissing, StorageError
 from job.manifest.models import Model
-from job.storage import FolderStore, Store, open_store, read_uri
+from job.storage import FolderStore, Store, is_remote, open_store, read_uri
 
 IMAGENET_URL: str = ResNet18_Weights.IMAGENET1K_V1.url
 """Ends in `resnet18-<first eight digits of its SHA-256>.pth`."""

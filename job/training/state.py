@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
@@ -12,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from job.errors import ConflictError, DataError
+from job.errors import ConflictError, DataError, JobError
 from job.manifest import Manifest
 from job.runs import EpochRecord, configuration_digest
 from job.training.device import Device
@@ -103,8 +102,10 @@ class TrainingState:
         """
         try:
             content = torch.load(io.BytesIO(checkpoint), map_location=self.device.torch_device, weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-            raise DataError(f"{source}: not a checkpoint: {error}") from error
+        except JobError:  # a signal's
+            raise
+        except Exception as error:  # a damaged file makes the unpickler raise nearly anything
+            raise DataError(f"{source}: not a checkpoint: {type(error).__name__}") from error
         expected = {"configuration": configuration_digest(self.manifest), "data_sha256": data_sha256}
         for key, value in expected.items():
             if content.get(key) != value:

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from torchvision.models import resnet18
+
 from job.runs import RunResult
-from tests.conftest import Answer
+from job.storage import open_store
+from tests.conftest import ROOT, SHARED, TINY, Answer
 
 Job = Callable[..., Answer]
 Tiny = Callable[..., Path]
@@ -51,3 +60,122 @@ def test_finished_run_is_not_run_again(job: Job, tiny: Tiny, tmp_path: Path) -> 
     assert again.exit_code == 0
     assert "run_already_complete" in again.stderr
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_run_into_s3_writes_the_same_artefacts_and_is_found_done(job: Job, tiny: Tiny, bucket: str) -> None:
+    arguments = ("run", "--manifest", tiny(), "--output", f"{bucket}/study")
+    answer = job(*arguments)
+    assert answer.exit_code == 0, answer.stderr
+    store = open_store(f"{bucket}/study")
+    keys = [key.partition("/runs/")[2].partition("/")[2] for key in store.list_keys("")]
+    assert {"result.json", "model.safetensors", "plots/loss.png", "checkpoints/epoch-0002.pt"} <= set(keys)
+    assert not any(key.startswith(".") for key in keys)
+    before = store.list_keys("")
+    again = job(*arguments)
+    assert again.exit_code == 0
+    assert "run_already_complete" in again.stderr
+    assert store.list_keys("") == before
+    assert job("report", f"{bucket}/study").exit_code == 0
+
+
+def test_manifest_may_lie_in_s3(job: Job, tiny: Tiny, bucket: str) -> None:
+    open_store(bucket).write("manifests/tiny.json", tiny().read_bytes())
+    assert "valid" in job("validate", f"{bucket}/manifests/tiny.json").stdout
+    missing = job("validate", f"{bucket}/manifests/other.json")
+    assert missing.exit_code == 65
+    assert f"{bucket}/manifests/other.json" in missing.stderr
+
+
+def test_credentials_without_access_are_told_before_training(
+    job: Job, tiny: Tiny, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    answer = job("run", "--manifest", tiny(), "--output", bucket)
+    assert answer.exit_code == 67
+    assert "training_started" not in answer.stderr
+
+
+def test_environment_tells_what_the_numbers_depend_on_and_no_secret(
+    job: Job, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "planted-secret")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "planted-token")
+    monkeypatch.setenv("JOB_GIT_SHA", "abc123")
+    assert job("run", "--manifest", tiny(epochs=1), "--output", tmp_path / "out").exit_code == 0
+    (path,) = tmp_path.rglob("environment.json")
+    environment = json.loads(path.read_text())
+    assert environment["git_sha"] == "abc123"
+    assert environment["packages"]["torch"]
+    assert environment["num_threads"] == 1
+    assert len(environment["data_sha256"]) == 64
+    for file in (tmp_path / "out").rglob("*"):
+        assert not file.is_file() or b"planted" not in file.read_bytes(), file
+
+
+def test_weights_load_into_a_plain_torchvision_network(job: Job, tiny: Tiny, tmp_path: Path) -> None:
+    assert job("run", "--manifest", tiny(epochs=1), "--output", tmp_path / "out").exit_code == 0
+    (path,) = tmp_path.rglob("model.safetensors")
+    resnet18(num_classes=10).load_state_dict(load_file(path))
+
+
+def test_price_per_hour_gives_a_cost(job: Job, tiny: Tiny, tmp_path: Path) -> None:
+    arguments = ("run", "--manifest", tiny(epochs=1), "--output", tmp_path / "out", "--price-per-hour", "3.6")
+    assert job(*arguments).exit_code == 0
+    result = result_of(tmp_path / "out")
+    assert result.estimated_cost_usd is not None
+    assert 0 < result.estimated_cost_usd <= result.timings.total * 0.001 * 1.01
+
+
+def test_gpu_demanded_and_absent_is_a_host_fault_that_leaves_word(job: Job, tiny: Tiny, tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    answer = job("run", "--manifest", tiny(), "--output", tmp_path / "out", "--device", "cuda")
+    assert answer.exit_code == 71
+    assert "--gpus all" in answer.stderr
+    (path,) = tmp_path.rglob("progress.json")
+    assert json.loads(path.read_text())["exit_code"] == 71
+
+
+def test_hundred_classes_of_another_size_train(job: Job, tmp_path: Path) -> None:
+    """The number of classes and the size of the images are nowhere fixed."""
+    random = np.random.default_rng(0)
+    for part, each in (("train", 2), ("test", 1)):
+        for index in range(100):
+            folder = tmp_path / "data" / part / f"class{index:02}"
+            folder.mkdir(parents=True)
+            for number in range(each):
+                pixels = random.integers(0, 256, (40, 32, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{number}.png")
+    manifest = tmp_path / "hundred.json"
+    manifest.write_text(
+        json.dumps(TINY | {"name": "hundred", "epochs": 1, "batch_size": 100, "image_size": 48}
+                   | {"dataset": {"name": "folder", "size": 32}})
+    )  # fmt: skip
+    answer = job("run", "--manifest", manifest, "--data", tmp_path / "data", "--output", tmp_path / "out")
+    assert answer.exit_code == 0, answer.stderr
+    result = result_of(tmp_path / "out")
+    assert len(result.class_accuracy) == len(result.confusion) == 100
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (SHARED / "photos").is_dir(), reason="the photographs are on the development machines only")
+def test_pretrained_weights_learn_real_photographs(job: Job, tmp_path: Path) -> None:
+    """A hundred photographs of two classes, a few steps from ImageNet weights: well above chance."""
+    for part, each in (("train", 50), ("test", 25)):
+        for name in ("church", "parachute"):
+            target = tmp_path / "data" / part / name
+            target.mkdir(parents=True)
+            for path in sorted((SHARED / "photos" / part / name).iterdir())[:each]:
+                shutil.copy(path, target)
+    weights = SHARED / "weights/resnet18-imagenet.pth"
+    answer = job(
+        "run", "--manifest", ROOT / "manifests/jobs/adam.json",
+        "--data", tmp_path / "data", "--output", tmp_path / "out",
+        "--set", "dataset.name=folder", "--set", f"model.weights={weights}",
+        "--set", "optimizer.lr=0.0001", "--set", "epochs=2", "--set", "batch_size=20",
+    )  # fmt: skip
+    assert answer.exit_code == 0, answer.stderr
+    final = result_of(tmp_path / "out").final
+    assert final is not None
+    assert final.top1 >= 0.9
