@@ -68,7 +68,9 @@ def load_weights(config: Model, *, data: str | None, cache: Path, url: str = IMA
         source = config.weights
         try:
             content = read_uri(source)
-        except ObjectMissing as error:
+        except StorageError as error:
+            if is_remote(source) and not isinstance(error, ObjectMissing):
+                raise
             raise DataError(
                 f"weights {source}: not found; give a .pth or .safetensors file, imagenet or none"
             ) from error
