@@ -22,14 +22,14 @@ from job.runs import EpochRecord
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#6b7280"
 LEGIBLE_CLASSES = 20
 """With more classes than these, cells and bars carry no names and no counts."""
+MAX_LABEL_LENGTH = 16
+TITLE: dict[str, Any] = {"loc": "left", "fontweight": "bold"}
 STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
     "grid.alpha": 0.25,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
     "svg.fonttype": "none",
     "svg.hashsalt": "job",
 }
@@ -67,7 +67,8 @@ def draw_loss(history: Sequence[EpochRecord], *, title: str) -> Figure:
             "test": [record.test.loss for record in history],
         },
     )
-    axes.set(title=f"Loss, {title}", xlabel="epoch", ylabel="mean cross entropy (nats)")
+    axes.set_title(f"Loss, {title}", **TITLE)
+    axes.set(xlabel="epoch", ylabel="mean cross entropy (nats)")
     axes.set_ylim(bottom=0)
     return figure
 
@@ -84,7 +85,8 @@ def draw_accuracy(history: Sequence[EpochRecord], *, title: str) -> Figure:
             "test top-5": [record.test.top5 for record in history],
         },
     )
-    axes.set(title=f"Accuracy, {title}", xlabel="epoch", ylabel="top-1 accuracy")
+    axes.set_title(f"Accuracy, {title}", **TITLE)
+    axes.set(xlabel="epoch", ylabel="top-1 accuracy")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set_ylim(top=1.01)
     return figure
@@ -99,10 +101,12 @@ def draw_confusion(confusion: Sequence[Sequence[int]], *, classes: Sequence[str]
     figure, axes = _figure(side + 0.8, side)
     axes.grid(visible=False)
     axes.imshow(parts, cmap="Blues", vmin=0, vmax=1)
-    axes.set(title=f"Confusion matrix, {title}", xlabel="predicted class", ylabel="true class")
+    axes.set_title(f"Confusion matrix, {title}", **TITLE)
+    axes.set(xlabel="predicted class", ylabel="true class")
     if legible:
-        axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right", rotation_mode="anchor")
-        axes.set_yticks(range(len(classes)), classes)
+        labels = [_label(name) for name in classes]
+        axes.set_xticks(range(len(classes)), labels, rotation=45, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(len(classes)), labels)
         for (row, column), count in np.ndenumerate(counts):
             shade = "white" if parts[row, column] > 0.5 else ("black" if count else "#b0b7c3")
             axes.text(column, row, str(count), ha="center", va="center", color=shade, fontsize=8)
@@ -113,14 +117,23 @@ def draw_class_accuracy(
     class_accuracy: Sequence[float | None], *, classes: Sequence[str], top1: float, title: str
 ) -> Figure:
     """Test accuracy of every class, the best on top, with the accuracy over all as a line."""
-    present = [(value, name) for value, name in zip(class_accuracy, classes, strict=True) if value is not None]
+    present = [(value, _label(name)) for value, name in zip(class_accuracy, classes, strict=True) if value is not None]
     values, names = zip(*sorted(present), strict=True)
     legible = len(names) <= LEGIBLE_CLASSES
     figure, axes = _figure(7, 1.4 + (0.32 * len(names) if legible else 6))
     axes.grid(visible=False)
     axes.barh(range(len(names)), values, color=BLUE, height=0.75 if legible else 1.0)
     axes.axvline(top1, color=GREY, linestyle="--", linewidth=1.2)
-    axes.text(top1, len(names) - 0.4, f"all {top1:.1%}", color=GREY, ha="center", va="bottom", fontsize=9)
+    axes.text(
+        top1,
+        len(names) - 0.4,
+        f"all {top1:.1%}",
+        color=GREY,
+        ha="center",
+        va="bottom",
+        fontsize=9,
+        bbox={"color": "white", "pad": 1},
+    )
     axes.set_yticks(range(len(names)), names) if legible else axes.set_yticks([])
     if legible:
         for row, value in enumerate(values):
@@ -135,7 +148,7 @@ def draw_class_accuracy(
                 fontsize=8.5,
             )
     axes.set(xlabel="test top-1 accuracy", xlim=(0, 1), ylim=(-0.6, len(names) + 0.2))
-    axes.set_title(f"Class-wise accuracy, {title}", pad=14)
+    axes.set_title(f"Class-wise accuracy, {title}", pad=14, **TITLE)
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     return figure
 
@@ -151,8 +164,8 @@ def draw_samples(samples: Sequence[Sample], *, title: str) -> Figure:
     for axes, sample in zip(grid.flat, samples, strict=False):
         right = sample.true_class == sample.predicted_class
         axes.imshow(sample.image.transpose(1, 2, 0))
-        said = f"{_shorten(sample.predicted_class)} {sample.probability:.0%}"
-        label = f"✓ {said}" if right else f"✗ {said}\nis {_shorten(sample.true_class)}"
+        said = f"{_label(sample.predicted_class)} {sample.probability:.0%}"
+        label = f"✓ {said}" if right else f"✗ {said}\nis {_label(sample.true_class)}"
         axes.set_title(
             label, fontsize=8, color=GREEN if right else RED, loc="center", fontweight="normal", linespacing=1.1
         )
@@ -178,5 +191,7 @@ def _figure(width: float, height: float, *, axes: bool = True) -> tuple[Figure, 
         return figure, figure.subplots() if axes else None  # type: ignore[return-value]
 
 
-def _shorten(name: str) -> str:
-    return name if len(name) <= 14 else f"{name[:13]}…"
+def _label(name: str) -> str:
+    """A class name as it fits beside an axis; a dollar sign would begin a formula."""
+    short = name if len(name) <= MAX_LABEL_LENGTH else f"{name[: MAX_LABEL_LENGTH - 1]}…"
+    return short.replace("$", r"\$")

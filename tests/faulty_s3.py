@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import socket
-import struct
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -33,18 +32,16 @@ def answer(status: str, code: str, message: str = "said the test") -> Fault:
     return fault
 
 
-def reset(_api: WSGIApplication, environ: Environ, _start: StartResponse) -> Iterable[bytes]:
-    """The connection is reset before the request is carried out."""
-    connection = environ["werkzeug.socket"]
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    connection.close()
+def cut(_api: WSGIApplication, environ: Environ, _start: StartResponse) -> Iterable[bytes]:
+    """The connection ends before the request is carried out."""
+    environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
     raise ConnectionResetError
 
 
 def lose_answer(api: WSGIApplication, environ: Environ, start: StartResponse) -> Iterable[bytes]:
     """The request is carried out, and its answer never arrives."""
     list(api(environ, lambda *_: lambda _data: None))
-    return reset(api, environ, start)
+    return cut(api, environ, start)
 
 
 def truncate(api: WSGIApplication, environ: Environ, start: StartResponse) -> Iterable[bytes]:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from job.manifest import Manifest
 
 _STARTED = time.perf_counter()
-NAME_PATTERN = r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?"
 
 
 class Device(StrEnum):
@@ -247,6 +246,8 @@ def _read_manifest(location: str, settings: list[str]) -> Manifest:
 
 def _experiment_name(name: str) -> str:
     """`name`, if it can stand in a key. Raises `UsageError`."""
+    from job.manifest.models import NAME_PATTERN
+
     if not re.fullmatch(NAME_PATTERN, name):
         raise UsageError(f"--experiment is {name!r}; must be 1 to 40 lower-case letters, digits and dashes")
     return name

@@ -9,7 +9,9 @@ from pydantic import Field, StringConstraints, model_validator
 from job.manifest.base import StrictModel
 from job.manifest.optimizers import Optimizer
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
+NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"
+"""Of run and experiment names: they become parts of keys, file names and DNS labels."""
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Precision = Literal["auto", "bf16", "fp16", "tf32", "fp32"]
 Augmentation = Literal["none", "flip", "crop_flip"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-import tempfile
+import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,19 +27,14 @@ class FolderStore:
 
     def write(self, key: str, content: bytes) -> None:
         path = self._path(key)
-        with _reported(str(path)):
-            temporary = self._write_temporary(path, content)
+        with _reported(str(path)), _temporary(path, content) as temporary:
             os.replace(temporary, path)
             _sync_folder(path.parent)
 
     def create(self, key: str, content: bytes) -> None:
         path = self._path(key)
-        with _reported(str(path)):
-            temporary = self._write_temporary(path, content)
-            try:
-                os.link(temporary, path)  # fails where the name is taken, unlike rename
-            finally:
-                os.unlink(temporary)
+        with _reported(str(path)), _temporary(path, content) as temporary:
+            os.link(temporary, path)  # fails where the name is taken, unlike rename
             _sync_folder(path.parent)
 
     def delete(self, keys: Iterable[str]) -> None:
@@ -61,29 +56,24 @@ class FolderStore:
             raise StorageError(f"{key!r} leaves the output folder {self.uri}")
         return self.root / key
 
-    def _write_temporary(self, path: Path, content: bytes) -> Path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.parent)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner can read
-        except BaseException:
-            os.unlink(name)
-            raise
-        return Path(name)
+
+@contextmanager
+def _temporary(path: Path, content: bytes) -> Iterator[Path]:
+    """A file beside `path` whose content is on the disk; what the block leaves of it is removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}"
+    try:
+        with temporary.open("xb") as file:  # readable as the umask says, unlike what tempfile makes
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _is_temporary(path: Path) -> bool:
     return path.name.startswith(TEMPORARY_PREFIX)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _sync_folder(folder: Path) -> None:

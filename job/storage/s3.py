@@ -6,13 +6,19 @@ import io
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import urlsplit
 
 import boto3
-from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError, PartialCredentialsError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    ParamValidationError,
+    PartialCredentialsError,
+    ProfileNotFound,
+)
+from s3transfer.exceptions import RetriesExceededError
 
 from job.errors import AccessDeniedError, ObjectExists, ObjectMissing, StorageError, UsageError
 
@@ -22,6 +28,7 @@ MULTIPART_BYTES = 16 * 1024 * 1024
 DELETE_BATCH = 1000
 """Keys in one request, https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html."""
 COMMIT_CONFLICT_ATTEMPTS = 5
+EXPECTED_URI = "must be s3://BUCKET or s3://BUCKET/PREFIX"
 
 MISSING = {"NoSuchKey", "404", "NotFound"}
 DENIED = {
@@ -41,18 +48,23 @@ class S3Store:
 
     def __init__(self, uri: str, *, client: Any = None) -> None:
         """`client` is a boto3 S3 client; by default one with this project's time-outs and retries."""
-        parts = urlsplit(uri)
-        if parts.scheme != "s3" or not parts.netloc:
-            raise UsageError(f"{uri}: must be s3://BUCKET or s3://BUCKET/PREFIX")
+        scheme, _, place = uri.partition("://")
+        self._bucket, _, prefix = place.rstrip("/").partition("/")
+        if scheme != "s3" or not self._bucket:
+            raise UsageError(f"{uri}: {EXPECTED_URI}")
         self.uri = uri.rstrip("/")
-        self._bucket = parts.netloc
-        self._prefix = f"{parts.path.strip('/')}/" if parts.path.strip("/") else ""
+        self._prefix = f"{prefix.strip('/')}/" if prefix else ""
         self._client = client or build_client()
 
     def read(self, key: str) -> bytes:
         buffer = io.BytesIO()
         with _reported(self.locate(key)):
-            self._client.download_fileobj(self._bucket, self._prefix + key, buffer, Config=_transfer())
+            try:
+                self._client.download_fileobj(self._bucket, self._prefix + key, buffer, Config=_transfer())
+            except ClientError as error:
+                if error.operation_name == "HeadObject":  # without a body; the answer to GET says why
+                    self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
+                raise
         return buffer.getvalue()
 
     def write(self, key: str, content: bytes) -> None:
@@ -112,15 +124,18 @@ class _Conflict(StorageError):
 def build_client() -> Any:
     """A boto3 S3 client by the default credential chain, with bounded waits and standard retries."""
     with _reported("S3"):
-        return boto3.client(
-            "s3",
-            config=Config(
-                connect_timeout=10,
-                read_timeout=60,
-                retries={"mode": "standard", "total_max_attempts": MAX_ATTEMPTS},
-                user_agent_extra="job",
-            ),
-        )
+        try:
+            return boto3.client(
+                "s3",
+                config=Config(
+                    connect_timeout=10,
+                    read_timeout=60,
+                    retries={"mode": "standard", "total_max_attempts": MAX_ATTEMPTS},
+                    user_agent_extra="job",
+                ),
+            )
+        except ValueError as error:  # botocore's word for an endpoint that is no URL
+            raise UsageError(f"{error}; AWS_ENDPOINT_URL must be like https://HOST:PORT") from error
 
 
 def content_type(key: str) -> str:
@@ -140,13 +155,14 @@ def _reported(place: str) -> Iterator[None]:
         yield
     except ClientError as error:
         raise _translate(error, place) from error
-    except (NoCredentialsError, PartialCredentialsError) as error:
+    except (NoCredentialsError, PartialCredentialsError, ProfileNotFound) as error:
         raise AccessDeniedError(f"{place}: {error} (boto3's default credential chain found none)") from error
-    except (HTTPClientError, BotoCoreError, Boto3Error) as error:
-        cause = error.__cause__ or error.__context__
-        if isinstance(cause, ClientError):  # s3transfer wraps what a part's upload said
-            raise _translate(cause, place) from error
-        raise StorageError(f"{place}: storage cannot be reached: {error}") from error
+    except ParamValidationError as error:
+        raise UsageError(f"{place}: {EXPECTED_URI}: {error.kwargs['report']}") from error
+    except RetriesExceededError as error:
+        raise StorageError(f"{place}: the download broke off again and again: {error.last_exception}") from error
+    except BotoCoreError as error:
+        raise StorageError(f"{place}: {error}") from error
 
 
 def _translate(error: ClientError, place: str) -> Exception:

@@ -1,0 +1,73 @@
+"""What only a GPU can show. These tests skip where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from job.manifest import Manifest
+from job.training.batches import BatchSource, batch_bounds, split_data
+from job.training.data.synthetic import load_synthetic
+from job.training.device import choose_device
+from job.training.loop import Sources, train_epochs
+from job.training.model import build_model
+from job.training.state import TrainingState
+from tests.conftest import TINY, Answer
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+
+
+@pytest.fixture
+def no_waiting() -> Iterator[Callable[[], None]]:
+    """Call it, and from then on every wait of the host for the device is an error."""
+    yield lambda: torch.cuda.set_sync_debug_mode("error")
+    torch.cuda.set_sync_debug_mode("default")
+
+
+def prepare(**fields: object) -> tuple[TrainingState, Sources]:
+    manifest = Manifest.model_validate(TINY | {"epochs": 1} | fields)
+    device = choose_device("cuda", precision=manifest.precision, deterministic=False, num_threads=1)
+    data = load_synthetic(size=32, num_train=400, num_test=60)
+    parts = split_data(data, validation_fraction=0, seed=0, device=device.torch_device)
+    model = build_model(manifest.model, None, num_classes=10, seed=0)
+    state = TrainingState(
+        manifest, model, device=device, num_steps=len(batch_bounds(len(parts.train), manifest.batch_size))
+    )
+    test = BatchSource(parts.test, image_size=None)
+    return state, Sources(BatchSource(parts.train, image_size=None, augmentation="crop_flip"), None, test)
+
+
+@pytest.mark.parametrize("name", ["adam", "adagrad", "adadelta", "rmsprop", "sgd"])
+def test_host_never_waits_within_an_epoch(name: str, no_waiting: Callable[[], None]) -> None:
+    state, sources = prepare(optimizer={"name": name}, precision="bf16")
+
+    def on_step() -> None:
+        if state.step == 1:
+            no_waiting()
+        if state.step == state.num_steps:
+            torch.cuda.set_sync_debug_mode("default")
+
+    list(train_epochs(state, sources, on_step=on_step))
+
+
+@pytest.mark.parametrize("precision", ["auto", "bf16", "fp16", "tf32"])
+def test_lower_precision_trains_near_full_precision(precision: str) -> None:
+    losses = []
+    for name in (precision, "fp32"):
+        state, sources = prepare(optimizer={"name": "sgd", "lr": 0.001}, precision=name)
+        (epoch,) = train_epochs(state, sources, on_step=lambda: None)
+        losses.append(epoch.record.train.loss)
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)
+
+
+def test_run_on_the_gpu_records_it(job: Callable[..., Answer], tiny: Callable[..., Path], tmp_path: Path) -> None:
+    answer = job("run", "--manifest", tiny(), "--output", tmp_path / "out", "--device", "cuda")
+    assert answer.exit_code == 0, answer.stderr
+    (path,) = tmp_path.rglob("environment.json")
+    assert torch.cuda.get_device_name() in path.read_text()
