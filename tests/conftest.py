@@ -52,6 +52,7 @@ def _own_process_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Itera
     monkeypatch.setenv("JOB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("JOB_THREADS", "1")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
     yield
     structlog.contextvars.clear_contextvars()
     structlog.reset_defaults()
@@ -106,7 +107,8 @@ def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    container = boto3.resource("s3").Bucket(BUCKET)
+    # in a session of its own: the default one keeps the credentials that it once found
+    container = boto3.session.Session().resource("s3").Bucket(BUCKET)
     container.create()
     yield f"s3://{BUCKET}"
     container.objects.all().delete()
