@@ -30,7 +30,7 @@ def configure_logs() -> RecordedLog:
     rendered = (
         [_warnings_only, structlog.dev.ConsoleRenderer()]
         if sys.stderr.isatty()
-        else [structlog.processors.JSONRenderer()]
+        else [structlog.processors.JSONRenderer(default=str)]
     )
     structlog.configure(
         processors=[

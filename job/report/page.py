@@ -29,6 +29,8 @@ class RunSection:
 def write_report(store: Store) -> str:
     """Write the page and the table over all finished runs of `store`; returns where the page is."""
     results = sorted(read_results(store), key=lambda result: result.final.top1 if result.final else -1.0, reverse=True)
+    if not results:
+        get_logger().warning("no_results", output=store.uri)
     store.write(EPOCHS_KEY, render_epochs(results))
     store.write(REPORT_KEY, render_page(results, source=store.uri).encode())
     return store.locate(REPORT_KEY)

@@ -1,15 +1,18 @@
-"""Writing behind the training, and finding the newest good checkpoint."""
+"""Artefacts are written behind the training, in order, and of the checkpoints only a whole one counts."""
 
 from __future__ import annotations
 
+import json
 import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import structlog
+from structlog.testing import capture_logs
 
-from job.errors import ConflictError, StorageError
-from job.runs import RunKeys, checkpoint_digest_key
+from job.errors import AccessDeniedError, ConflictError, DataError, StorageError
+from job.runs import KEPT_CHECKPOINTS, CheckpointDigest, RunKeys, checkpoint_digest_key
 from job.storage import FolderStore
 from job.training.artefacts import (
     ArtefactWriter,
@@ -21,8 +24,8 @@ from job.training.artefacts import (
 )
 from job.training.journal import read_progress
 
-KEYS = RunKeys("default", "adam-s0-0123456789")
-CONFIGURATION = "0123456789"
+KEYS = RunKeys("first", "adam-s0-0123456789")
+OURS, ANOTHER = "0123456789", "9876543210"
 
 
 @pytest.fixture
@@ -31,114 +34,298 @@ def store(tmp_path: Path) -> FolderStore:
 
 
 class SlowStore(FolderStore):
-    """Writes only when told to."""
+    """Stores nothing before the test says `go`, and notes what it stored."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
-        self.allowed = threading.Event()
+        self.go = threading.Event()
+        self.written: list[str] = []
 
     def write(self, key: str, content: bytes) -> None:
-        assert self.allowed.wait(timeout=30)
+        assert self.go.wait(10)
+        self.written.append(key)
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> Iterator[SlowStore]:
+    store = SlowStore(tmp_path)
+    yield store
+    store.go.set()
+
+
+class BrokenStore(FolderStore):
+    """Refuses the keys that it is told to refuse."""
+
+    refused = frozenset({"refused"})
+
+    def write(self, key: str, content: bytes) -> None:
+        if key in self.refused:
+            raise StorageError(f"{key}: refused")
         super().write(key, content)
 
 
-def save(store: FolderStore, *, epoch: int, step: int = 0, configuration: str = CONFIGURATION) -> str:
+# Writing
+
+
+def test_artefacts_are_stored_in_order_and_what_follows_them_comes_last(slow: SlowStore) -> None:
+    slow.go.set()
+    with ArtefactWriter(slow) as writer:
+        writer.write({"b": b"", "a": b""}, then=lambda: slow.written.append("then"))
+        writer.write({"c": b""})
+        writer.flush()
+    assert slow.written == ["b", "a", "then", "c"]
+
+
+def test_first_batch_does_not_hold_up_the_training(slow: SlowStore) -> None:
+    with ArtefactWriter(slow) as writer:
+        writer.write({"a": b""})  # would wait for ever if it waited
+        assert slow.written == []
+        assert not writer.is_idle
+        slow.go.set()
+        writer.flush()
+        assert writer.is_idle
+        assert slow.written == ["a"]
+
+
+def test_second_batch_waits_until_the_first_is_stored(slow: SlowStore) -> None:
+    with ArtefactWriter(slow) as writer:
+        writer.write({"a": b""})
+        second = threading.Thread(target=writer.write, args=({"b": b""},))
+        second.start()
+        second.join(0.1)
+        assert second.is_alive()
+        slow.go.set()
+        second.join(10)
+        assert not second.is_alive()
+        assert slow.written[0] == "a"
+
+
+def test_only_the_time_that_the_training_stood_still_counts_as_waiting(slow: SlowStore) -> None:
+    with ArtefactWriter(slow) as writer:
+        writer.write({"a": b""})
+        time.sleep(0.05)  # the training goes on
+        assert writer.waited_seconds < 0.04
+        threading.Timer(0.1, slow.go.set).start()
+        writer.flush()
+        assert 0.05 < writer.waited_seconds < 5
+        waited = writer.waited_seconds
+        writer.flush()
+        assert writer.waited_seconds == pytest.approx(waited, abs=0.01)
+
+
+@pytest.mark.parametrize("call", [ArtefactWriter.flush, lambda writer: writer.write({"later": b""})])
+def test_what_a_write_raises_comes_out_of_the_next_call_and_only_there(
+    tmp_path: Path, call: Callable[[ArtefactWriter], None]
+) -> None:
+    store = BrokenStore(tmp_path)
+    follows: list[str] = []
+    with ArtefactWriter(store) as writer:
+        writer.write({"before": b"", "refused": b"", "after": b""}, then=lambda: follows.append("then"))
+        with pytest.raises(StorageError, match="refused: refused"):
+            call(writer)
+        assert store.list_keys("") == ["before"]
+        assert follows == []
+        writer.write({"next": b""})
+        writer.flush()
+    assert store.list_keys("") == ["before", "next"]
+
+
+def test_what_follows_a_batch_may_fail_as_well(store: FolderStore) -> None:
+    def fail() -> None:
+        raise AccessDeniedError("may not")
+
+    with ArtefactWriter(store) as writer:
+        writer.write({"a": b""}, then=fail)
+        with pytest.raises(AccessDeniedError, match="may not"):
+            writer.flush()
+
+
+def test_batch_under_way_is_stored_before_the_block_ends(slow: SlowStore) -> None:
+    with ArtefactWriter(slow) as writer:
+        writer.write({"a": b"", "b": b""})
+        threading.Timer(0.05, slow.go.set).start()
+        while not writer._pending.running():
+            time.sleep(0.001)
+    assert slow.written == ["a", "b"]
+
+
+def test_nothing_written_needs_no_waiting(store: FolderStore) -> None:
+    with ArtefactWriter(store) as writer:
+        assert writer.is_idle
+        writer.flush()
+    assert writer.waited_seconds < 0.1
+
+
+# Checkpoints
+
+
+def save(store: FolderStore, epoch: int, *, step: int = 0, configuration: str = OURS) -> str:
+    """Store a checkpoint whose content is its key; returns the key."""
     key = KEYS.checkpoint(epoch=epoch, step=step)
-    content = f"epoch {epoch} step {step}".encode()
-    for name, part in checkpoint_artefacts(key, content, configuration=configuration).items():
-        store.write(name, part)
+    for name, content in checkpoint_artefacts(key, key.encode(), configuration=configuration).items():
+        store.write(name, content)
     return key
 
 
-def restore(store: FolderStore) -> tuple[str | None, list[bytes]]:
+def restore(store: FolderStore) -> tuple[str | None, list[bytes], list[dict[str, object]]]:
+    """What `restore_newest` returned, what it restored, and the warnings on its way."""
     restored: list[bytes] = []
-    key = restore_newest(
-        store, KEYS, configuration=CONFIGURATION, restore=lambda content, _place: restored.append(content)
-    )
-    return key, restored
+    with capture_logs() as events:
+        key = restore_newest(store, KEYS, configuration=OURS, restore=lambda content, _place: restored.append(content))
+    return key, restored, [event for event in events if event["log_level"] == "warning"]
 
 
-def test_at_most_one_batch_waits(tmp_path: Path) -> None:
-    store = SlowStore(tmp_path)
-    with ArtefactWriter(store) as writer:
-        writer.write({"first": b"1"})
-        assert not writer.is_idle
-        second = threading.Thread(target=writer.write, args=({"second": b"2"},))
-        second.start()
-        second.join(timeout=0.2)
-        assert second.is_alive(), "the second batch must wait for the first"
-        store.allowed.set()
-        second.join(timeout=30)
-        writer.flush()
-    assert store.list_keys("") == ["first", "second"]
-    assert writer.waited_seconds >= 0.2
+def test_digest_is_written_after_its_checkpoint_and_tells_its_content() -> None:
+    key = KEYS.checkpoint(epoch=1, step=0)
+    artefacts = checkpoint_artefacts(key, b"abc", configuration=OURS)
+    assert list(artefacts) == [key, checkpoint_digest_key(key)]
+    digest = CheckpointDigest.model_validate_json(artefacts[checkpoint_digest_key(key)])
+    assert (digest.size_bytes, digest.configuration) == (3, OURS)
+    assert digest.sha256 == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, B.1
 
 
-def test_failed_write_comes_out_of_the_next_call(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"")
-    with ArtefactWriter(FolderStore(tmp_path)) as writer:
-        writer.write({"file/below": b""})
-        with pytest.raises(StorageError, match="file"):
-            writer.write({"other": b""})
+def test_newest_checkpoint_is_restored(store: FolderStore) -> None:
+    save(store, 1)
+    save(store, 2)
+    newest = save(store, 2, step=7)
+    assert restore(store) == (newest, [newest.encode()], [])
 
 
-def test_newest_checkpoint_is_the_one_furthest_on(store: FolderStore) -> None:
-    save(store, epoch=1)
-    save(store, epoch=2)
-    newest = save(store, epoch=2, step=7)
-    assert restore(store) == (newest, [b"epoch 2 step 7"])
+def test_without_any_checkpoint_there_is_nothing_to_restore(store: FolderStore) -> None:
+    assert restore(store) == (None, [], [])
 
 
-@pytest.mark.parametrize("damage", [b"epoch 3 ste", b"epoch 3 step 1", b""])
-def test_damaged_checkpoint_gives_way_to_the_one_before(damage: bytes, store: FolderStore) -> None:
-    before = save(store, epoch=2)
-    store.write(save(store, epoch=3), damage)
-    with structlog.testing.capture_logs() as events:
-        assert restore(store) == (before, [b"epoch 2 step 0"])
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def change(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+
+
+@pytest.mark.parametrize(
+    ("damaged", "damage", "reason"),
+    [
+        (".pt", truncate, "differs from its digest"),
+        (".pt", change, "differs from its digest"),
+        (".pt", lambda path: path.write_bytes(b""), "differs from its digest"),
+        (".json", Path.unlink, "no digest: its upload did not finish"),
+        (".json", truncate, "validation error"),
+        (".json", lambda path: path.write_bytes(b"{}"), "validation errors"),
+    ],
+    ids=["truncated", "changed", "emptied", "digest missing", "digest truncated", "digest empty"],
+)
+def test_damaged_newest_checkpoint_is_passed_over_with_a_warning(
+    store: FolderStore, damaged: str, damage: Callable[[Path], object], reason: str
+) -> None:
+    whole, newest = save(store, 1), save(store, 2)
+    damage(Path(store.locate(newest)).with_suffix(damaged))
+    key, restored, (warning,) = restore(store)
+    assert (key, restored) == (whole, [whole.encode()])
+    assert (warning["event"], warning["checkpoint"]) == ("checkpoint_ignored", store.locate(newest))
+    assert reason in str(warning["reason"])
+
+
+def test_checkpoint_that_does_not_load_is_passed_over_with_a_warning(store: FolderStore) -> None:
+    save(store, 1)
+    newest = save(store, 2)
+    tried: list[bytes] = []
+
+    def load(content: bytes, place: str) -> None:
+        tried.append(content)
+        if len(tried) == 1:
+            raise DataError(f"{place}: not a checkpoint")
+
+    with capture_logs() as events:
+        key = restore_newest(store, KEYS, configuration=OURS, restore=load)
+    assert key == KEYS.checkpoint(epoch=1, step=0)
+    assert tried == [newest.encode(), key.encode()]
     assert [event["event"] for event in events] == ["checkpoint_ignored", "checkpoint_restored"]
 
 
-def test_checkpoint_without_its_digest_does_not_count(store: FolderStore) -> None:
-    before = save(store, epoch=1)
-    store.delete([checkpoint_digest_key(save(store, epoch=2))])
-    assert restore(store)[0] == before
-
-
-def test_without_a_checkpoint_training_starts_anew(store: FolderStore) -> None:
-    assert restore(store) == (None, [])
+def test_without_a_whole_checkpoint_training_begins_anew(store: FolderStore) -> None:
+    for epoch in (1, 2):
+        truncate(Path(store.locate(save(store, epoch))))
+    key, restored, warnings = restore(store)
+    assert (key, restored, len(warnings)) == (None, [], 2)
 
 
 def test_checkpoint_of_another_configuration_is_a_conflict(store: FolderStore) -> None:
-    save(store, epoch=1, configuration="abcdefabcd")
-    with pytest.raises(ConflictError, match="abcdefabcd") as caught:
+    save(store, 1)
+    save(store, 2, configuration=ANOTHER)
+    with pytest.raises(ConflictError, match=f"configuration {ANOTHER}, not {OURS}") as caught:
         restore(store)
     assert caught.value.exit_code == 68
 
 
-def test_two_checkpoints_are_kept(store: FolderStore) -> None:
-    kept = [save(store, epoch=epoch) for epoch in (1, 2, 3)][1:]
+def test_two_newest_checkpoints_are_kept_with_their_digests(store: FolderStore) -> None:
+    assert KEPT_CHECKPOINTS == 2
+    keys = [save(store, epoch) for epoch in range(8, 12)] + [save(store, 11, step=3)]
+    store.write(KEYS.model, b"")
     remove_old_checkpoints(store, KEYS)
-    assert store.list_keys(KEYS.checkpoints) == sorted([*kept, *map(checkpoint_digest_key, kept)])
+    kept = [name for key in keys[-2:] for name in (key, checkpoint_digest_key(key))]
+    assert store.list_keys(KEYS.checkpoints) == sorted(kept)
+    assert store.list_keys(KEYS.model) == [KEYS.model]
 
 
-def test_another_configuration_under_the_run_is_a_conflict(store: FolderStore) -> None:
-    check_owner(store, KEYS, manifest={"name": "adam"})
-    store.write(KEYS.manifest, b'{"name": "adam"}')
-    check_owner(store, KEYS, manifest={"name": "adam"})
-    for content in (b'{"name": "sgd"}', b"{"):
-        store.write(KEYS.manifest, content)
-        with pytest.raises(ConflictError, match=r"manifest\.json"):
-            check_owner(store, KEYS, manifest={"name": "adam"})
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_few_checkpoints_are_all_kept(store: FolderStore, number: int) -> None:
+    for epoch in range(number):
+        save(store, epoch + 1)
+    remove_old_checkpoints(store, KEYS)
+    assert len(store.list_keys(KEYS.checkpoints)) == 2 * number
 
 
-def test_result_that_is_none_is_not_taken_for_complete(store: FolderStore) -> None:
+def test_half_a_removal_leaves_nothing_that_counts(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, newer, newest = (save(store, epoch) for epoch in (1, 2, 3))
+    deleted: list[str] = []
+    monkeypatch.setattr(store, "delete", lambda keys: deleted.extend(keys))
+    remove_old_checkpoints(store, KEYS)
+    assert deleted == [checkpoint_digest_key(old), old]
+    assert newer in store.list_keys("")
+    assert newest in store.list_keys("")
+
+
+# What earlier attempts left
+
+
+def test_manifest_of_the_same_configuration_is_ours(store: FolderStore) -> None:
+    check_owner(store, KEYS, manifest={"name": "adam", "epochs": 1})
+    store.write(KEYS.manifest, b'{"epochs": 1,\n "name": "adam"}')
+    check_owner(store, KEYS, manifest={"name": "adam", "epochs": 1})
+
+
+@pytest.mark.parametrize("content", [b'{"name": "adam", "epochs": 2}', b"garbage", b"", b"\xff\xfe", b"null"])
+def test_other_manifest_under_the_run_id_is_a_conflict(store: FolderStore, content: bytes) -> None:
+    store.write(KEYS.manifest, content)
+    with pytest.raises(ConflictError, match=r"manifest\.json: another configuration lies under this run id") as caught:
+        check_owner(store, KEYS, manifest={"name": "adam", "epochs": 1})
+    assert caught.value.exit_code == 68
+
+
+def test_progress_of_an_earlier_attempt_is_read(store: FolderStore) -> None:
+    assert read_progress(store, KEYS) is None
+    record = {"run_id": KEYS.run_id, "state": "running", "attempt": 3, "epoch": 2, "step": 1, "num_epochs": 10,
+              "num_steps": 100, "updated_at": "2026-01-01T00:00:00Z", "added_later": True}  # fmt: skip
+    store.write(KEYS.progress, json.dumps(record).encode())
+    progress = read_progress(store, KEYS)
+    assert progress is not None
+    assert (progress.attempt, progress.epoch, progress.lost_seconds) == (3, 2, 0.0)
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"\xff", b"{}", b"[]", b'{"attempt": "x"}'])
+def test_progress_that_cannot_be_read_is_passed_over_with_a_warning(store: FolderStore, content: bytes) -> None:
+    store.write(KEYS.progress, content)
+    with capture_logs() as events:
+        assert read_progress(store, KEYS) is None
+    assert [event["event"] for event in events] == ["progress_ignored"]
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"{}", b"\xff"])
+def test_result_that_cannot_be_read_is_a_conflict(store: FolderStore, content: bytes) -> None:
     assert read_result(store, KEYS) is None
-    store.write(KEYS.result, b"{}")
-    with pytest.raises(ConflictError, match="remove it"):
+    store.write(KEYS.result, content)
+    with pytest.raises(ConflictError, match=r"result\.json: not a result .* remove it and run again") as caught:
         read_result(store, KEYS)
-
-
-def test_broken_progress_is_passed_over(store: FolderStore) -> None:
-    assert read_progress(store, KEYS) is None
-    store.write(KEYS.progress, b"not json")
-    assert read_progress(store, KEYS) is None
+    assert caught.value.exit_code == 68
