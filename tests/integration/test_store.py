@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import boto3
 import pytest
@@ -17,7 +18,7 @@ from botocore.config import Config
 
 from job.errors import AccessDeniedError, HostError, JobError, ObjectExists, ObjectMissing, StorageError, UsageError
 from job.storage import FolderStore, Store, is_remote, open_store, read_uri
-from job.storage.s3 import COMMIT_CONFLICT_ATTEMPTS, MAX_ATTEMPTS, MULTIPART_BYTES, S3Store
+from job.storage.s3 import COMMIT_CONFLICT_ATTEMPTS, MAX_ATTEMPTS, MULTIPART_BYTES, S3Store, build_client
 from tests.conftest import BUCKET
 from tests.faulty_s3 import ALWAYS, Fault, FaultyS3, answer, cut, flip, lose_answer, serve_faulty_s3, truncate
 
@@ -28,6 +29,17 @@ LARGE = MULTIPART_BYTES + 2**20
 def server() -> Iterator[FaultyS3]:
     with serve_faulty_s3() as faulty:
         yield faulty
+
+
+@pytest.fixture(scope="module")
+def client(server: FaultyS3) -> Any:
+    """The product's own client, built once: to read its service's description takes longer than a test."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("AWS_ENDPOINT_URL", server.endpoint)
+        environment.setenv("AWS_ACCESS_KEY_ID", "test")
+        environment.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        return build_client()
 
 
 @pytest.fixture
@@ -41,8 +53,8 @@ def wire(server: FaultyS3, bucket: str, monkeypatch: pytest.MonkeyPatch) -> Faul
 
 
 @pytest.fixture
-def s3(wire: FaultyS3, bucket: str) -> S3Store:
-    return S3Store(f"{bucket}/study/first")
+def s3(wire: FaultyS3, bucket: str, client: Any) -> S3Store:
+    return S3Store(f"{bucket}/study/first", client=client)
 
 
 @pytest.fixture
@@ -503,9 +515,9 @@ def test_many_keys_are_listed_and_deleted_in_several_requests(
 
 
 @EVERY_USE
-def test_missing_bucket_is_named(wire: FaultyS3, use: Callable[[S3Store], object]) -> None:
+def test_missing_bucket_is_named(wire: FaultyS3, client: Any, use: Callable[[S3Store], object]) -> None:
     with pytest.raises(AccessDeniedError, match=r"s3://no-such-bucket.*the bucket does not exist") as caught:
-        use(S3Store("s3://no-such-bucket"))
+        use(S3Store("s3://no-such-bucket", client=client))
     assert caught.value.exit_code == 67
 
 
