@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from job.errors import UsageError
 from job.storage.base import Store
@@ -21,7 +20,7 @@ def open_store(location: str) -> Store:
     """The store at a folder's path or an `s3://BUCKET/PREFIX`. Raises `UsageError` for another scheme."""
     if not is_remote(location):
         return FolderStore(Path(location))
-    if urlsplit(location).scheme != "s3":
+    if not location.startswith("s3://"):
         raise UsageError(f"{location}: only folders and s3:// are understood")
     from job.storage.s3 import S3Store
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 
 import torch
 from safetensors.torch import save
@@ -31,6 +32,7 @@ class Outcome:
     """The last evaluated epoch of this attempt; None when it had none to do."""
     divergence: Divergence | None
 
+    @cached_property
     def last_test(self) -> Evaluation | None:
         """The test evaluation of the last whole epoch; None when there was none before a divergence."""
         if self.last is not None:
@@ -53,7 +55,7 @@ def build_result(
 ) -> RunResult:
     """The content of result.json."""
     state, sources, data = outcome.state, outcome.sources, outcome.data
-    history, test = state.history, outcome.last_test()
+    history, test = state.history, outcome.last_test
     num_images = len(history) * len(sources.train.part)
     trained = sum(record.train_seconds for record in history)
     total = timings.startup + timings.staging + timings.train + timings.evaluate + timings.upload + lost_seconds
@@ -98,7 +100,7 @@ def choose_best(history: list[EpochRecord]) -> BestEpoch | None:
 
 def draw_plots(outcome: Outcome, *, title: str) -> dict[str, bytes]:
     """PNG files by name. Without a whole epoch there is nothing to draw."""
-    history, classes, test = outcome.state.history, outcome.data.classes, outcome.last_test()
+    history, classes, test = outcome.state.history, outcome.data.classes, outcome.last_test
     if test is None:
         return {}
     figures = {

@@ -202,9 +202,10 @@ def _train(
             artefacts = {keys.history: history_lines(state.history)} | journal.progress("running") | journal.log()
             due = perf_counter() - checkpointed >= settings.checkpoint_interval_seconds
             if due or state.epoch == state.manifest.epochs:
-                artefacts = checkpoint() | artefacts
+                writer.write(checkpoint() | artefacts, then=clean)
                 checkpointed = perf_counter()
-            writer.write(artefacts, then=clean)
+            else:
+                writer.write(artefacts)
     except Diverged as error:
         divergence = error.divergence
         get_logger().warning("training_diverged", epoch=divergence.epoch, step=divergence.step)
