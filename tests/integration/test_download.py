@@ -172,7 +172,7 @@ def test_no_progress_bar_is_written_where_there_is_no_terminal(
 def test_wrong_checksum_leaves_nothing_behind(site: Site, files: BinaryFiles, cache: Path, damage: str) -> None:
     archive = site.pages["/data.tar.gz"]
     if damage == "changed":
-        site.pages["/data.tar.gz"] = archive[:-9] + bytes(1) + archive[-8:]
+        site.pages["/data.tar.gz"] = archive[:-9] + bytes([archive[-9] ^ 1]) + archive[-8:]
     else:
         site.missing_bytes = 100
     with pytest.raises(DataError) as caught:
