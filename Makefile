@@ -1,11 +1,15 @@
 # One virtual environment in .venv with everything, hash-locked; see `make help`.
 PYTHON ?= python3
+DOCKER ?= docker
+IMAGE ?= job:local
+WEIGHTS ?= none
+OUTPUT ?= s3://my-bucket/study
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check format lock clean
+.PHONY: help install run test check format lock manifests sbom image smoke-docker clean
 
 help:     ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 12
@@ -33,16 +37,35 @@ check: $(READY)  ## lint, format, types, layers
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
 
 format: $(READY)  ## format and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 lock: $(READY)  ## renew the locked requirements
-	$(eval COMPILE := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 --no-header pyproject.toml)
-	$(COMPILE) -o requirements/base.txt
-	$(COMPILE) --extra train -o requirements/train.txt
-	$(COMPILE) --extra train --extra kubernetes --extra dev -o requirements/dev.txt
+	$(eval COMPILE := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 --no-header)
+	echo hatchling | $(COMPILE) - -o requirements/build.txt
+	$(COMPILE) pyproject.toml -o requirements/base.txt
+	$(COMPILE) pyproject.toml --extra train -o requirements/train.txt
+	$(COMPILE) pyproject.toml --extra train --extra kubernetes --extra dev -o requirements/dev.txt
+
+image:    ## build the container image IMAGE (default job:local); WEIGHTS=imagenet bakes the weights in
+	DOCKER_BUILDKIT=1 $(DOCKER) build --tag $(IMAGE) --build-arg WEIGHTS=$(WEIGHTS) \
+	    --build-arg VERSION=$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' job/__init__.py) \
+	    --build-arg GIT_SHA=$$(git describe --always --abbrev=40 --exclude '*' --dirty) .
+
+smoke-docker: $(READY) image  ## run the smoke manifest in a container against an S3 server, and show what it left
+	$(BIN)/python -m tests.container.smoke $(IMAGE)
+
+manifests: $(READY)  ## render manifests/*.yaml anew from the sweep optimizers.json; IMAGE and OUTPUT as you have them
+	$(BIN)/job submit --manifest manifests/sweeps/optimizers.json --to kubernetes --dry-run \
+	    --image registry.example.com/job:0.1.0 --output $(OUTPUT) 2>/dev/null \
+	    | awk '/^# [0-9]/ {file = "manifests/" $$2; print "# Rendered by make manifests from sweeps/optimizers.json." > file; next} \
+	           !/^---$$/ {print > file}'
+
+sbom: $(READY)  ## write sbom.json: what the image's Python packages are (CycloneDX)
+	$(BIN)/cyclonedx-py requirements requirements/train.txt --output-file sbom.json
 
 clean:    ## remove the virtual environment and what tools left
 	rm -rf $(VENV) build dist .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

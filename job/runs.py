@@ -19,6 +19,8 @@ from job.manifest import Manifest
 
 SCHEMA_VERSION = 1
 KEPT_CHECKPOINTS = 2
+LOST_AFTER_SECONDS = 900.0
+"""A run that says it runs, but said so longer ago, is lost: while it trains it reports every 15 s."""
 REPORT_KEY = "report/index.html"
 EPOCHS_KEY = "report/epochs.csv"
 

@@ -1,7 +1,19 @@
-"""Manifests: the pydantic models, and reading them from bytes with every fault named."""
+"""Manifests and sweeps: the pydantic models, and reading them from bytes with every fault named."""
 
 from job.manifest.models import Manifest
 from job.manifest.optimizers import Optimizer
-from job.manifest.parsing import apply_settings, parse_manifest
+from job.manifest.parsing import apply_settings, parse_json_object, parse_manifest, validate
+from job.manifest.sweep import MAX_RUNS, Configuration, Sweep, expand
 
-__all__ = ["Manifest", "Optimizer", "apply_settings", "parse_manifest"]
+__all__ = [
+    "MAX_RUNS",
+    "Configuration",
+    "Manifest",
+    "Optimizer",
+    "Sweep",
+    "apply_settings",
+    "expand",
+    "parse_json_object",
+    "parse_manifest",
+    "validate",
+]

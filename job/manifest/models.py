@@ -13,6 +13,7 @@ NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"
 """Of run and experiment names: they become parts of keys, file names and DNS labels."""
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Precision = Literal["auto", "bf16", "fp16", "tf32", "fp32"]
 Augmentation = Literal["none", "flip", "crop_flip"]
 
@@ -116,7 +117,7 @@ class Manifest(StrictModel):
     """Passes over the training images."""
     batch_size: Annotated[int, Field(ge=2, le=65_536)] = 50
     """Images per step."""
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    seed: Seed = 0
     """Decides the first fc, the order of the images and the augmentation; the same for every optimizer."""
     dataset: Dataset = STL10(name="stl10")
     """The images."""

@@ -1,4 +1,4 @@
-"""From bytes to a manifest, or to one `ManifestError` that names every fault at once."""
+"""From bytes to a validated model, or to one `ManifestError` that names every fault at once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Any, NoReturn, get_args
+from typing import Any, NoReturn, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -19,6 +19,7 @@ MAX_BYTES = 1024 * 1024
 """A manifest is a few hundred bytes; anything near this size is not one."""
 MAX_FAULTS = 100
 """More faults than this are counted, not listed."""
+ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 def parse_manifest(content: bytes, *, source: str, settings: Iterable[str] = ()) -> Manifest:
@@ -26,16 +27,26 @@ def parse_manifest(content: bytes, *, source: str, settings: Iterable[str] = ())
 
     Raises `ManifestError` with one line per fault, each beginning with `source` and the field's path.
     """
+    document = parse_json_object(content, source=source)
+    return validate(apply_settings(document, settings), Manifest, source=source)
+
+
+def validate(document: dict[str, Any], model: type[ModelT], *, source: str) -> ModelT:
+    """`document` as `model`. Raises `ManifestError` with one line per fault."""
     try:
-        document = apply_settings(parse_json_object(content, source=source), settings)
-        return Manifest.model_validate_json(json.dumps(document))
+        return model.model_validate_json(json.dumps(document))
     except RecursionError as error:
         raise ManifestError(f"{source}: nested too deeply") from error
     except ValidationError as error:
-        faults = [f"{source}: {_describe(fault)}" for fault in error.errors(include_url=False)[:MAX_FAULTS]]
-        if error.error_count() > MAX_FAULTS:
-            faults.append(f"{source}: and {error.error_count() - MAX_FAULTS} faults more")
-        raise ManifestError(*faults) from error
+        raise ManifestError(*describe_faults(error, source=source, root=model)) from error
+
+
+def describe_faults(error: ValidationError, *, source: str, root: type[BaseModel]) -> list[str]:
+    """One line per fault of a document that was validated as `root`, each beginning with `source`."""
+    faults = [f"{source}: {_describe(fault, root)}" for fault in error.errors(include_url=False)[:MAX_FAULTS]]
+    if error.error_count() > MAX_FAULTS:
+        faults.append(f"{source}: and {error.error_count() - MAX_FAULTS} faults more")
+    return faults
 
 
 def parse_json_object(content: bytes, *, source: str) -> dict[str, Any]:
@@ -89,20 +100,27 @@ def apply_settings(document: dict[str, Any], settings: Iterable[str]) -> dict[st
             value = json.loads(text)
         except (ValueError, RecursionError):
             value = text
-        *parents, key = path.split(".")
-        target = result
-        for parent in parents:
-            child = target.setdefault(parent, {})
-            if not isinstance(child, dict):
-                raise ManifestError(f"--set {setting}: {parent} is {_show(child)}, it has no fields")
-            target = child
-        target[key] = value
+        try:
+            set_path(result, path, value)
+        except ValueError as error:
+            raise ManifestError(f"--set {setting}: {error}") from error
     return result
 
 
-def _describe(fault: ErrorDetails) -> str:
+def set_path(document: dict[str, Any], path: str, value: Any) -> None:
+    """Put `value` at the dotted `path` of `document`. Raises `ValueError` where the path leads through a value."""
+    *parents, key = path.split(".")
+    for parent in parents:
+        child = document.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise ValueError(f"{parent} is {_show(child)}, it has no fields")  # noqa: TRY004 - the document is at fault
+        document = child
+    document[key] = value
+
+
+def _describe(fault: ErrorDetails, root: type[BaseModel]) -> str:
     """One fault as `path is value; what is accepted`."""
-    path, owner = _locate(fault["loc"])
+    path, owner = _locate(fault["loc"], root)
     kind, seen, context = fault["type"], _show(fault["input"]), fault.get("ctx", {})
     if kind == "json_invalid":  # Python reads it, pydantic does not: a lone surrogate, or 200 levels and more
         return f"not JSON: {context['error'].partition(' at line')[0]}"
@@ -129,17 +147,20 @@ def _describe(fault: ErrorDetails) -> str:
     return f"{path} is {seen}; {accepted_text}"
 
 
-def _locate(location: tuple[int | str, ...]) -> tuple[str, type[BaseModel] | None]:
+def _locate(location: tuple[int | str, ...], root: type[BaseModel]) -> tuple[str, type[BaseModel] | None]:
     """The dotted path of a fault and the model that holds its last field.
 
     pydantic puts the tag of a discriminated union between the field and its attribute
     (`optimizer`, `adam`, `lr`); the user never wrote that level, so it is left out.
     """
     path = ""
-    owner: type[BaseModel] | None = Manifest
-    holder: type[BaseModel] | None = Manifest
+    owner: type[BaseModel] | None = root
+    holder: type[BaseModel] | None = root
     members: list[type[BaseModel]] = []
     for part in location:
+        if members and isinstance(part, int):  # a list of models
+            path, holder, owner, members = f"{path}[{part}]", None, members[0], []
+            continue
         if members:
             owner = next((member for member in members if _tag(member) == part), None)
             members = []

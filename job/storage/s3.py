@@ -58,7 +58,7 @@ class S3Store:
 
     def read(self, key: str) -> bytes:
         buffer = io.BytesIO()
-        with _reported(self.locate(key)):
+        with translate_errors(self.locate(key)):
             try:
                 self._client.download_fileobj(self._bucket, self._prefix + key, buffer, Config=_transfer())
             except ClientError as error:
@@ -68,7 +68,7 @@ class S3Store:
         return buffer.getvalue()
 
     def write(self, key: str, content: bytes) -> None:
-        with _reported(self.locate(key)):
+        with translate_errors(self.locate(key)):
             self._client.upload_fileobj(
                 io.BytesIO(content),
                 self._bucket,
@@ -80,7 +80,7 @@ class S3Store:
     def create(self, key: str, content: bytes) -> None:
         for attempts_left in reversed(range(COMMIT_CONFLICT_ATTEMPTS)):
             try:
-                with _reported(self.locate(key)):
+                with translate_errors(self.locate(key)):
                     self._client.put_object(
                         Bucket=self._bucket,
                         Key=self._prefix + key,
@@ -99,13 +99,13 @@ class S3Store:
         for start in range(0, len(names), DELETE_BATCH):
             batch = {"Objects": names[start : start + DELETE_BATCH], "Quiet": True}
             try:
-                with _reported(self.uri):
+                with translate_errors(self.uri):
                     self._client.delete_objects(Bucket=self._bucket, Delete=batch)
             except AccessDeniedError:
                 return  # a least-privilege role may not delete; the bucket's lifecycle rule does
 
     def list_keys(self, prefix: str) -> list[str]:
-        with _reported(self.locate(prefix)):
+        with translate_errors(self.locate(prefix)):
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self._bucket, Prefix=self._prefix + prefix
             )
@@ -123,7 +123,7 @@ class _Conflict(StorageError):
 
 def build_client() -> Any:
     """A boto3 S3 client by the default credential chain, with bounded waits and standard retries."""
-    with _reported("S3"):
+    with translate_errors("S3"):
         try:
             return boto3.client(
                 "s3",
@@ -149,8 +149,8 @@ def _transfer() -> TransferConfig:
 
 
 @contextmanager
-def _reported(place: str) -> Iterator[None]:
-    """Turn botocore's exceptions into the errors that a `Store` raises."""
+def translate_errors(place: str) -> Iterator[None]:
+    """Turn botocore's exceptions, of S3 and of other services, into this project's; `place` begins the message."""
     try:
         yield
     except ClientError as error:
@@ -158,7 +158,8 @@ def _reported(place: str) -> Iterator[None]:
     except (NoCredentialsError, PartialCredentialsError, ProfileNotFound) as error:
         raise AccessDeniedError(f"{place}: {error} (boto3's default credential chain found none)") from error
     except ParamValidationError as error:
-        raise UsageError(f"{place}: {EXPECTED_URI}: {error.kwargs['report']}") from error
+        expected = f"{EXPECTED_URI}: " if place.startswith("s3://") else ""
+        raise UsageError(f"{place}: {expected}{error.kwargs['report']}") from error
     except RetriesExceededError as error:
         raise StorageError(f"{place}: the download broke off again and again: {error.last_exception}") from error
     except BotoCoreError as error:

@@ -14,27 +14,33 @@ HEARTBEAT_SECONDS = 15.0
 
 
 class Control:
-    """Asked after every step. A signal before the first step ends the process at once, later at the next step."""
+    """Asked after every step, for all runs of a process.
 
-    def __init__(
-        self, *, time_budget_seconds: float | None = None, show_step: Callable[[], None] = lambda: None
-    ) -> None:
+    A signal before the first step of a run ends the process at once, later at the next step.
+    """
+
+    def __init__(self, *, time_budget_seconds: float | None = None) -> None:
         self._deadline = perf_counter() + time_budget_seconds if time_budget_seconds else None
         self._budget = time_budget_seconds
-        self._show_step = show_step
+        self._show_step: Callable[[], None] = lambda: None
         self._signal: int | None = None
         self._in_steps = False
         self._heartbeat = perf_counter()
 
-    def listen(self) -> None:
-        """Take SIGTERM and SIGINT from now on."""
+    def begin_run(self, *, show_step: Callable[[], None] = lambda: None) -> None:
+        """Take SIGTERM and SIGINT from now on. Raises as `on_step`, if it is time to stop already."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._handle)
+        self._in_steps, self._show_step = False, show_step
+        self._stop_if_due()
 
     def on_step(self) -> None:
         """Raises `Terminated` or `TimeBudgetUsed` when it is time to stop."""
         self._in_steps = True
         self._show_step()
+        self._stop_if_due()
+
+    def _stop_if_due(self) -> None:
         if self._signal is not None:
             raise Terminated(f"stopped by {signal.Signals(self._signal).name}; the same command carries on")
         if self._deadline is not None and perf_counter() > self._deadline:

@@ -19,6 +19,8 @@ from job.storage import FolderStore, Store, is_remote, open_store, read_uri
 
 IMAGENET_URL: str = ResNet18_Weights.IMAGENET1K_V1.url
 """Ends in `resnet18-<first eight digits of its SHA-256>.pth`."""
+IMAGENET_SHA256 = "f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec"
+"""Of that file, whole: eight digits guard against accidents, not against a forger."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,10 @@ def stage_imagenet(store: Store, *, data: str | None, cache: Path, url: str = IM
 def _read_imagenet(url: str, *, data: str | None, cache: Path) -> bytes:
     """torchvision's file, kept in the cache. Raises `DataError` where it is corrupt or cannot be had."""
     path = cache / Path(url).name
-    if path.is_file():
-        return _verified(path.read_bytes(), place=str(path))
+    for folder in (cache, Path(torch.hub.get_dir()) / "checkpoints"):  # the second is torchvision's own
+        found = folder / path.name
+        if found.is_file():
+            return _verified(found.read_bytes(), place=str(found))
     if data is not None:
         staged = open_store(data)
         with contextlib.suppress(ObjectMissing):  # not staged: downloaded below
@@ -97,7 +101,7 @@ def _read_imagenet(url: str, *, data: str | None, cache: Path) -> bytes:
             return content
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(url, str(path), hash_prefix=_hash_prefix(path.name), progress=False)
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=_expected_sha256(path.name), progress=False)
     except (OSError, HTTPException, RuntimeError) as error:  # URLError is an OSError; a wrong hash a RuntimeError
         raise DataError(
             f"{url}: cannot be downloaded ({error}); stage it in a bucket with `job stage`, "
@@ -107,16 +111,18 @@ def _read_imagenet(url: str, *, data: str | None, cache: Path) -> bytes:
 
 
 def _verified(content: bytes, *, place: str) -> bytes:
-    """`content`, if its SHA-256 begins as its name says. Raises `DataError`."""
+    """`content`, if its SHA-256 is the one of `place`. Raises `DataError`."""
     seen = hashlib.sha256(content).hexdigest()
-    prefix = _hash_prefix(place)
-    if not seen.startswith(prefix):
-        raise DataError(f"{place}: corrupt: sha256 {seen} must begin with {prefix}; remove it and run again")
+    expected = _expected_sha256(place)
+    if not seen.startswith(expected):
+        raise DataError(f"{place}: corrupt: sha256 {seen} must begin with {expected}; remove it and run again")
     return content
 
 
-def _hash_prefix(place: str) -> str:
-    return Path(place).stem.rpartition("-")[2]
+def _expected_sha256(place: str) -> str:
+    """All digits where they are known, else those that torch.hub's convention puts into the name."""
+    name = Path(place).name
+    return IMAGENET_SHA256 if name == Path(IMAGENET_URL).name else Path(name).stem.rpartition("-")[2]
 
 
 def _parse_state(content: bytes, *, source: str) -> dict[str, Tensor]:

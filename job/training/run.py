@@ -10,7 +10,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from time import perf_counter
 
 import structlog
@@ -38,25 +37,8 @@ from job.training.journal import Journal
 from job.training.loop import Diverged, Epoch, Sources, train_epochs
 from job.training.model import build_model, load_weights
 from job.training.results import Outcome, build_result, draw_plots, model_bytes
+from job.training.settings import RunSettings
 from job.training.state import TrainingState
-
-
-@dataclass(frozen=True)
-class RunSettings:
-    """How to run; nothing here changes what is computed, but for threads and device in the last bits."""
-
-    data: str | None = None
-    """Where the data set lies: a folder or s3:// URI; None for the cache, then the download."""
-    cache: Path = Path("~/.cache/job")
-    device: str = "auto"
-    num_threads: int | None = None
-    """None for the cores that this process may use."""
-    checkpoint_interval_seconds: float = 10.0
-    """Least time between checkpoints of whole epochs; the last epoch always gets one."""
-    price_per_hour: float | None = None
-    """USD, for the estimated cost."""
-    startup_seconds: float = 0.0
-    """What the process took before the run began: interpreter and imports."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +59,14 @@ def run_manifest(
     keys: RunKeys,
     control: Control,
     log: RecordedLog,
+    startup_seconds: float = 0.0,
     on_start: Callable[[TrainingState], None] = lambda _state: None,
 ) -> RunResult:
     """Train what `manifest` says, or carry on from its newest checkpoint; the result is in `store` at the end.
 
     Whether there is a result already is for the caller to ask (`read_result`). `control` stops the training;
-    `on_start` is told once when it begins. Raises the `JobError` that says what to do; for an `Interruption`
-    the checkpoint is saved.
+    `startup_seconds` is what the process took before; `on_start` is told once when the training begins.
+    Raises the `JobError` that says what to do; for an `Interruption` the checkpoint is saved.
     """
     started = perf_counter()
     check_owner(store, keys, manifest=manifest.model_dump(mode="json"))
@@ -101,12 +84,12 @@ def run_manifest(
                              settings=settings, on_start=on_start)  # fmt: skip
             _publish(outcome, writer, keys)
             timings = Timings(
-                startup=settings.startup_seconds,
+                startup=startup_seconds,
                 staging=staging_seconds,
                 train=outcome.state.total_seconds("train_seconds"),
                 evaluate=outcome.state.total_seconds("evaluate_seconds"),
                 upload=writer.waited_seconds,
-                total=settings.startup_seconds + perf_counter() - started,
+                total=startup_seconds + perf_counter() - started,
             )
             result = build_result(
                 outcome,

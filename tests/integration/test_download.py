@@ -25,7 +25,7 @@ from job.manifest.models import Model
 from job.storage import FolderStore
 from job.training.data import cifar100
 from job.training.data.files import BinaryFiles
-from job.training.model import IMAGENET_URL, load_weights, stage_imagenet
+from job.training.model import IMAGENET_SHA256, IMAGENET_URL, load_weights, stage_imagenet
 from tests.unit.test_cifar100 import TRAIN_IMAGES, write_cifar100
 
 FOLDER = "cifar-100-binary"
@@ -302,6 +302,28 @@ def test_weights_that_changed_in_the_cache_are_found(weights: str, cache: Path) 
     assert str(caught.value).startswith(f"{path}: ")
     path.unlink()
     assert bias(weights, cache) == list(range(10))
+
+
+def test_weights_that_torchvision_has_downloaded_before_are_used(
+    site: Site, weights: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    own = tmp_path / "torch/hub/checkpoints" / Path(weights).name
+    own.parent.mkdir(parents=True)
+    own.write_bytes(site.pages[weights.removeprefix(site.url)])
+    assert bias(weights, cache) == list(range(10))
+    assert site.requests == []
+    own.write_bytes(b"!")
+    with pytest.raises(DataError, match="corrupt: sha256"):
+        bias(weights, cache)
+
+
+def test_torchvision_s_own_file_is_checked_by_its_whole_digest(cache: Path) -> None:
+    """Its name's eight digits can be forged in minutes."""
+    cache.mkdir(parents=True)
+    (cache / "resnet18-f37072fd.pth").write_bytes(b"!")
+    with pytest.raises(DataError, match=IMAGENET_SHA256):
+        load_weights(Model(), data=None, cache=cache)
 
 
 def test_staged_weights_are_taken_before_any_download(site: Site, weights: str, cache: Path, tmp_path: Path) -> None:

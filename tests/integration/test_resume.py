@@ -21,7 +21,8 @@ from job.runs import RunKeys, RunResult, run_id
 from job.storage import FolderStore
 from job.training.control import Control
 from job.training.optimizers import CLASSES
-from job.training.run import RunSettings, run_manifest
+from job.training.run import run_manifest
+from job.training.settings import RunSettings
 from tests.conftest import TINY, Answer
 
 Job = Callable[..., Answer]

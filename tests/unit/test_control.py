@@ -14,14 +14,14 @@ from job.training.control import Control
 
 
 def test_signal_before_the_first_step_ends_the_process_at_once() -> None:
-    Control().listen()
+    Control().begin_run()
     with pytest.raises(Terminated, match="SIGTERM before the first step"):
         os.kill(os.getpid(), signal.SIGTERM)
 
 
 def test_signal_during_training_waits_for_the_next_step() -> None:
     stopped = Control()
-    stopped.listen()
+    stopped.begin_run()
     stopped.on_step()
     os.kill(os.getpid(), signal.SIGTERM)
     os.kill(os.getpid(), signal.SIGTERM)  # an impatient second one changes nothing

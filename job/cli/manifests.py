@@ -1,0 +1,79 @@
+"""`job validate`, `job schema` and `job plan`: what can be said of manifests without running them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from job.cli.options import ManifestOption, SettingsOption, read_document, read_sweep
+from job.errors import ManifestError
+
+
+class Kind(StrEnum):
+    """What has a schema."""
+
+    MANIFEST = "manifest"
+    SWEEP = "sweep"
+
+
+def validate(
+    manifests: Annotated[list[str], typer.Argument(help="Paths or s3:// URIs of manifests and sweeps.")],
+    settings: SettingsOption = None,
+) -> None:
+    """Check manifests without running them; every fault is named. Exits with 65 if there is one."""
+    from job.manifest import Manifest
+    from job.plan import as_sweep, build_plan
+    from job.runs import run_id
+
+    faults: list[str] = []
+    for source in manifests:
+        try:
+            document = read_document(source, settings or [])
+            if isinstance(document, Manifest):
+                what = f"run id {run_id(document)}"
+            else:
+                what = f"{len(build_plan(as_sweep(document), source=source).runs)} runs"
+            typer.echo(f"{source}: valid, {what}")
+        except ManifestError as error:
+            faults += error.faults
+    if faults:
+        raise ManifestError(*faults)
+
+
+def schema(
+    kind: Annotated[Kind, typer.Argument(help="Of a manifest or of a sweep.")] = Kind.MANIFEST,
+) -> None:
+    """Print the JSON Schema of a manifest or a sweep, for editors."""
+    import json
+
+    from job.manifest import Manifest, Sweep
+
+    model = Manifest if kind is Kind.MANIFEST else Sweep
+    typer.echo(json.dumps(model.model_json_schema(), indent=2))
+
+
+def plan(
+    manifest: ManifestOption,
+    settings: SettingsOption = None,
+    instance: Annotated[
+        str, typer.Option(help="Instance type that time and cost are estimated for; see --prices.")
+    ] = "g5.xlarge",
+    prices: Annotated[
+        str | None, typer.Option(help="JSON file of instances with prices and speeds, in place of the bundled one.")
+    ] = None,
+    per_container: Annotated[int, typer.Option(min=1, help="Runs that one container does.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the resolved plan as JSON.")] = False,
+) -> None:
+    """Show the configurations of a sweep, with images, steps and estimated time and cost. Sends nothing."""
+    from job.cli.tables import print_estimate, print_plan
+    from job.plan import build_plan
+    from job.submit.estimate import estimate, read_prices
+
+    planned = build_plan(read_sweep(manifest, settings or []), source=manifest)
+    if as_json:
+        typer.echo(planned.model_dump_json(indent=1))
+        return
+    print_plan(planned)
+    print_estimate(estimate(planned, read_prices(prices), instance=instance, per_container=per_container))

@@ -1,0 +1,200 @@
+"""`job run` and `job stage`: what happens on the machine that trains."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from job.cli.options import (
+    DEFAULT_CACHE,
+    CacheOption,
+    DataOption,
+    ExperimentOption,
+    ManifestOption,
+    OutputOption,
+    SettingsOption,
+    extra,
+    name_experiment,
+    read_document,
+)
+from job.errors import ConflictError, DataError, JobError, ObjectExists, OutOfMemoryError
+
+if TYPE_CHECKING:
+    from job.manifest import Manifest, Sweep
+    from job.plan import Submission
+    from job.storage import Store
+    from job.training.control import Control
+    from job.training.settings import RunSettings
+
+_STARTED = time.perf_counter()
+
+
+class Device(StrEnum):
+    """What --device accepts."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class StagedDataset(StrEnum):
+    """What `job stage` can put somewhere beside the weights."""
+
+    STL10 = "stl10"
+    CIFAR100 = "cifar100"
+    NONE = "none"
+
+
+def run(
+    manifest: ManifestOption,
+    output: OutputOption = "runs",
+    settings: SettingsOption = None,
+    experiment: ExperimentOption = None,
+    index: Annotated[
+        int | None,
+        typer.Option(
+            envvar=["JOB_INDEX", "AWS_BATCH_JOB_ARRAY_INDEX", "JOB_COMPLETION_INDEX"],
+            min=0,
+            help="Which part of a sweep to run, from 0; by default all, one after another.",
+        ),
+    ] = None,
+    data: DataOption = None,
+    cache: CacheOption = DEFAULT_CACHE,
+    device: Annotated[
+        Device, typer.Option(envvar="JOB_DEVICE", help="With cuda, a machine without GPU is a fault (71).")
+    ] = Device.AUTO,
+    threads: Annotated[
+        int | None, typer.Option(envvar="JOB_THREADS", min=1, help="CPU threads; by default the cores allowed.")
+    ] = None,
+    time_budget: Annotated[
+        float | None,
+        typer.Option(envvar="JOB_TIME_BUDGET", min=0, help="Seconds; then save a checkpoint and exit with 75."),
+    ] = None,
+    checkpoint_interval: Annotated[
+        float, typer.Option(envvar="JOB_CHECKPOINT_INTERVAL", min=0, help="Least seconds between checkpoints.")
+    ] = 10.0,
+    price_per_hour: Annotated[
+        float | None, typer.Option(envvar="JOB_PRICE_PER_HOUR", min=0, help="USD, for the estimated cost.")
+    ] = None,
+) -> None:
+    """Train what the manifest says. Run again, it carries on where it stopped, or finds the run done."""
+    from job.manifest import Manifest
+    from job.storage import open_store
+    from job.training.control import Control
+    from job.training.settings import RunSettings
+
+    document = read_document(manifest, settings or [])
+    experiment = name_experiment(experiment, document)
+    how = RunSettings(
+        data=data,
+        cache=cache,
+        device=device.value,
+        num_threads=threads,
+        checkpoint_interval_seconds=checkpoint_interval,
+        price_per_hour=price_per_hour,
+    )
+    store, control = open_store(output), Control(time_budget_seconds=time_budget)
+    if isinstance(document, Manifest):
+        manifests = [document]
+    else:
+        manifests = _select(document, index=index, source=manifest, store=store, experiment=experiment)
+    failures: list[JobError] = []
+    for number, one in enumerate(manifests):
+        try:
+            _run_one(one, how, store=store, experiment=experiment, control=control, is_first=number == 0)
+        except (DataError, ConflictError, OutOfMemoryError) as error:  # this configuration's fault: others may do
+            failures.append(error)
+    if failures:
+        raise failures[0]
+
+
+def stage(
+    destination: Annotated[str, typer.Argument(help="s3:// URI or folder that runs name as --data.")],
+    dataset: Annotated[
+        StagedDataset, typer.Option(help="Data set to put there, or none; of stl10 only its labelled files.")
+    ] = StagedDataset.STL10,
+    data: DataOption = None,
+    cache: CacheOption = DEFAULT_CACHE,
+    weights: Annotated[bool, typer.Option(help="Put the ImageNet weights there as well.")] = True,
+) -> None:
+    """Put a data set and the ImageNet weights where containers fetch them quickly."""
+    from job.logs import configure_logs
+    from job.storage import open_store
+
+    configure_logs()
+    store = open_store(destination)
+    with extra("train"):
+        from job.training.data import STAGED
+
+        places: list[str] = []
+        if dataset is not StagedDataset.NONE:
+            files = STAGED[dataset.value]
+            places += files.stage(files.locate(data, cache=cache.expanduser()), store)
+        if weights:
+            from job.training.model import stage_imagenet
+
+            places.append(stage_imagenet(store, data=data, cache=cache.expanduser()))
+    for place in places:
+        typer.echo(place)
+
+
+def _select(
+    document: Sweep | Submission, *, index: int | None, source: str, store: Store, experiment: str
+) -> list[Manifest]:
+    """This process's part of a sweep. The plan is left in the output, where `job submit` has not put it."""
+    from job.plan import as_sweep, build_plan, plan_key, select_manifests
+
+    plan = build_plan(as_sweep(document), source=source)
+    manifests = select_manifests(document, plan, index=index, source=source)
+    with contextlib.suppress(ObjectExists):
+        store.create(plan_key(experiment), plan.model_dump_json(indent=1).encode())
+    return manifests
+
+
+def _run_one(
+    manifest: Manifest, how: RunSettings, *, store: Store, experiment: str, control: Control, is_first: bool
+) -> None:
+    from job.cli.terminal import TrainingBar, print_summary
+    from job.logs import configure_logs, get_logger
+    from job.runs import RunKeys, run_id
+    from job.training.artefacts import read_result
+
+    log = configure_logs()
+    keys = RunKeys(experiment, run_id(manifest))
+    result = read_result(store, keys)  # before anything heavy: a finished run is found in a second
+    was_complete = result is not None
+    if result is None:
+        bar = TrainingBar()
+        control.begin_run(show_step=bar.step)  # before torch is imported: PID 1 without handler ignores SIGTERM
+        with bar, extra("train"):
+            from job.training.run import run_manifest
+
+            result = run_manifest(
+                manifest,
+                how,
+                store=store,
+                keys=keys,
+                control=control,
+                log=log,
+                startup_seconds=_process_seconds() if is_first else 0.0,
+                on_start=bar.start,
+            )
+    else:
+        get_logger().info("run_already_complete", result=store.locate(keys.result))
+    print_summary(result, place=store.locate(keys.prefix), was_complete=was_complete)
+
+
+def _process_seconds() -> float:
+    """Seconds since this process started, read where Linux tells it; elsewhere since Python's start of main."""
+    stat = Path("/proc/self/stat")
+    if not stat.is_file():
+        return time.perf_counter() - _STARTED
+    ticks = float(stat.read_text().rpartition(")")[2].split()[19])  # starttime, proc_pid_stat(5)
+    uptime = float(Path("/proc/uptime").read_text().split()[0])
+    return uptime - ticks / os.sysconf("SC_CLK_TCK")

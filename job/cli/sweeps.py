@@ -1,0 +1,221 @@
+"""`job submit`, `status`, `logs` and `cancel`: a sweep as one thing to send, watch, finish or stop."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from job import __version__
+from job.cli.options import (
+    DataOption,
+    ExperimentOption,
+    ManifestOption,
+    OutputOption,
+    SettingsOption,
+    extra,
+    name_experiment,
+    read_sweep,
+)
+from job.errors import UsageError
+
+if TYPE_CHECKING:
+    from job.submit.launch import Work
+
+WATCH_SECONDS = 15
+OutputArgument = Annotated[
+    str, typer.Argument(envvar="JOB_OUTPUT", help="Folder or s3:// URI that the sweep was submitted with.")
+]
+
+
+class Backend(StrEnum):
+    """Where containers can run."""
+
+    LOCAL = "local"
+    DOCKER = "docker"
+    BATCH = "batch"
+    KUBERNETES = "kubernetes"
+
+
+def submit(
+    manifest: ManifestOption,
+    to: Annotated[Backend, typer.Option("--to", help="local: processes here; docker: containers here.")],
+    output: OutputOption = "",
+    settings: SettingsOption = None,
+    experiment: ExperimentOption = None,
+    data: DataOption = None,
+    per_container: Annotated[int, typer.Option(min=1, help="Runs that one container does, one after another.")] = 1,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the exact requests; send and write nothing.")
+    ] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="local, docker: how many at once.")] = 1,
+    image: Annotated[
+        str, typer.Option(envvar="JOB_IMAGE", help="docker, batch, kubernetes: the container image.")
+    ] = "",
+    gpus: Annotated[
+        str, typer.Option(help="Of each container: a number; docker also takes `all`. By default 1, in docker none.")
+    ] = "",
+    stack: Annotated[
+        str | None, typer.Option(help="batch: CloudFormation stack to read queue, roles, bucket and image from.")
+    ] = None,
+    queue: Annotated[str, typer.Option(help="batch: the job queue; kubernetes: a Kueue LocalQueue.")] = "",
+    job_role: Annotated[str, typer.Option(help="batch: ARN of the containers' role.")] = "",
+    region: Annotated[str | None, typer.Option(help="batch: AWS region.")] = None,
+    namespace: Annotated[str, typer.Option(help="kubernetes: namespace.")] = "job",
+    context: Annotated[str | None, typer.Option(help="kubernetes: context of the kubeconfig.")] = None,
+) -> None:
+    """Run a sweep: one container per configuration, and only for those without a result."""
+    from job.logs import configure_logs
+    from job.submit import batch, kubernetes, processes
+    from job.submit.launch import prepare
+
+    configure_logs()
+    sweep = read_sweep(manifest, settings or [])
+    cloud = batch.BatchSettings(queue=queue, job_role=job_role, region=region, num_gpus=_count(gpus))
+    if stack:
+        cloud, outputs = batch.read_stack(stack, cloud)
+        output = output or f"s3://{outputs['Bucket']}/runs"
+        image = image or f"{outputs['RepositoryUri']}:{__version__}"
+    cluster = kubernetes.KubernetesSettings(
+        namespace=namespace, context=context, queue=queue or None, num_gpus=_count(gpus)
+    )
+    work = prepare(
+        sweep,
+        source=manifest,
+        output=output or "runs",
+        experiment=name_experiment(experiment, sweep),
+        per_container=per_container,
+        is_dry_run=dry_run,
+    )
+    if not work.submission.containers:
+        typer.echo(f"{work.experiment}: nothing to do; {work.num_done} runs are done, {work.num_busy} under way")
+        return
+    needs_gpu = bool(gpus) if to in (Backend.LOCAL, Backend.DOCKER) else bool(_count(gpus))
+    launch = work.launch(image=image, data=data, device="cuda" if needs_gpu else "auto")
+    match to:
+        case Backend.LOCAL:
+            request: Any = processes.render_local(launch)
+        case Backend.DOCKER:
+            request = processes.render_docker(launch, gpus=gpus or None)
+        case Backend.BATCH:
+            request = batch.render(launch, cloud)
+        case Backend.KUBERNETES:
+            request = kubernetes.render(launch, work.submission, cluster)
+    if dry_run:
+        _show(to, request)
+        return
+    work.write()
+    if to is Backend.BATCH:
+        work.write_job(batch.submit(request, cloud))
+    elif to is Backend.KUBERNETES:
+        with extra("kubernetes"):
+            work.write_job(kubernetes.submit(request, cluster))
+    else:
+        _run_here(request, work, jobs=jobs)
+    runs = sum(len(container) for container in work.submission.containers)
+    typer.echo(f"{work.experiment}: {runs} runs in {launch.num_containers} containers; see: job status {work.output}")
+
+
+def status(
+    output: OutputArgument,
+    experiment: ExperimentOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Again and again, until nothing is under way.")] = False,
+) -> None:
+    """Show what became of a sweep: done, running, waiting and why, failed and why, lost."""
+    from job.cli.tables import print_status
+    from job.storage import open_store
+    from job.submit.status import find_experiment, observe_sweep
+
+    store = open_store(output)
+    name = find_experiment(store, experiment)
+    while True:
+        with extra("kubernetes"):
+            seen = observe_sweep(store, name)
+        if as_json:
+            counts = {"experiment": name, "counts": seen.counts, "done_fraction": round(seen.done_fraction, 4)}
+            runs = [asdict(run) for run in seen.runs]
+            typer.echo(json.dumps(counts | {"seconds_left": seen.seconds_left, "runs": runs}))
+        else:
+            print_status(seen)
+        if not watch or seen.is_over:
+            return
+        time.sleep(WATCH_SECONDS)
+
+
+def logs(
+    output: OutputArgument,
+    run_id: Annotated[str, typer.Argument(help="The run, as `job status` names it.")],
+    experiment: ExperimentOption = None,
+    num_lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many of the last lines.")] = 50,
+) -> None:
+    """Print the last log lines of a run: its container's where the back end still has them, else its log.jsonl."""
+    from job.storage import open_store
+    from job.submit.status import find_experiment, read_log
+
+    store = open_store(output)
+    with extra("kubernetes"):
+        for line in read_log(store, find_experiment(store, experiment), run_id, num_lines=num_lines):
+            typer.echo(line)
+
+
+def cancel(
+    output: OutputArgument,
+    experiment: ExperimentOption = None,
+) -> None:
+    """Stop everything of a sweep that waits or runs in the cloud; checkpoints stay, submitting again carries on."""
+    from job.storage import open_store
+    from job.submit.status import backend, find_experiment, read_submitted
+
+    store = open_store(output)
+    name = find_experiment(store, experiment)
+    submitted = read_submitted(store, name)
+    with extra("kubernetes"):
+        for one in submitted:
+            backend(one.job.backend).cancel(one.job, reason=f"job cancel {name}")
+            typer.echo(f"cancelled: {one.job.backend} {one.job.job}")
+    if not submitted:
+        typer.echo(f"{name}: nothing of it was sent to Batch or Kubernetes")
+
+
+def _count(gpus: str) -> int:
+    """A number of GPUs; 1 where none is named. Raises `UsageError`."""
+    if gpus in ("", "all"):
+        return 1
+    if not gpus.isdigit():
+        raise UsageError(f"--gpus {gpus}: must be a number")
+    return int(gpus)
+
+
+def _show(backend: Backend, request: Any) -> None:
+    """Print a request as its back end reads it."""
+    import shlex
+
+    match backend:
+        case Backend.BATCH:
+            typer.echo(json.dumps(request, indent=2))
+        case Backend.KUBERNETES:
+            from job.submit.kubernetes import show
+
+            typer.echo(show(request), nl=False)
+        case _:
+            for command in request:
+                typer.echo(shlex.join(command))
+
+
+def _run_here(commands: list[list[str]], work: Work, *, jobs: int) -> None:
+    """Run all on this machine. Exits with the code of the first that failed."""
+    from job.submit.processes import Ended, run_processes
+
+    def show(ended: Ended) -> None:
+        runs = ", ".join(work.submission.containers[ended.index])
+        attempts = f" after {ended.attempts} attempts" if ended.attempts > 1 else ""
+        typer.echo(f"{'done' if not ended.exit_code else f'exit code {ended.exit_code}'}{attempts}: {runs}")
+
+    failed = [ended for ended in run_processes(commands, jobs=jobs, on_end=show) if ended.exit_code]
+    if failed:
+        raise typer.Exit(failed[0].exit_code)

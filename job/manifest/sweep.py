@@ -1,0 +1,137 @@
+"""Sweeps: many configurations in one file, expanded into manifests."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from job.errors import ManifestError
+from job.manifest.base import StrictModel
+from job.manifest.models import Manifest, Name, Seed
+from job.manifest.parsing import set_path, validate
+
+MAX_RUNS = 10_000
+"""Children of an AWS Batch array job, https://docs.aws.amazon.com/batch/latest/userguide/array_jobs.html."""
+
+
+class Block(StrictModel):
+    """Configurations around one base."""
+
+    base: dict[str, Any] = Field(default_factory=dict)
+    """Fields of a manifest, over the sweep's defaults. Without a `name` the runs are named after the optimizer."""
+    vary: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default_factory=dict)
+    """Values by the dotted path of the field that takes them, such as `optimizer.lr`."""
+    design: Literal["grid", "one_at_a_time"] = "grid"
+    """`grid`: every combination of the values; `one_at_a_time`: the base, and from it one field changed at a time."""
+
+
+class Sweep(StrictModel):
+    """Configurations that are compared with each other, each with every seed."""
+
+    name: Name
+    """Names the experiment: lower-case letters, digits and dashes, at most 40."""
+    defaults: dict[str, Any] = Field(default_factory=dict)
+    """Fields of a manifest that all blocks share."""
+    seeds: Annotated[list[Seed], Field(min_length=1)] = Field(default=[0])
+    """Seeds are paired: for one seed every configuration gets the same first fc, order of images and augmentation."""
+    blocks: Annotated[list[Block], Field(min_length=1)]
+    """What is varied around which base."""
+
+    @model_validator(mode="after")
+    def _seeds_differ_and_stand_in_one_place(self) -> Self:
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds {self.seeds} must differ")
+        if "seed" in self.defaults or any("seed" in block.base or "seed" in block.vary for block in self.blocks):
+            raise ValueError("seed stands in defaults, base or vary; the runs' seeds are the list `seeds`")
+        return self
+
+    @model_validator(mode="after")
+    def _number_of_runs_is_bounded(self) -> Self:
+        num_runs = len(self.seeds) * sum(_count(block) for block in self.blocks)
+        if num_runs > MAX_RUNS:
+            raise ValueError(f"blocks and seeds give {num_runs} runs; must be at most {MAX_RUNS}")
+        return self
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One run of a sweep."""
+
+    manifest: Manifest
+    varied: dict[str, Any]
+    """What its block changed, by dotted path; empty for the base of `one_at_a_time`."""
+
+
+def expand(sweep: Sweep, *, source: str) -> list[Configuration]:
+    """All configurations, seed by seed, so that a sweep stopped half-way has compared everything with some seeds.
+
+    What resolves to the same configuration is listed once, whatever it is called.
+    Raises `ManifestError` with every fault of every combination.
+    """
+    faults: dict[str, None] = {}  # in order, each once
+    first_seed: dict[Manifest, dict[str, Any]] = {}
+    names: dict[Manifest, str] = {}
+    for number, block in enumerate(sweep.blocks):
+        place = f"{source}: blocks[{number}]"
+        for varied in _combinations(block):
+            try:
+                manifest = validate(_build_document(sweep, block, varied, place=place), Manifest, source=place)
+            except ManifestError as error:
+                faults |= dict.fromkeys(error.faults)
+                continue
+            nameless = manifest.model_copy(update={"name": ""})
+            first_seed.setdefault(nameless, varied)
+            names.setdefault(nameless, manifest.name)
+    if faults:
+        raise ManifestError(*faults)
+    return [
+        Configuration(nameless.model_copy(update={"name": names[nameless], "seed": seed}), varied)
+        for seed in sweep.seeds
+        for nameless, varied in first_seed.items()
+    ]
+
+
+def _count(block: Block) -> int:
+    lengths = [len(values) for values in block.vary.values()]
+    return math.prod(lengths) if block.design == "grid" else 1 + sum(lengths)
+
+
+def _combinations(block: Block) -> Iterator[dict[str, Any]]:
+    if block.design == "grid":
+        for combination in itertools.product(*block.vary.values()):
+            yield dict(zip(block.vary, combination, strict=True))
+        return
+    yield {}
+    for path, values in block.vary.items():
+        for value in values:
+            yield {path: value}
+
+
+def _build_document(sweep: Sweep, block: Block, varied: dict[str, Any], *, place: str) -> dict[str, Any]:
+    document = _merge(sweep.defaults, block.base)
+    for path, value in varied.items():
+        try:
+            set_path(document, path, value)
+        except ValueError as error:
+            raise ManifestError(f"{place}.vary: {path}: {error}") from error
+    document["seed"] = sweep.seeds[0]
+    optimizer = document.get("optimizer")
+    if "name" not in document and isinstance(optimizer, dict) and "name" in optimizer:
+        document["name"] = optimizer["name"]
+    return document
+
+
+def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """A deep copy of `under` with the fields of `over`, object by object."""
+    merged: dict[str, Any] = json.loads(json.dumps(under))
+    for key, value in over.items():
+        present = merged.get(key)
+        both = isinstance(present, dict) and isinstance(value, dict)
+        merged[key] = _merge(present, value) if both else json.loads(json.dumps(value))  # type: ignore[arg-type]
+    return merged

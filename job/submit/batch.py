@@ -1,0 +1,216 @@
+"""The back end `batch`: one AWS Batch array job for a submission, a plain job where it has one container.
+
+`render` is pure; `submit`, `observe`, `read_log` and `cancel` do the I/O. Sources: the Batch API reference,
+https://docs.aws.amazon.com/batch/latest/APIReference/, operations RegisterJobDefinition and SubmitJob.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from typing import Any
+
+import boto3
+
+from job.errors import UsageError
+from job.plan import SubmittedJob
+from job.storage.s3 import translate_errors
+from job.submit.launch import MAX_ATTEMPTS, Launch
+from job.submit.observation import Child
+
+MAX_DESCRIBED = 100
+"""Jobs that one DescribeJobs call answers for."""
+EVALUATE_ON_EXIT = [
+    {"onStatusReason": "Host EC2*", "action": "RETRY"},  # the spot machine was taken back
+    {"onReason": "CannotPullContainerError:*", "action": "RETRY"},
+    {"onExitCode": "7*", "action": "RETRY"},
+    {"onExitCode": "143", "action": "RETRY"},
+    {"onReason": "*", "action": "EXIT"},
+]
+"""In this order, at most five; where none matches, Batch tries again."""
+STATES = {
+    "SUBMITTED": "waiting", "PENDING": "waiting", "RUNNABLE": "waiting", "STARTING": "waiting",
+    "RUNNING": "running", "SUCCEEDED": "succeeded", "FAILED": "failed",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class BatchSettings:
+    """Where and on what the containers run."""
+
+    queue: str = ""
+    job_role: str = ""
+    execution_role: str = ""
+    log_group: str = ""
+    region: str | None = None
+    num_gpus: int = 1
+    num_vcpus: int = 4
+    memory_mebibytes: int = 14_000
+    """A g5.xlarge has 16 GiB; the agent and the kernel keep some."""
+    timeout_seconds: int = 4 * 3600
+    """Of one attempt."""
+
+
+def read_stack(stack: str, settings: BatchSettings) -> tuple[BatchSettings, dict[str, str]]:
+    """`settings` completed from the outputs of a CloudFormation stack made of infra/batch.yaml, and all outputs."""
+    with translate_errors(f"stack {stack}"):
+        described = boto3.client("cloudformation", region_name=settings.region).describe_stacks(StackName=stack)
+    outputs = {one["OutputKey"]: one["OutputValue"] for one in described["Stacks"][0].get("Outputs", [])}
+    found = {
+        "queue": outputs.get("JobQueue", ""),
+        "job_role": outputs.get("JobRoleArn", ""),
+        "execution_role": outputs.get("ExecutionRoleArn", ""),
+        "log_group": outputs.get("LogGroup", ""),
+    }
+    return replace(settings, **{name: getattr(settings, name) or value for name, value in found.items()}), outputs
+
+
+def render(launch: Launch, settings: BatchSettings) -> dict[str, Any]:
+    """The two requests: `jobDefinition` for RegisterJobDefinition, `job` for SubmitJob. Raises `UsageError`."""
+    if not settings.queue or not launch.image:
+        raise UsageError("--to batch needs --queue and --image, or --stack NAME to read them from")
+    definition = _render_definition(launch, settings)
+    digest = hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()[:10]
+    definition = {"jobDefinitionName": f"job-{digest}"} | definition
+    environment = [{"name": name, "value": value} for name, value in launch.environment.items()]
+    job: dict[str, Any] = {
+        "jobName": launch.name,
+        "jobQueue": settings.queue,
+        "jobDefinition": definition["jobDefinitionName"],
+        "containerOverrides": {"command": launch.arguments, "environment": environment},
+        "tags": {"job:experiment": launch.experiment},
+        "propagateTags": True,
+    }
+    if launch.num_containers > 1:
+        job["arrayProperties"] = {"size": launch.num_containers}
+    return {"jobDefinition": definition, "job": job}
+
+
+def _render_definition(launch: Launch, settings: BatchSettings) -> dict[str, Any]:
+    resources = [
+        {"type": "VCPU", "value": str(settings.num_vcpus)},
+        {"type": "MEMORY", "value": str(settings.memory_mebibytes)},
+    ]
+    if settings.num_gpus:
+        resources.append({"type": "GPU", "value": str(settings.num_gpus)})
+    container: dict[str, Any] = {
+        "image": launch.image,
+        "command": ["--help"],
+        "resourceRequirements": resources,
+        "readonlyRootFilesystem": True,
+        "privileged": False,
+        "user": "10001:10001",
+        "linuxParameters": {
+            "initProcessEnabled": True,
+            "sharedMemorySize": 1024,
+            "tmpfs": [{"containerPath": "/tmp", "size": 4096, "mountOptions": ["rw", "exec", "nosuid"]}],  # noqa: S108
+        },
+    }
+    if settings.job_role:
+        container["jobRoleArn"] = settings.job_role
+    if settings.execution_role:
+        container["executionRoleArn"] = settings.execution_role
+    if settings.log_group:
+        options = {"awslogs-group": settings.log_group, "awslogs-stream-prefix": "job"}
+        container["logConfiguration"] = {"logDriver": "awslogs", "options": options}
+    return {
+        "type": "container",
+        "platformCapabilities": ["EC2"],
+        "containerProperties": container,
+        "retryStrategy": {"attempts": MAX_ATTEMPTS, "evaluateOnExit": EVALUATE_ON_EXIT},
+        "timeout": {"attemptDurationSeconds": settings.timeout_seconds},
+        "propagateTags": True,
+        "tags": {"job:version": launch.image.rpartition(":")[2]},
+    }
+
+
+def submit(request: dict[str, Any], settings: BatchSettings) -> SubmittedJob:
+    """Register the job definition unless it is there, and submit: three calls, whatever the number of containers."""
+    client = boto3.client("batch", region_name=settings.region)
+    name = request["jobDefinition"]["jobDefinitionName"]
+    with translate_errors(f"Batch queue {request['job']['jobQueue']}"):
+        found = client.describe_job_definitions(jobDefinitionName=name, status="ACTIVE")["jobDefinitions"]
+        if not found:
+            client.register_job_definition(**request["jobDefinition"])
+        answer = client.submit_job(**request["job"])
+    return SubmittedJob(backend="batch", job=answer["jobId"], region=client.meta.region_name)
+
+
+def observe(job: SubmittedJob) -> list[Child]:
+    """What became of each container. Waiting ones carry why, in one sentence."""
+    client = boto3.client("batch", region_name=job.region)
+    with translate_errors(f"Batch job {job.job}"):
+        described = client.describe_jobs(jobs=[job.job])["jobs"]
+        if not described:
+            return []  # Batch forgets jobs a week after they end
+        parent = described[0]
+        why = _explain_wait(client, parent)
+        if not parent.get("arrayProperties", {}).get("size"):
+            return [_child(parent, index=0, why=why)]
+        children = []
+        for status in STATES:
+            pages = client.get_paginator("list_jobs").paginate(arrayJobId=job.job, jobStatus=status)
+            children += [one for page in pages for one in page["jobSummaryList"]]
+        return sorted(
+            (_child(one, index=one["arrayProperties"]["index"], why=why) for one in children),
+            key=lambda child: child.index,
+        )
+
+
+def _child(job: dict[str, Any], *, index: int, why: str) -> Child:
+    container = job.get("container", {})
+    state = STATES[job["status"]]
+    reason = why if state == "waiting" else container.get("reason") or job.get("statusReason", "")
+    return Child(index=index, state=state, exit_code=container.get("exitCode"), reason=reason)
+
+
+def _explain_wait(client: Any, parent: dict[str, Any]) -> str:
+    """Why a job of this queue does not start: its own reason, else what ails the compute environments."""
+    if parent["status"] in ("SUCCEEDED", "FAILED"):
+        return ""
+    if parent.get("statusReason"):
+        return str(parent["statusReason"])
+    queues = client.describe_job_queues(jobQueues=[parent["jobQueue"]])["jobQueues"]
+    if not queues:
+        return f"queue {parent['jobQueue']} does not exist"
+    queue = queues[0]
+    if queue["state"] != "ENABLED":
+        return f"queue {queue['jobQueueName']} is {queue['state']}"
+    names = [one["computeEnvironment"] for one in queue["computeEnvironmentOrder"]]
+    environments = client.describe_compute_environments(computeEnvironments=names)["computeEnvironments"]
+    for one in environments:
+        if one.get("state") != "ENABLED" or one.get("status") != "VALID":
+            said = one.get("statusReason") or "no reason given"
+            return f"compute environment {one['computeEnvironmentName']} is {one.get('state')}, {one['status']}: {said}"
+    return "waiting for an instance: capacity, quota or max vCPUs; the queue's time limit cancels what waits too long"
+
+
+def read_log(job: SubmittedJob, *, index: int, num_lines: int) -> list[str]:
+    """The last lines of one container's newest attempt."""
+    client = boto3.client("batch", region_name=job.region)
+    with translate_errors(f"Batch job {job.job}"):
+        described = client.describe_jobs(jobs=[_child_id(client, job, index)])["jobs"]
+        if not described or not described[0].get("container", {}).get("logStreamName"):
+            return []
+        container = described[0]["container"]
+        options = container.get("logConfiguration", {}).get("options", {})
+        events = boto3.client("logs", region_name=job.region).get_log_events(
+            logGroupName=options.get("awslogs-group", "/aws/batch/job"),
+            logStreamName=container["logStreamName"],
+            limit=num_lines,
+            startFromHead=False,
+        )
+    return [event["message"] for event in events["events"]]
+
+
+def _child_id(client: Any, job: SubmittedJob, index: int) -> str:
+    parent = client.describe_jobs(jobs=[job.job])["jobs"]
+    is_array = bool(parent and parent[0].get("arrayProperties", {}).get("size"))
+    return f"{job.job}:{index}" if is_array else job.job
+
+
+def cancel(job: SubmittedJob, *, reason: str) -> None:
+    """End all containers, waiting or running: one call; they save their checkpoints."""
+    with translate_errors(f"Batch job {job.job}"):
+        boto3.client("batch", region_name=job.region).terminate_job(jobId=job.job, reason=reason)

@@ -1,0 +1,115 @@
+"""The back ends `local` and `docker`: processes on this machine, a few at a time, tried again as a scheduler would."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from job.errors import UsageError
+from job.storage import is_remote
+from job.submit.launch import MAX_ATTEMPTS, RETRYABLE_EXIT_CODES, Launch
+
+AWS_VARIABLES = (
+    "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION",
+    "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3",
+)  # fmt: skip
+"""Handed to local containers by name, so that their values stand in no command line."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A container that is not tried again."""
+
+    index: int
+    exit_code: int
+    attempts: int
+
+
+def render_local(launch: Launch) -> list[list[str]]:
+    """The command of each container as a process of this Python."""
+    command = [sys.executable, "-m", "job", "run", *launch.arguments]
+    return [[*command, "--index", str(index)] for index in range(launch.num_containers)]
+
+
+def render_docker(launch: Launch, *, gpus: str | None) -> list[list[str]]:
+    """The `docker run` command of each container. Folders of this machine are mounted. Raises `UsageError`."""
+    if not launch.image:
+        raise UsageError("--to docker needs --image")
+    inside, mounts = _mount_folders(launch)
+    command = ["docker", "run", "--rm", "--read-only", "--tmpfs", "/tmp:exec", "--cap-drop", "ALL"]  # noqa: S108
+    command += ["--security-opt", "no-new-privileges", "--shm-size", "1g"]
+    command += ["--gpus", gpus] if gpus else []
+    for source, target in mounts.items():
+        command += ["--volume", f"{source}:{target}"]
+    if mounts:  # what a container writes there belongs to who started it
+        command += ["--user", f"{os.getuid()}:{os.getgid()}"]
+    for name in AWS_VARIABLES if is_remote(launch.output) else ():
+        command += ["--env", name]
+    for name, value in launch.environment.items():
+        command += ["--env", f"{name}={value}"]
+    command += [launch.image, *inside.arguments]
+    return [[*command, "--index", str(index)] for index in range(launch.num_containers)]
+
+
+def _mount_folders(launch: Launch) -> tuple[Launch, dict[str, str]]:
+    """The launch as a container sees it, and the folders that make it so, by path on this machine."""
+    mounts: dict[str, str] = {}
+    if not is_remote(launch.output):
+        folder = str(Path(launch.output).resolve())
+        mounts[folder] = "/output"
+        key = Path(launch.submission).resolve().relative_to(folder)
+        launch = replace(launch, output="/output", submission=f"/output/{key}")
+    if launch.data and not is_remote(launch.data):
+        mounts[str(Path(launch.data).resolve())] = "/data"
+        launch = replace(launch, data="/data")
+    return launch, mounts
+
+
+def run_processes(
+    commands: list[list[str]], *, jobs: int, on_end: Callable[[Ended], None] = lambda _ended: None
+) -> list[Ended]:
+    """Run `commands`, at most `jobs` at once; retryable exit codes are tried again, `MAX_ATTEMPTS` in all.
+
+    Ctrl-C reaches the processes too: they save their checkpoints, and nothing more is started.
+    """
+    running: set[subprocess.Popen[bytes]] = set()
+    stopped = False
+
+    def attempt(index: int) -> Ended:
+        for number in range(1, MAX_ATTEMPTS + 1):
+            if stopped:
+                break
+            process = _start(commands[index])
+            running.add(process)
+            code = process.wait()
+            running.discard(process)
+            if code not in RETRYABLE_EXIT_CODES:
+                return Ended(index, code, number)
+        return Ended(index, 143 if stopped else code, number)
+
+    ended: list[Ended] = []
+    with ThreadPoolExecutor(jobs) as pool:
+        futures = [pool.submit(attempt, index) for index in range(len(commands))]
+        try:
+            for future in as_completed(futures):
+                ended.append(future.result())
+                on_end(ended[-1])
+        except KeyboardInterrupt:
+            stopped = True
+            for process in list(running):
+                process.terminate()
+            pool.shutdown(cancel_futures=True)
+            raise
+    return sorted(ended, key=lambda one: one.index)
+
+
+def _start(command: list[str]) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    except FileNotFoundError as error:
+        raise UsageError(f"{command[0]} is not installed on this machine") from error

@@ -1,0 +1,202 @@
+"""A sweep as one object: the state of each of its runs, from the records in storage and what the back ends say.
+
+records in storage:  result.json → done;  progress.json → running, interrupted, failed, lost;  neither → waiting
+back ends:           exit codes, and why what waits is waiting
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import import_module
+from typing import Any
+
+from pydantic import ValidationError
+
+from job.errors import ObjectMissing, UsageError
+from job.plan import Submission, SubmittedJob, SweepPlan, plan_key, submissions_prefix
+from job.runs import LOST_AFTER_SECONDS, Progress, RunKeys
+from job.storage import Store
+from job.submit.observation import Child
+
+STATES = ("done", "running", "waiting", "interrupted", "failed", "lost")
+READERS = 16
+"""Records read side by side."""
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """One run of a sweep."""
+
+    run_id: str
+    state: str
+    """One of `STATES`."""
+    done_fraction: float = 0.0
+    """Of its training steps."""
+    exit_code: int | None = None
+    reason: str = ""
+    """Why it waits, failed or is lost; empty where there is nothing to say."""
+    seconds_left: float | None = None
+    attempt: int = 0
+
+
+@dataclass(frozen=True)
+class SweepStatus:
+    """All runs of an experiment."""
+
+    experiment: str
+    runs: list[RunStatus]
+    seconds_left: float | None
+    """Of the slowest running one; what waits is not in it."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Runs by state, all states."""
+        counted = Counter(run.state for run in self.runs)
+        return {state: counted[state] for state in STATES}
+
+    @property
+    def done_fraction(self) -> float:
+        return sum(run.done_fraction for run in self.runs) / len(self.runs) if self.runs else 0.0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will come of itself."""
+        return all(run.state in ("done", "failed", "lost") for run in self.runs)
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A submission and under which name its back end knows it."""
+
+    submission: Submission
+    job: SubmittedJob
+
+    def index_of(self, run_id: str) -> int | None:
+        """The container that does `run_id`."""
+        return next((i for i, runs in enumerate(self.submission.containers) if run_id in runs), None)
+
+
+def find_experiment(store: Store, experiment: str | None) -> str:
+    """`experiment`, or the only sweep below the output. Raises `UsageError` where there is none, or several."""
+    names = sorted({key.partition("/")[0] for key in store.list_keys("") if key.endswith("/sweep.json")})
+    if experiment in names:
+        return str(experiment)
+    wanted = f"no sweep {experiment!r} there" if experiment else "name one with --experiment"
+    if experiment is None and len(names) == 1:
+        return names[0]
+    raise UsageError(f"{store.uri}: {wanted}; sweeps: {', '.join(names) or 'none'}")
+
+
+def read_plan(store: Store, experiment: str) -> SweepPlan:
+    """The plan that was submitted last. Raises `UsageError` when it cannot be read."""
+    key = plan_key(experiment)
+    try:
+        return SweepPlan.model_validate_json(store.read(key))
+    except (ObjectMissing, ValidationError) as error:
+        fault = str(error).partition("\n")[0]
+        raise UsageError(f"{store.locate(key)}: not a plan ({fault}); submit the sweep again") from error
+
+
+def read_submitted(store: Store, experiment: str) -> list[Submitted]:
+    """What was sent to back ends, in no order."""
+    found = []
+    for key in store.list_keys(submissions_prefix(experiment)):
+        if key.endswith(".job.json"):
+            job = SubmittedJob.model_validate_json(store.read(key))
+            submission = Submission.model_validate_json(store.read(key.replace(".job.json", ".json")))
+            found.append(Submitted(submission, job))
+    return found
+
+
+def backend(name: str) -> Any:
+    """The module of a back end: `observe`, `read_log`, `cancel`."""
+    return import_module(f"job.submit.{name}")
+
+
+def observe_sweep(store: Store, experiment: str, *, now: datetime | None = None) -> SweepStatus:
+    """The state of every run. One listing, and a read for each run that has begun and is not done."""
+    plan = read_plan(store, experiment)
+    keys = set(store.list_keys(f"{experiment}/runs/"))
+    started = [
+        run.run_id for run in plan.runs
+        if RunKeys(experiment, run.run_id).result not in keys and RunKeys(experiment, run.run_id).progress in keys
+    ]  # fmt: skip
+    with ThreadPoolExecutor(READERS) as pool:
+        read = pool.map(lambda run_id: _read_progress(store, RunKeys(experiment, run_id)), started)
+        progress = dict(zip(started, read, strict=True))
+    children = observe_children(read_submitted(store, experiment))
+    when = now or datetime.now(UTC)
+    runs = [
+        RunStatus(run.run_id, "done", done_fraction=1.0)
+        if RunKeys(experiment, run.run_id).result in keys
+        else judge_run(run.run_id, progress.get(run.run_id), children.get(run.run_id), now=when)
+        for run in plan.runs
+    ]
+    left = [run.seconds_left for run in runs if run.seconds_left is not None]
+    return SweepStatus(experiment, runs, max(left) if left else None)
+
+
+def read_log(store: Store, experiment: str, run_id: str, *, num_lines: int) -> list[str]:
+    """The last lines of a run: of its container, or of its log.jsonl. Raises `UsageError` where there are none."""
+    for one in read_submitted(store, experiment):
+        index = one.index_of(run_id)
+        if index is not None:
+            lines: list[str] = backend(one.job.backend).read_log(one.job, index=index, num_lines=num_lines)
+            if lines:
+                return lines
+    key = RunKeys(experiment, run_id).log
+    try:
+        return store.read(key).decode().splitlines()[-num_lines:]
+    except ObjectMissing as error:
+        raise UsageError(f"{store.locate(key)}: no log; `job status` lists the runs") from error
+
+
+def judge_run(run_id: str, progress: Progress | None, child: Child | None, *, now: datetime) -> RunStatus:
+    """The state of a run without result, from its own last word and its container's."""
+    exit_code, reason = (child.exit_code, child.reason) if child else (None, "")
+    if progress is None:
+        is_failed = child is not None and child.state in ("failed", "succeeded")  # it ended, and left no record
+        return RunStatus(run_id, "failed" if is_failed else "waiting", exit_code=exit_code, reason=reason)
+    done = progress.epoch + (progress.step / progress.num_steps if progress.num_steps else 0.0)
+    fraction = done / progress.num_epochs
+    silent = (now - progress.updated_at).total_seconds()
+    state, left = "running", None
+    if (child and child.state == "failed") or progress.state == "failed":
+        state, reason = "failed", progress.error or reason
+    elif progress.state == "interrupted":
+        state, reason = "interrupted", progress.error or reason
+    elif silent > LOST_AFTER_SECONDS:
+        state, reason = "lost", f"no progress for {silent / 60:.0f} minutes; {reason}".rstrip("; ")
+    elif done:
+        left = progress.trained_seconds * (1 - fraction) / fraction
+    return RunStatus(
+        run_id,
+        state,
+        done_fraction=fraction,
+        exit_code=progress.exit_code if progress.exit_code is not None else exit_code,
+        reason=reason if state != "running" else "",
+        seconds_left=left,
+        attempt=progress.attempt,
+    )
+
+
+def observe_children(submitted: Iterable[Submitted]) -> dict[str, Child]:
+    """Containers by run id. Of several submissions with a run, the one where it is still under way counts."""
+    found: dict[str, Child] = {}
+    for one in submitted:
+        for child in backend(one.job.backend).observe(one.job):
+            for run_id in one.submission.containers[child.index]:
+                if run_id not in found or child.state in ("waiting", "running"):
+                    found[run_id] = child
+    return found
+
+
+def _read_progress(store: Store, keys: RunKeys) -> Progress | None:
+    try:
+        return Progress.model_validate_json(store.read(keys.progress))
+    except (ObjectMissing, ValidationError):
+        return None
