@@ -153,7 +153,7 @@ def observe(job: SubmittedJob) -> list[Child]:
             pages = client.get_paginator("list_jobs").paginate(arrayJobId=job.job, jobStatus=status)
             children += [one for page in pages for one in page["jobSummaryList"]]
         return sorted(
-            (_child(one, index=one["arrayProperties"]["index"], why=why) for one in children),
+            (_child(one, index=int(one["jobId"].rpartition(":")[2]), why=why) for one in children),
             key=lambda child: child.index,
         )
 

@@ -1,0 +1,147 @@
+"""A sweep on AWS Batch from `job submit` to the results: moto's server runs the real image in the real engine."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from job.plan import plan_key
+from tests.conftest import TINY, Answer
+from tests.container.batch_model import batch_model
+from tests.container.engine import Bucket
+
+pytestmark = pytest.mark.timeout(900)
+FLAKY, STEPS = 3, 2
+"""Index of the container whose machine is taken away twice."""
+BAD_WEIGHTS = "/absent/weights.pth"
+SWEEP = {
+    "name": "cloud",
+    "defaults": {name: value for name, value in TINY.items() if name not in ("name", "optimizer")} | {"epochs": 1},
+    "blocks": [
+        {
+            "base": {"name": "adam", "optimizer": {"name": "adam"}},
+            "vary": {"optimizer.lr": [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1]},
+        },
+        {"base": {"name": "bad", "optimizer": {"name": "sgd"}, "model": {"weights": BAD_WEIGHTS}}},
+    ],
+}
+"""Seven configurations that work and, as the eighth, one whose weights are not there."""
+
+
+def time_budget(index: int, attempt: int) -> dict[str, str]:
+    """The flaky container may do one step in each of its first two attempts: it ends with 75."""
+    return {"JOB_TIME_BUDGET": "0.001"} if index == FLAKY and attempt <= STEPS else {}
+
+
+@pytest.fixture
+def queue(s3: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A Batch queue with a compute environment of two machines."""
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    ec2, iam, batch = (boto3.client(name) for name in ("ec2", "iam", "batch"))
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/24")["Vpc"]["VpcId"]
+    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.0.0/25")["Subnet"]["SubnetId"]
+    group = ec2.create_security_group(VpcId=vpc, GroupName="batch", Description="batch")["GroupId"]
+    iam.create_role(RoleName="service", AssumeRolePolicyDocument="{}")
+    iam.create_role(RoleName="machine", AssumeRolePolicyDocument="{}")
+    iam.create_instance_profile(InstanceProfileName="machine")
+    iam.add_role_to_instance_profile(InstanceProfileName="machine", RoleName="machine")
+    created = batch.create_compute_environment(
+        computeEnvironmentName="machines",
+        type="MANAGED",
+        state="ENABLED",
+        serviceRole=iam.get_role(RoleName="service")["Role"]["Arn"],
+        computeResources={
+            "type": "EC2", "minvCpus": 0, "maxvCpus": 8, "instanceTypes": ["t2.small"], "subnets": [subnet],
+            "securityGroupIds": [group],
+            "instanceRole": iam.get_instance_profile(InstanceProfileName="machine")["InstanceProfile"]["Arn"],
+        },
+    )  # fmt: skip
+    order = [{"order": 1, "computeEnvironment": created["computeEnvironmentArn"]}]
+    batch.create_job_queue(jobQueueName="jobs", state="ENABLED", priority=1, computeEnvironmentOrder=order)
+    environment = s3.environment | {"JOB_THREADS": "1"}
+    with batch_model(environment=environment, interference=time_budget, machines=2):
+        yield "jobs"
+
+
+def wait_until(condition: Callable[[], bool], *, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(1)
+
+
+def states(job: Callable[..., Answer], s3: Bucket) -> dict[str, Any]:
+    return json.loads(job("status", f"{s3.uri}/batch", "--json").stdout)
+
+
+def test_array_of_eight_with_a_bad_and_a_flaky_configuration(
+    job: Callable[..., Answer], image: str, queue: str, s3: Bucket, tmp_path: Path
+) -> None:
+    sweep = tmp_path / "sweep.json"
+    sweep.write_text(json.dumps(SWEEP))
+    arguments = ("--manifest", sweep, "--to", "batch", "--output", f"{s3.uri}/batch", "--queue", queue, "--gpus", "0")
+    submitted = job("submit", *arguments, "--image", image)
+    assert submitted.exit_code == 0, submitted.stderr
+    assert "8 runs in 8 containers" in submitted.stdout
+    [described] = boto3.client("batch").describe_jobs(jobs=[json.loads(record(s3))["job"]])["jobs"]
+    assert described["arrayProperties"]["size"] == 8
+
+    assert "nothing to do" in job("submit", *arguments, "--image", image).stdout  # they are under way
+    wait_until(lambda: states(job, s3)["counts"]["waiting"] + states(job, s3)["counts"]["running"] == 0, seconds=600)
+
+    seen = states(job, s3)
+    assert seen["counts"]["done"] == 7
+    [failed] = [run for run in seen["runs"] if run["state"] == "failed"]
+    assert failed["run_id"].startswith("bad-s0-")
+    assert failed["exit_code"] == 66
+    assert BAD_WEIGHTS in failed["reason"]
+    assert BAD_WEIGHTS in job("logs", f"{s3.uri}/batch", failed["run_id"]).stdout
+
+    parent = json.loads(record(s3))["job"]
+    children = boto3.client("batch").describe_jobs(jobs=[f"{parent}:{index}" for index in range(8)])["jobs"]
+    codes = {
+        int(child["jobId"].rpartition(":")[2]): [one["container"]["exitCode"] for one in child["attempts"]]
+        for child in children
+    }
+    assert codes == {index: [0] for index in range(8)} | {FLAKY: [75, 75, 0], 7: [66]}
+    plan = json.loads(s3.get(f"batch/{plan_key('cloud')}"))
+    flaky = json.loads(s3.get(f"batch/cloud/runs/{plan['runs'][FLAKY]['run_id']}/result.json"))
+    assert flaky["attempts"] == 3
+
+    again = job("submit", *arguments, "--image", image)
+    assert "1 runs in 1 containers" in again.stdout  # the bad one alone, as a plain job
+    wait_until(lambda: states(job, s3)["counts"]["failed"] == 1, seconds=120)
+
+
+def record(s3: Bucket) -> bytes:
+    """The first submission's job record."""
+    return s3.get(next(key for key in s3.keys("batch/cloud/submissions/") if key.endswith(".job.json")))
+
+
+def test_cancel_ends_what_waits_and_what_runs(
+    job: Callable[..., Answer], image: str, queue: str, s3: Bucket, tmp_path: Path
+) -> None:
+    long = SWEEP["defaults"] | {"epochs": 500}  # type: ignore[operator]
+    sweep = tmp_path / "sweep.json"
+    sweep.write_text(json.dumps(SWEEP | {"name": "cancelled", "defaults": long}))
+    output = f"{s3.uri}/cancel"
+    job("submit", "-m", sweep, "--to", "batch", "--output", output, "--queue", queue, "--gpus", "0", "--image", image)
+
+    def counts() -> dict[str, int]:
+        return json.loads(job("status", output, "--json").stdout)["counts"]
+
+    wait_until(lambda: counts()["running"] > 0, seconds=120)
+    assert job("cancel", output).exit_code == 0
+    wait_until(lambda: counts()["running"] + counts()["waiting"] == 0, seconds=240)
+    prefix = "cancel/cancelled/runs/"
+    stopped = [key for key in s3.keys(prefix) if key.endswith("/progress.json")]
+    assert {json.loads(s3.get(key))["exit_code"] for key in stopped} <= {143, None}
+    assert any("/checkpoints/" in key for key in s3.keys(prefix))
+    assert not any(key.endswith("/result.json") for key in s3.keys(prefix))
