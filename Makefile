@@ -3,9 +3,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+AUDIT := .venv-audit
+
+# For deploy and push-image; PARAMETERS takes more of the template's, like "MaxVcpus=128 BudgetAmount=200".
+DOCKER ?= docker
+IMAGE ?= job:local
+STACK ?= job
+TAG ?= $(shell git describe --always --abbrev=12 --exclude '*' --dirty)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check format lock clean
+.PHONY: help install run test check format lock audit deploy push-image clean
 
 help:     ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 12
@@ -43,6 +50,29 @@ lock: $(READY)  ## renew the locked requirements
 	$(COMPILE) -o requirements/base.txt
 	$(COMPILE) --extra train -o requirements/train.txt
 	$(COMPILE) --extra train --extra kubernetes --extra dev -o requirements/dev.txt
+	echo checkov | $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 --no-header - \
+	    -o requirements/audit.txt
+
+# checkov pins another boto3 than ours, so it lives apart.
+$(AUDIT)/.ready: requirements/audit.txt
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet --require-hashes -r requirements/audit.txt
+	@touch $@
+
+audit: $(AUDIT)/.ready  ## check the CloudFormation templates with checkov; asks nothing of the network once it is installed
+	$(AUDIT)/bin/checkov -f infra/batch.yaml infra/pod-role.yaml --compact --quiet --skip-download
+
+deploy:   ## create or update the AWS stack STACK (default job); the first time with BUDGET_EMAIL=you@example.com
+	aws cloudformation deploy --template-file infra/batch.yaml --stack-name $(STACK) --capabilities CAPABILITY_IAM \
+	    --no-fail-on-empty-changeset --tags project=job \
+	    --parameter-overrides ImageTag=$(TAG) $(if $(BUDGET_EMAIL),BudgetEmail=$(BUDGET_EMAIL)) $(PARAMETERS)
+
+push-image:  ## push IMAGE to the repository of STACK, under the TAG that its job definition names
+	repository=$$(aws cloudformation describe-stacks --stack-name $(STACK) --output text \
+	    --query "Stacks[0].Outputs[?OutputKey=='RepositoryUri'].OutputValue") \
+	&& aws ecr get-login-password | $(DOCKER) login --username AWS --password-stdin $${repository%%/*} \
+	&& $(DOCKER) tag $(IMAGE) $$repository:$(TAG) \
+	&& $(DOCKER) push $$repository:$(TAG)
 
 clean:    ## remove the virtual environment and what tools left
-	rm -rf $(VENV) build dist .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(AUDIT) build dist .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -5,6 +5,9 @@ from __future__ import annotations
 import ast
 import copy
 import json
+import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +15,7 @@ from typing import Any
 
 import boto3
 import pytest
+import yaml
 from cfnlint.api import lint_file
 from moto import mock_aws
 
@@ -199,6 +203,31 @@ def test_a_pod_may_do_what_a_batch_job_may(template: Template) -> None:
         json.dumps(template).replace('{"Fn::GetAtt": ["Bucket", "Arn"]}', '{"Fn::Sub": "${Bucket.Arn}"}')
     )
     assert statements(pod, "PodRole") == statements(of_job, "JobRole")
+
+
+def test_the_make_targets_name_parameters_and_outputs_of_the_template(template: Template) -> None:
+    make = shutil.which("make")
+    if make is None:
+        pytest.skip("needs make")
+    command = [make, "--dry-run", "deploy", "push-image", "BUDGET_EMAIL=someone@example.com", "TAG=0123abc"]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    given = dict(re.findall(r"(\w+)=(\S+)", printed.partition("--parameter-overrides")[2].splitlines()[0]))
+    required = {name for name, parameter in template["Parameters"].items() if "Default" not in parameter}
+    assert set(given) == required
+    assert "OutputKey=='RepositoryUri'" in printed
+
+
+def test_the_kubernetes_note_holds_what_pods_expect() -> None:
+    note = (ROOT / "infra" / "kubernetes.md").read_text()
+    blocks = re.findall(r"```yaml\n(.*?)```", note, flags=re.DOTALL)
+    objects = {entry["kind"]: entry for block in blocks for entry in yaml.safe_load_all(block)}
+    assert set(objects) == {"ResourceFlavor", "ClusterQueue", "LocalQueue", "PersistentVolumeClaim"}
+    assert {objects[kind]["metadata"]["namespace"] for kind in ("LocalQueue", "PersistentVolumeClaim")} == {"job"}
+    assert objects["LocalQueue"]["spec"]["clusterQueue"] == objects["ClusterQueue"]["metadata"]["name"]
+    (group,) = objects["ClusterQueue"]["spec"]["resourceGroups"]
+    (flavor,) = group["flavors"]
+    assert flavor["name"] == objects["ResourceFlavor"]["metadata"]["name"]
+    assert [resource["name"] for resource in flavor["resources"]] == group["coveredResources"]
 
 
 @dataclass(frozen=True)
