@@ -85,6 +85,11 @@ def as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
+def text(value: Any) -> str:
+    """What is written in a `!Sub`, or in a plain string; nothing for other functions."""
+    return str(value.get("Fn::Sub", "")) if isinstance(value, dict) else str(value)
+
+
 def lowest(template: Template, value: Any) -> float:
     """The least that a number can be, which for a parameter is its MinValue."""
     if isinstance(value, dict):
@@ -193,8 +198,13 @@ def job_role_is_not_the_execution_role(template: Template) -> list[str]:
 
 @rule
 def job_role_deletes_nothing(template: Template) -> list[str]:
-    actions = [action for statement in statements(template, "JobRole") for action in statement["Action"]]
-    return [f"the job role may {action}" for action in actions if fnmatch.fnmatch(action.lower(), "*delete*")]
+    deleting = ("s3:deleteobject", "s3:deleteobjectversion", "s3:deletebucket", "s3:putlifecycleconfiguration")
+    return [
+        f"the job role may {action}"
+        for statement in statements(template, "JobRole")
+        for action in statement["Action"]
+        if any(fnmatch.fnmatchcase(name, action.lower()) for name in deleting)
+    ]
 
 
 @rule
@@ -203,8 +213,7 @@ def job_role_has_no_wildcards(template: Template) -> list[str]:
     faults = []
     for statement in statements(template, "JobRole"):
         faults += [f"the job role may {action}" for action in statement["Action"] if "*" in action]
-        places = [entry.get("Fn::Sub", "") if isinstance(entry, dict) else entry for entry in statement["Resource"]]
-        faults += [f"the job role reaches {place}" for place in places if place in whole]
+        faults += [f"the job role reaches {place}" for place in map(text, statement["Resource"]) if place in whole]
     managed = template["Resources"]["JobRole"]["Properties"].get("ManagedPolicyArns", [])
     return faults + [f"the job role has {arn}" for arn in managed]
 
@@ -215,8 +224,8 @@ def job_role_writes_runs_alone(template: Template) -> list[str]:
         f"the job role may {action} {place}"
         for statement in statements(template, "JobRole")
         for action in statement["Action"]
-        for place in statement["Resource"]
-        if action.startswith("s3:Put") and not str(place).startswith("{'Fn::Sub': '${Bucket.Arn}/runs/")
+        for place in map(text, statement["Resource"])
+        if action.startswith("s3:Put") and not place.startswith("${Bucket.Arn}/runs/")
     ]
 
 

@@ -89,6 +89,7 @@ MUTATIONS = [
     ),
     Mutation("job_role_is_not_the_execution_role", (*CONTAINER, "JobRoleArn"), GONE),
     Mutation("job_role_deletes_nothing", (*WRITE, "Action", 0), "s3:DeleteObject"),
+    Mutation("job_role_deletes_nothing", (*WRITE, "Action", 0), "s3:*"),
     Mutation("job_role_has_no_wildcards", (*WRITE, "Action"), "s3:Put*"),
     Mutation("job_role_has_no_wildcards", (*READ, "Resource"), "*"),
     Mutation("job_role_has_no_wildcards", (*READ, "Resource"), {"Fn::Sub": "${Bucket.Arn}/*"}),
