@@ -7,9 +7,14 @@ OUTPUT ?= s3://my-bucket/study
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+AUDIT := .venv-audit
+
+# For deploy and push-image; PARAMETERS takes more of the template's, like "MaxVcpus=128 BudgetAmount=200".
+STACK ?= job
+TAG ?= $(shell git describe --always --abbrev=12 --exclude '*' --dirty)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check format lock manifests sbom image smoke-docker clean
+.PHONY: help install run test check format lock manifests sbom image smoke-docker audit deploy push-image clean
 
 help:     ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 12
@@ -49,6 +54,7 @@ lock: $(READY)  ## renew the locked requirements
 	$(COMPILE) pyproject.toml -o requirements/base.txt
 	$(COMPILE) pyproject.toml --extra train -o requirements/train.txt
 	$(COMPILE) pyproject.toml --extra train --extra kubernetes --extra dev -o requirements/dev.txt
+	echo checkov | $(COMPILE) - -o requirements/audit.txt
 
 image:    ## build the container image IMAGE (default job:local); WEIGHTS=imagenet bakes the weights in
 	DOCKER_BUILDKIT=1 $(DOCKER) build --tag $(IMAGE) --build-arg WEIGHTS=$(WEIGHTS) \
@@ -67,5 +73,26 @@ manifests: $(READY)  ## render manifests/*.yaml anew from the sweep optimizers.j
 sbom: $(READY)  ## write sbom.json: what the image's Python packages are (CycloneDX)
 	$(BIN)/cyclonedx-py requirements requirements/train.txt --output-file sbom.json
 
+# checkov pins another boto3 than ours, so it lives apart.
+$(AUDIT)/.ready: requirements/audit.txt
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet --require-hashes -r requirements/audit.txt
+	@touch $@
+
+audit: $(AUDIT)/.ready  ## check the CloudFormation templates with checkov; asks nothing of the network once it is installed
+	$(AUDIT)/bin/checkov -f infra/batch.yaml infra/pod-role.yaml --compact --quiet --skip-download
+
+deploy:   ## create or update the AWS stack STACK (default job); the first time with BUDGET_EMAIL=you@example.com
+	aws cloudformation deploy --template-file infra/batch.yaml --stack-name $(STACK) --capabilities CAPABILITY_IAM \
+	    --no-fail-on-empty-changeset --tags project=job \
+	    --parameter-overrides ImageTag=$(TAG) $(if $(BUDGET_EMAIL),BudgetEmail=$(BUDGET_EMAIL)) $(PARAMETERS)
+
+push-image:  ## push IMAGE to the repository of STACK, under the TAG that its job definition names
+	repository=$$(aws cloudformation describe-stacks --stack-name $(STACK) --output text \
+	    --query "Stacks[0].Outputs[?OutputKey=='RepositoryUri'].OutputValue") \
+	&& aws ecr get-login-password | $(DOCKER) login --username AWS --password-stdin $${repository%%/*} \
+	&& $(DOCKER) tag $(IMAGE) $$repository:$(TAG) \
+	&& $(DOCKER) push $$repository:$(TAG)
+
 clean:    ## remove the virtual environment and what tools left
-	rm -rf $(VENV) build dist .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(AUDIT) build dist .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,47 @@
+"""Our model of how AWS Batch decides over another attempt, and what the exit codes of `job.errors` ask it to decide."""
+
+from __future__ import annotations
+
+from job.errors import HostError, Interruption, JobError, StorageError
+
+RETRYABLE = (HostError, StorageError, Interruption)
+"""The branches of the error tree after which the same command may succeed."""
+OTHER_EXIT_CODES = (1, 2, 126, 127, 134, 137, 139)
+"""A bug, wrong usage, and what shells and kernels say: the same attempt would end the same way."""
+EVALUATE_ON_EXIT = [
+    {"OnStatusReason": "Host EC2*", "Action": "RETRY"},
+    {"OnReason": "CannotPullContainerError:*", "Action": "RETRY"},
+    {"OnExitCode": "7*", "Action": "RETRY"},
+    {"OnExitCode": "143", "Action": "RETRY"},
+    {"OnReason": "*", "Action": "EXIT"},
+]
+
+
+def decide(rules: list[dict[str, str]], *, exit_code: int | None = None, reason: str = "", status: str = "") -> str:
+    """RETRY or EXIT as AWS Batch says it decides.
+
+    The first rule all of whose conditions match counts, no match means RETRY; a pattern may end with `*` and `*` alone
+    matches a missing reason too: https://docs.aws.amazon.com/batch/latest/APIReference/API_EvaluateOnExit.html and the
+    examples of https://docs.aws.amazon.com/batch/latest/userguide/job_retries.html.
+    """
+    seen = {"OnExitCode": "" if exit_code is None else str(exit_code), "OnReason": reason, "OnStatusReason": status}
+
+    def matches(pattern: str, value: str) -> bool:
+        return value.startswith(pattern[:-1]) if pattern.endswith("*") else value == pattern
+
+    for entry in rules:
+        if all(matches(pattern, seen[key]) for key, pattern in entry.items() if key != "Action"):
+            return entry["Action"].upper()
+    return "RETRY"
+
+
+def exit_codes() -> dict[int, bool]:
+    """Every exit code that `job.errors` gives a class, and whether it is worth another attempt."""
+    codes = dict.fromkeys(OTHER_EXIT_CODES, False)
+    pending: list[type[JobError]] = [JobError]
+    while pending:
+        error = pending.pop()
+        pending += error.__subclasses__()
+        if "exit_code" in vars(error):
+            codes[error.exit_code] = issubclass(error, RETRYABLE)
+    return codes

@@ -1,0 +1,331 @@
+"""`infra/`: the linter's rules, ours with a mutation for each, and a deployment into moto."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import yaml
+from cfnlint.api import lint_file
+from moto import mock_aws
+
+from tests.batch_retries import EVALUATE_ON_EXIT, decide
+from tests.conftest import ROOT
+from tests.template_rules import OUTPUTS, RULES, Template, as_list, load_template, statements
+
+BATCH = ROOT / "infra" / "batch.yaml"
+POD_ROLE = ROOT / "infra" / "pod-role.yaml"
+GONE = object()
+"""As the new value: take the key away."""
+
+BUCKET = ("Bucket", "Properties")
+JOB = ("JobDefinition", "Properties")
+CONTAINER = (*JOB, "ContainerProperties")
+EXIT_RULES = (*JOB, "RetryStrategy", "EvaluateOnExit")
+QUEUE = ("JobQueue", "Properties")
+MACHINE = ("LaunchTemplate", "Properties", "LaunchTemplateData")
+JOB_POLICY = ("JobRole", "Properties", "Policies", 0, "PolicyDocument", "Statement")
+READ, WRITE, TAG, LIST = ((*JOB_POLICY, index) for index in range(4))
+TLS = ("BucketPolicy", "Properties", "PolicyDocument", "Statement", 0)
+SPOT = ("SpotEnvironment", "Properties", "ComputeResources")
+SECRET = [{"Name": "AWS_SECRET_ACCESS_KEY", "Value": "x"}]
+KEY_ID = [{"Name": "WHO", "Value": "AKIA" + "A" * 16}]
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One change that `rule` must notice; `path` starts at a resource, or at a section of the template."""
+
+    rule: str
+    path: tuple[str | int, ...]
+    value: Any
+
+    def apply(self, template: Template) -> Template:
+        changed = copy.deepcopy(template)
+        *parents, last = self.path
+        place: Any = changed if self.path[0] in changed else changed["Resources"]
+        for key in parents:
+            place = place[key]
+        if self.value is GONE:
+            del place[last]
+        else:
+            place[last] = self.value
+        return changed
+
+
+MUTATIONS = [
+    Mutation("exit_rules_are_five_at_most", EXIT_RULES, [*EVALUATE_ON_EXIT, EVALUATE_ON_EXIT[-1]]),
+    Mutation("exit_rules_are_those_of_the_design", EXIT_RULES, EVALUATE_ON_EXIT[::-1]),
+    Mutation("exit_rules_are_those_of_the_design", (*EXIT_RULES, 0), GONE),
+    *(Mutation("exit_codes_are_retried_as_the_error_tree_says", (*EXIT_RULES, index), GONE) for index in range(5)),
+    Mutation("exit_codes_are_retried_as_the_error_tree_says", EXIT_RULES, EVALUATE_ON_EXIT[::-1]),
+    Mutation("exit_codes_are_retried_as_the_error_tree_says", (*EXIT_RULES, 2, "OnExitCode"), "6*"),
+    Mutation("attempts_are_one_to_ten", (*JOB, "RetryStrategy", "Attempts"), 11),
+    Mutation("timeout_is_a_minute_at_least", (*JOB, "Timeout"), {"AttemptDurationSeconds": 59}),
+    Mutation("timeout_is_a_minute_at_least", (*JOB, "Timeout"), GONE),
+    Mutation("timeout_is_a_minute_at_least", (*JOB, "Timeout"), {"AttemptDurationSeconds": {"Ref": "JobVcpus"}}),
+    Mutation("a_job_gets_one_gpu", (*CONTAINER, "ResourceRequirements", 0), GONE),
+    Mutation("environment_holds_no_secret", (*CONTAINER, "Environment"), SECRET),
+    Mutation("environment_holds_no_secret", (*CONTAINER, "Environment"), KEY_ID),
+    Mutation("container_is_not_privileged", (*CONTAINER, "Privileged"), True),
+    Mutation("container_is_not_root", (*CONTAINER, "User"), "0:0"),
+    Mutation("container_is_not_root", (*CONTAINER, "User"), GONE),
+    Mutation("root_is_read_only_and_tmp_is_not", (*CONTAINER, "ReadonlyRootFilesystem"), False),
+    Mutation("root_is_read_only_and_tmp_is_not", (*CONTAINER, "LinuxParameters", "Tmpfs"), GONE),
+    Mutation("container_has_init_and_shared_memory", (*CONTAINER, "LinuxParameters", "InitProcessEnabled"), GONE),
+    Mutation("container_has_init_and_shared_memory", (*CONTAINER, "LinuxParameters", "SharedMemorySize"), GONE),
+    Mutation(
+        "job_role_is_not_the_execution_role", (*CONTAINER, "ExecutionRoleArn"), {"Fn::GetAtt": ["JobRole", "Arn"]}
+    ),
+    Mutation("job_role_is_not_the_execution_role", (*CONTAINER, "JobRoleArn"), GONE),
+    Mutation("job_role_deletes_nothing", (*WRITE, "Action", 0), "s3:DeleteObject"),
+    Mutation("job_role_deletes_nothing", (*WRITE, "Action", 0), "s3:*"),
+    Mutation("job_role_has_no_wildcards", (*WRITE, "Action"), "s3:Put*"),
+    Mutation("job_role_has_no_wildcards", (*READ, "Resource"), "*"),
+    Mutation("job_role_has_no_wildcards", (*READ, "Resource"), {"Fn::Sub": "${Bucket.Arn}/*"}),
+    Mutation("job_role_has_no_wildcards", ("JobRole", "Properties", "ManagedPolicyArns"), ["AmazonS3FullAccess"]),
+    Mutation("job_role_writes_runs_alone", (*WRITE, "Resource"), {"Fn::Sub": "${Bucket.Arn}/data/*"}),
+    Mutation("missing_keys_are_404_and_listing_is_by_prefix", LIST, GONE),
+    Mutation("missing_keys_are_404_and_listing_is_by_prefix", (*LIST, "Condition"), GONE),
+    Mutation(
+        "missing_keys_are_404_and_listing_is_by_prefix",
+        (*LIST, "Condition"),
+        {"StringLike": {"s3:prefix": ["runs/*", "data/*"]}},
+    ),
+    Mutation(
+        "missing_keys_are_404_and_listing_is_by_prefix",
+        (*LIST, "Condition"),
+        {"StringLikeIfExists": {"s3:prefix": "runs/*"}},
+    ),
+    Mutation("bucket_takes_tls_alone", ("BucketPolicy",), GONE),
+    Mutation("bucket_takes_tls_alone", (*TLS, "Effect"), "Allow"),
+    Mutation("bucket_takes_tls_alone", (*TLS, "Condition"), GONE),
+    Mutation("bucket_is_not_public", (*BUCKET, "PublicAccessBlockConfiguration"), GONE),
+    Mutation("bucket_is_not_public", (*BUCKET, "PublicAccessBlockConfiguration", "BlockPublicPolicy"), False),
+    Mutation("bucket_is_encrypted", (*BUCKET, "BucketEncryption"), GONE),
+    Mutation("bucket_owner_owns_the_objects", (*BUCKET, "OwnershipControls"), GONE),
+    Mutation("results_outlive_the_stack", ("Bucket", "DeletionPolicy"), "Delete"),
+    Mutation("incomplete_uploads_are_aborted", (*BUCKET, "LifecycleConfiguration", "Rules", 0), GONE),
+    Mutation("incomplete_uploads_are_aborted", (*BUCKET, "LifecycleConfiguration", "Rules", 0, "Status"), "Disabled"),
+    Mutation("checkpoints_expire_and_nothing_else", (*BUCKET, "LifecycleConfiguration", "Rules", 1), GONE),
+    Mutation(
+        "checkpoints_expire_and_nothing_else", (*BUCKET, "LifecycleConfiguration", "Rules", 1, "TagFilters"), GONE
+    ),
+    Mutation("checkpoints_expire_and_nothing_else", TAG, GONE),
+    Mutation("checkpoints_expire_and_nothing_else", (*TAG, "Condition"), GONE),
+    Mutation(
+        "repository_tags_are_immutable_and_scanned", ("Repository", "Properties", "ImageTagMutability"), "MUTABLE"
+    ),
+    Mutation(
+        "repository_tags_are_immutable_and_scanned", ("Repository", "Properties", "ImageScanningConfiguration"), GONE
+    ),
+    Mutation("repository_tags_are_immutable_and_scanned", ("Repository", "Properties", "LifecyclePolicy"), GONE),
+    Mutation("logs_expire", ("LogGroup", "Properties", "RetentionInDays"), GONE),
+    Mutation("metadata_needs_a_token", (*MACHINE, "MetadataOptions", "HttpTokens"), "optional"),
+    Mutation("metadata_is_one_hop_away", (*MACHINE, "MetadataOptions", "HttpPutResponseHopLimit"), 2),
+    Mutation("volumes_are_encrypted", (*MACHINE, "BlockDeviceMappings", 0, "Ebs", "Encrypted"), False),
+    Mutation("volumes_are_encrypted", (*MACHINE, "BlockDeviceMappings"), GONE),
+    Mutation("agent_gives_two_minutes_on_interruption", (*MACHINE, "UserData"), GONE),
+    Mutation("machines_scale_to_zero", (*SPOT, "MinvCpus"), 4),
+    Mutation("spot_comes_first", (*QUEUE, "ComputeEnvironmentOrder", 0, "Order"), 3),
+    Mutation("spot_comes_first", (*SPOT, "AllocationStrategy"), "BEST_FIT"),
+    Mutation("stuck_jobs_are_cancelled", (*QUEUE, "JobStateTimeLimitActions"), GONE),
+    Mutation("stuck_jobs_are_cancelled", (*QUEUE, "JobStateTimeLimitActions", 0, "MaxTimeSeconds"), 60),
+    Mutation(
+        "nothing_connects_to_the_machines",
+        ("SecurityGroup", "Properties", "SecurityGroupIngress"),
+        [{"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "CidrIp": "0.0.0.0/0"}],
+    ),
+    Mutation("s3_is_reached_inside_aws", ("S3Endpoint",), GONE),
+    Mutation("budget_sends_mail", ("Budget",), GONE),
+    Mutation("outputs_are_what_submit_reads", ("Outputs", "Region"), GONE),
+]
+
+
+@pytest.fixture(scope="module")
+def template() -> Template:
+    return load_template(BATCH)
+
+
+@pytest.mark.parametrize("path", [BATCH, POD_ROLE], ids=lambda path: path.name)
+def test_cfn_lint_finds_nothing(path: Path) -> None:
+    assert lint_file(path) == []
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_the_template_keeps_every_rule(template: Template, name: str) -> None:
+    assert RULES[name](template) == []
+
+
+def test_every_rule_has_a_mutation() -> None:
+    assert {mutation.rule for mutation in MUTATIONS} == set(RULES)
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: f"{mutation.rule}-{mutation.path[-1]}")
+def test_every_mutation_is_noticed(template: Template, mutation: Mutation) -> None:
+    assert RULES[mutation.rule](mutation.apply(template))
+
+
+@pytest.mark.parametrize(
+    ("seen", "answer"),
+    [
+        ({"exit_code": 65}, "EXIT"),
+        ({"exit_code": 7}, "RETRY"),
+        ({"exit_code": 75}, "RETRY"),
+        ({"exit_code": 143, "status": "Essential container in task exited"}, "RETRY"),
+        ({"exit_code": 137, "status": "Host EC2 (instance i-1) terminated."}, "RETRY"),
+        ({"reason": "CannotPullContainerError: pull image manifest has been retried"}, "RETRY"),
+        ({"reason": "ResourceInitializationError: unable to pull secrets"}, "EXIT"),
+    ],
+)
+def test_batch_decides_by_the_first_match(seen: dict[str, Any], answer: str) -> None:
+    assert decide(EVALUATE_ON_EXIT, **seen) == answer
+
+
+def test_batch_retries_what_no_rule_matches() -> None:
+    assert decide([{"OnExitCode": "7*", "Action": "EXIT"}], exit_code=1) == "RETRY"
+
+
+def test_a_pod_may_do_what_a_batch_job_may(template: Template) -> None:
+    pod = json.loads(
+        json.dumps(load_template(POD_ROLE)).replace("arn:${AWS::Partition}:s3:::${Bucket}", "${Bucket.Arn}")
+    )
+    of_job = json.loads(
+        json.dumps(template).replace('{"Fn::GetAtt": ["Bucket", "Arn"]}', '{"Fn::Sub": "${Bucket.Arn}"}')
+    )
+    assert statements(pod, "PodRole") == statements(of_job, "JobRole")
+
+
+def test_the_make_targets_name_parameters_and_outputs_of_the_template(template: Template) -> None:
+    make = shutil.which("make")
+    if make is None:
+        pytest.skip("needs make")
+    command = [make, "--dry-run", "deploy", "push-image", "BUDGET_EMAIL=someone@example.com", "TAG=0123abc"]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    given = dict(re.findall(r"(\w+)=(\S+)", printed.partition("--parameter-overrides")[2].splitlines()[0]))
+    required = {name for name, parameter in template["Parameters"].items() if "Default" not in parameter}
+    assert set(given) == required
+    assert "OutputKey=='RepositoryUri'" in printed
+
+
+def test_the_kubernetes_note_holds_what_pods_expect() -> None:
+    note = (ROOT / "infra" / "kubernetes.md").read_text()
+    blocks = re.findall(r"```yaml\n(.*?)```", note, flags=re.DOTALL)
+    objects = {entry["kind"]: entry for block in blocks for entry in yaml.safe_load_all(block)}
+    assert set(objects) == {"ResourceFlavor", "ClusterQueue", "LocalQueue", "PersistentVolumeClaim"}
+    assert {objects[kind]["metadata"]["namespace"] for kind in ("LocalQueue", "PersistentVolumeClaim")} == {"job"}
+    assert objects["LocalQueue"]["spec"]["clusterQueue"] == objects["ClusterQueue"]["metadata"]["name"]
+    (group,) = objects["ClusterQueue"]["spec"]["resourceGroups"]
+    (flavor,) = group["flavors"]
+    assert flavor["name"] == objects["ResourceFlavor"]["metadata"]["name"]
+    assert [resource["name"] for resource in flavor["resources"]] == group["coveredResources"]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A deployed stack's outputs, and what moto did not deploy of it."""
+
+    outputs: dict[str, str]
+    not_deployed: set[str]
+
+
+@pytest.fixture
+def stack(template: Template, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
+    """The template in moto's CloudFormation, changed only where moto differs from AWS.
+
+    moto wants compute environments to have a ServiceRole, where AWS takes the service-linked one; it makes up a
+    repository name with capitals, which its own ECR then refuses; it does not split a list parameter's default value.
+    """
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    for_moto = copy.deepcopy(template)
+    for_moto["Resources"]["Repository"]["Properties"]["RepositoryName"] = "job"
+    for name in ("SpotEnvironment", "OnDemandEnvironment"):
+        for_moto["Resources"][name]["Properties"]["ServiceRole"] = {"Fn::GetAtt": ["ExecutionRole", "Arn"]}
+    parameters = {
+        "ImageTag": "0123abc",
+        "BudgetEmail": "someone@example.com",
+        "InstanceTypes": template["Parameters"]["InstanceTypes"]["Default"],
+    }
+    with mock_aws():
+        cloudformation = boto3.client("cloudformation")
+        with pytest.warns(UserWarning, match="not supported by moto") as notes:
+            cloudformation.create_stack(
+                StackName="job",
+                TemplateBody=json.dumps(for_moto),
+                Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+                Capabilities=["CAPABILITY_IAM"],
+            )
+        (description,) = cloudformation.describe_stacks(StackName="job")["Stacks"]
+        assert description["StackStatus"] == "CREATE_COMPLETE"
+        yield Stack(
+            outputs={output["OutputKey"]: output["OutputValue"] for output in description["Outputs"]},
+            not_deployed={str(note.message).split()[3] for note in notes},
+        )
+
+
+def test_moto_deploys_all_but_two_resources(stack: Stack) -> None:
+    assert stack.not_deployed == {"AWS::S3::BucketPolicy", "AWS::Budgets::Budget"}  # those, only the rules above check
+
+
+def test_the_outputs_of_a_deployed_stack_name_what_is_there(stack: Stack) -> None:
+    outputs = stack.outputs
+    assert set(outputs) == OUTPUTS
+    batch, s3 = boto3.client("batch"), boto3.client("s3")
+    (queue,) = batch.describe_job_queues(jobQueues=[outputs["JobQueue"]])["jobQueues"]
+    (definition,) = batch.describe_job_definitions(jobDefinitions=[outputs["JobDefinition"]])["jobDefinitions"]
+    container = definition["containerProperties"]
+    assert [entry["order"] for entry in queue["computeEnvironmentOrder"]] == [1, 2]
+    assert container["image"] == f"{outputs['RepositoryUri']}:0123abc"
+    assert (container["jobRoleArn"], container["executionRoleArn"]) == (
+        outputs["JobRoleArn"],
+        outputs["ExecutionRoleArn"],
+    )
+    assert container["logConfiguration"]["options"] == {
+        "awslogs-group": outputs["LogGroup"],
+        "awslogs-region": outputs["Region"],
+        "awslogs-stream-prefix": "job",
+    }
+    assert {"name": "JOB_OUTPUT", "value": f"s3://{outputs['Bucket']}/runs"} in container["environment"]
+    assert s3.head_bucket(Bucket=outputs["Bucket"])["ResponseMetadata"]["HTTPStatusCode"] == 200
+
+
+def test_a_deployed_queue_tries_spot_machines_first(stack: Stack) -> None:
+    batch = boto3.client("batch")
+    (queue,) = batch.describe_job_queues(jobQueues=[stack.outputs["JobQueue"]])["jobQueues"]
+    kinds = []
+    for entry in queue["computeEnvironmentOrder"]:
+        described = batch.describe_compute_environments(computeEnvironments=[entry["computeEnvironment"]])
+        kinds += [environment["computeResources"]["type"] for environment in described["computeEnvironments"]]
+    assert kinds == ["SPOT", "EC2"]
+
+
+def test_a_deployed_bucket_is_encrypted(stack: Stack) -> None:
+    """moto passes over a bucket's other properties: the rules above check them."""
+    configuration = boto3.client("s3").get_bucket_encryption(Bucket=stack.outputs["Bucket"])
+    (rule,) = configuration["ServerSideEncryptionConfiguration"]["Rules"]
+    assert rule["ApplyServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"}
+
+
+def test_a_deployed_job_role_names_this_bucket_alone(stack: Stack) -> None:
+    iam = boto3.client("iam")
+    role = stack.outputs["JobRoleArn"].rpartition("/")[2]
+    assert iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"] == []
+    (name,) = iam.list_role_policies(RoleName=role)["PolicyNames"]
+    document = ast.literal_eval(
+        iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+    )  # as moto prints it
+    places = [place for statement in document["Statement"] for place in as_list(statement["Resource"])]
+    arn = f"arn:aws:s3:::{stack.outputs['Bucket']}"
+    assert set(places) == {f"{arn}/runs/*", f"{arn}/data/*", f"{arn}/runs/*/checkpoints/*", arn}
