@@ -102,6 +102,11 @@ def is_result_key(key: str) -> bool:
     return len(parts) == 4 and parts[1] == "runs" and parts[3] == "result.json"
 
 
+def is_checkpoint_key(key: str) -> bool:
+    """Whether `key` is that of a checkpoint or its digest, which a store may let expire."""
+    return "/checkpoints/" in key
+
+
 def checkpoint_digest_key(checkpoint: str) -> str:
     """The key of a checkpoint's size and SHA-256; written after it, so a checkpoint without it does not count."""
     return re.sub(r"\.pt$", ".json", checkpoint)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from job import __version__
 from job.cli.options import (
     DataOption,
     ExperimentOption,
@@ -77,9 +76,8 @@ def submit(
     sweep = read_sweep(manifest, settings or [])
     cloud = batch.BatchSettings(queue=queue, job_role=job_role, region=region, num_gpus=_count(gpus))
     if stack:
-        cloud, outputs = batch.read_stack(stack, cloud)
-        output = output or f"s3://{outputs['Bucket']}/runs"
-        image = image or f"{outputs['RepositoryUri']}:{__version__}"
+        found = batch.read_stack(stack, cloud)
+        cloud, output, image = found.settings, output or found.output, image or found.image
     cluster = kubernetes.KubernetesSettings(
         namespace=namespace, context=context, queue=queue or None, num_gpus=_count(gpus)
     )

@@ -21,6 +21,7 @@ from botocore.exceptions import (
 from s3transfer.exceptions import RetriesExceededError
 
 from job.errors import AccessDeniedError, ObjectExists, ObjectMissing, StorageError, UsageError
+from job.runs import is_checkpoint_key
 
 MAX_ATTEMPTS = 6
 """Per request, boto3's standard mode: exponential back-off up to 20 s, so a minute at most."""
@@ -28,6 +29,8 @@ MULTIPART_BYTES = 16 * 1024 * 1024
 DELETE_BATCH = 1000
 """Keys in one request, https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html."""
 COMMIT_CONFLICT_ATTEMPTS = 5
+CHECKPOINT_TAG = "kind=checkpoint"
+"""What the lifecycle rule of infra/batch.yaml goes by: its filters know no wildcards."""
 EXPECTED_URI = "must be s3://BUCKET or s3://BUCKET/PREFIX"
 
 MISSING = {"NoSuchKey", "404", "NotFound"}
@@ -55,6 +58,7 @@ class S3Store:
         self.uri = uri.rstrip("/")
         self._prefix = f"{prefix.strip('/')}/" if prefix else ""
         self._client = client or build_client()
+        self._tags_checkpoints = True
 
     def read(self, key: str) -> bytes:
         buffer = io.BytesIO()
@@ -68,13 +72,20 @@ class S3Store:
         return buffer.getvalue()
 
     def write(self, key: str, content: bytes) -> None:
+        extra = {"ContentType": content_type(key)}
+        if self._tags_checkpoints and is_checkpoint_key(key):
+            try:
+                self._upload(key, content, extra | {"Tagging": CHECKPOINT_TAG})
+            except AccessDeniedError:
+                self._tags_checkpoints = False  # a tag needs a permission of its own; without it nothing expires
+            else:
+                return
+        self._upload(key, content, extra)
+
+    def _upload(self, key: str, content: bytes, extra: dict[str, str]) -> None:
         with translate_errors(self.locate(key)):
             self._client.upload_fileobj(
-                io.BytesIO(content),
-                self._bucket,
-                self._prefix + key,
-                ExtraArgs={"ContentType": content_type(key)},
-                Config=_transfer(),
+                io.BytesIO(content), self._bucket, self._prefix + key, ExtraArgs=extra, Config=_transfer()
             )
 
     def create(self, key: str, content: bytes) -> None:

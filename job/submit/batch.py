@@ -46,24 +46,38 @@ class BatchSettings:
     region: str | None = None
     num_gpus: int = 1
     num_vcpus: int = 4
-    memory_mebibytes: int = 14_000
-    """A g5.xlarge has 16 GiB; the agent and the kernel keep some."""
+    memory_mebibytes: int = 12_288
+    """The smallest machines with a GPU have 16 GiB, of which the system keeps a part."""
     timeout_seconds: int = 4 * 3600
     """Of one attempt."""
 
 
-def read_stack(stack: str, settings: BatchSettings) -> tuple[BatchSettings, dict[str, str]]:
-    """`settings` completed from the outputs of a CloudFormation stack made of infra/batch.yaml, and all outputs."""
-    with translate_errors(f"stack {stack}"):
-        described = boto3.client("cloudformation", region_name=settings.region).describe_stacks(StackName=stack)
-    outputs = {one["OutputKey"]: one["OutputValue"] for one in described["Stacks"][0].get("Outputs", [])}
-    found = {
-        "queue": outputs.get("JobQueue", ""),
-        "job_role": outputs.get("JobRoleArn", ""),
-        "execution_role": outputs.get("ExecutionRoleArn", ""),
-        "log_group": outputs.get("LogGroup", ""),
-    }
-    return replace(settings, **{name: getattr(settings, name) or value for name, value in found.items()}), outputs
+@dataclass(frozen=True)
+class Stack:
+    """What a CloudFormation stack made of infra/batch.yaml offers."""
+
+    output: str
+    image: str
+    settings: BatchSettings
+
+
+def read_stack(name: str, settings: BatchSettings) -> Stack:
+    """The stack called `name`; what `settings` leave open is filled in from its outputs."""
+    with translate_errors(f"stack {name}"):
+        client = boto3.client("cloudformation", region_name=settings.region)
+        described = client.describe_stacks(StackName=name)["Stacks"][0]
+    outputs = {one["OutputKey"]: one["OutputValue"] for one in described["Outputs"]}
+    parameters = {one["ParameterKey"]: one["ParameterValue"] for one in described["Parameters"]}
+    filled = replace(
+        settings,
+        queue=settings.queue or outputs["JobQueue"],
+        job_role=settings.job_role or outputs["JobRoleArn"],
+        execution_role=outputs["ExecutionRoleArn"],
+        log_group=outputs["LogGroup"],
+        region=outputs["Region"],
+    )
+    image = f"{outputs['RepositoryUri']}:{parameters['ImageTag']}"
+    return Stack(output=f"s3://{outputs['Bucket']}/runs", image=image, settings=filled)
 
 
 def render(launch: Launch, settings: BatchSettings) -> dict[str, Any]:
@@ -73,7 +87,8 @@ def render(launch: Launch, settings: BatchSettings) -> dict[str, Any]:
     definition = _render_definition(launch, settings)
     digest = hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()[:10]
     definition = {"jobDefinitionName": f"job-{digest}"} | definition
-    environment = [{"name": name, "value": value} for name, value in launch.environment.items()]
+    region = {"AWS_DEFAULT_REGION": settings.region} if settings.region else {}
+    environment = [{"name": name, "value": value} for name, value in (region | launch.environment).items()]
     job: dict[str, Any] = {
         "jobName": launch.name,
         "jobQueue": settings.queue,
@@ -104,7 +119,7 @@ def _render_definition(launch: Launch, settings: BatchSettings) -> dict[str, Any
         "linuxParameters": {
             "initProcessEnabled": True,
             "sharedMemorySize": 1024,
-            "tmpfs": [{"containerPath": "/tmp", "size": 4096, "mountOptions": ["rw", "exec", "nosuid"]}],  # noqa: S108
+            "tmpfs": [{"containerPath": "/tmp", "size": 4096, "mountOptions": ["rw", "nosuid", "nodev"]}],  # noqa: S108
         },
     }
     if settings.job_role:

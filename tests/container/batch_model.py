@@ -4,13 +4,12 @@ moto starts real containers, but does not tell children their index and attempt,
 without grace, and never fails an array's parent.
 
 What is added here follows the documentation, not AWS itself:
-https://docs.aws.amazon.com/batch/latest/userguide/job_env_vars.html,
-https://docs.aws.amazon.com/batch/latest/APIReference/API_RetryStrategy.html and API_EvaluateOnExit.html.
+https://docs.aws.amazon.com/batch/latest/userguide/job_env_vars.html and
+https://docs.aws.amazon.com/batch/latest/APIReference/API_RetryStrategy.html.
 """
 
 from __future__ import annotations
 
-import fnmatch
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,24 +19,18 @@ from unittest.mock import patch
 from docker.models.containers import Container
 from moto.batch import models
 
+from tests.batch_retries import decide
+
 GRACE_SECONDS = 25
 ChildEnvironment = Callable[[int, int], dict[str, str]]
 
 
-def decide(strategy: dict[str, Any], *, attempt: int, exit_code: int) -> str:
-    """`retry` or `exit` after an attempt (from 1) that ended with `exit_code`; the first rule that matches decides."""
+def is_tried_again(strategy: dict[str, Any], *, attempt: int, exit_code: int) -> bool:
+    """Whether a retry strategy goes on after an attempt (from 1) that ended with `exit_code`."""
     if attempt >= strategy.get("attempts", 1):
-        return "exit"
-    seen = {
-        "onExitCode": str(exit_code),
-        "onReason": "",
-        "onStatusReason": "Essential container in task exited",
-    }
-    for rule in strategy.get("evaluateOnExit", []):
-        conditions = {name: pattern for name, pattern in rule.items() if name in seen}
-        if all(fnmatch.fnmatchcase(seen[name], pattern) for name, pattern in conditions.items()):
-            return str(rule["action"]).lower()
-    return "retry"
+        return False
+    rules = [{key[0].upper() + key[1:]: value for key, value in rule.items()} for rule in strategy["evaluateOnExit"]]
+    return decide(rules, exit_code=exit_code, status="Essential container in task exited") == "RETRY"
 
 
 class Job(models.Job):
@@ -76,7 +69,7 @@ class Job(models.Job):
             return
         strategy = self.job_definition.retry_strategy or {}
         failed = not success and not self.stop and self.exit_code is not None
-        if failed and decide(strategy, attempt=len(self.attempts), exit_code=self.exit_code or 0) == "retry":
+        if failed and is_tried_again(strategy, attempt=len(self.attempts), exit_code=self.exit_code or 0):
             self._again = self.job_stopped = True
             self._stop_attempt()
         else:

@@ -90,11 +90,13 @@ def test_array_of_eight_with_a_bad_and_a_flaky_configuration(
     submitted = job("submit", *arguments, "--image", image)
     assert submitted.exit_code == 0, submitted.stderr
     assert "8 runs in 8 containers" in submitted.stdout
-    [described] = boto3.client("batch").describe_jobs(jobs=[json.loads(record(s3))["job"]])["jobs"]
-    assert described["arrayProperties"]["size"] == 8
+    assert describe(json.loads(record(s3))["job"])["arrayProperties"]["size"] == 8
 
     assert "nothing to do" in job("submit", *arguments, "--image", image).stdout  # they are under way
     wait_until(lambda: states(job, s3)["counts"]["waiting"] + states(job, s3)["counts"]["running"] == 0, seconds=600)
+
+    parent = json.loads(record(s3))["job"]
+    wait_until(lambda: describe(parent)["status"] == "FAILED", seconds=60)  # a result stands before its container ends
 
     seen = states(job, s3)
     assert seen["counts"]["done"] == 7
@@ -104,7 +106,6 @@ def test_array_of_eight_with_a_bad_and_a_flaky_configuration(
     assert BAD_WEIGHTS in failed["reason"]
     assert BAD_WEIGHTS in job("logs", f"{s3.uri}/batch", failed["run_id"]).stdout
 
-    parent = json.loads(record(s3))["job"]
     children = boto3.client("batch").describe_jobs(jobs=[f"{parent}:{index}" for index in range(8)])["jobs"]
     codes = {
         int(child["jobId"].rpartition(":")[2]): [one["container"]["exitCode"] for one in child["attempts"]]
@@ -118,6 +119,10 @@ def test_array_of_eight_with_a_bad_and_a_flaky_configuration(
     again = job("submit", *arguments, "--image", image)
     assert "1 runs in 1 containers" in again.stdout  # the bad one alone, as a plain job
     wait_until(lambda: states(job, s3)["counts"]["failed"] == 1, seconds=120)
+
+
+def describe(job_id: str) -> dict[str, Any]:
+    return boto3.client("batch").describe_jobs(jobs=[job_id])["jobs"][0]
 
 
 def record(s3: Bucket) -> bytes:
