@@ -40,11 +40,24 @@ def time_budget(index: int, attempt: int) -> dict[str, str]:
 
 
 @pytest.fixture
-def queue(s3: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A Batch queue with a compute environment of two machines."""
+def queue(s3: Bucket, compute: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The queue, with this process's boto3 led to it and Batch as we model it."""
     for name, value in s3.environment.items():
         monkeypatch.setenv(name, value)
-    ec2, iam, batch = (boto3.client(name) for name in ("ec2", "iam", "batch"))
+    with batch_model(environment=s3.environment | {"JOB_THREADS": "1"}, interference=time_budget, machines=2):
+        yield compute
+
+
+@pytest.fixture(scope="module")
+def compute(s3: Bucket) -> str:
+    """A Batch queue over a compute environment."""
+    session = boto3.session.Session(
+        aws_access_key_id=s3.environment["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=s3.environment["AWS_SECRET_ACCESS_KEY"],
+        region_name=s3.environment["AWS_DEFAULT_REGION"],
+    )
+    endpoint = s3.environment["AWS_ENDPOINT_URL"]
+    ec2, iam, batch = (session.client(name, endpoint_url=endpoint) for name in ("ec2", "iam", "batch"))
     vpc = ec2.create_vpc(CidrBlock="10.0.0.0/24")["Vpc"]["VpcId"]
     subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.0.0/25")["Subnet"]["SubnetId"]
     group = ec2.create_security_group(VpcId=vpc, GroupName="batch", Description="batch")["GroupId"]
@@ -65,9 +78,7 @@ def queue(s3: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     )  # fmt: skip
     order = [{"order": 1, "computeEnvironment": created["computeEnvironmentArn"]}]
     batch.create_job_queue(jobQueueName="jobs", state="ENABLED", priority=1, computeEnvironmentOrder=order)
-    environment = s3.environment | {"JOB_THREADS": "1"}
-    with batch_model(environment=environment, interference=time_budget, machines=2):
-        yield "jobs"
+    return "jobs"
 
 
 def wait_until(condition: Callable[[], bool], *, seconds: float) -> None:
@@ -99,7 +110,7 @@ def test_array_of_eight_with_a_bad_and_a_flaky_configuration(
     wait_until(lambda: describe(parent)["status"] == "FAILED", seconds=60)  # a result stands before its container ends
 
     seen = states(job, s3)
-    assert seen["counts"]["done"] == 7
+    assert seen["counts"]["done"] == 7, seen
     [failed] = [run for run in seen["runs"] if run["state"] == "failed"]
     assert failed["run_id"].startswith("bad-s0-")
     assert failed["exit_code"] == 66

@@ -65,13 +65,25 @@ def test_every_command_of_the_readme_exists_and_every_command_is_in_it() -> None
 
 def test_every_option_of_run_is_in_the_readme_with_its_variable() -> None:
     documented = set(re.findall(r"^\| `(--[a-z-]+)[^|]*\| (?:`([A-Z_]+)`)?", README, re.MULTILINE))
-    options = {(parameter.opts[0], str(parameter.envvar or "")) for parameter in COMMANDS["run"].params}
+    options = set()
+    for parameter in COMMANDS["run"].params:
+        variables = parameter.envvar if isinstance(parameter.envvar, list) else [parameter.envvar or ""]
+        options.add((parameter.opts[0], variables[0]))
+        assert all(variable in README for variable in variables)
     assert documented == options
 
 
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_readme_names_no_option_that_a_command_does_not_have(name: str) -> None:
+    known = {option for parameter in COMMANDS[name].params for option in (*parameter.opts, *parameter.secondary_opts)}
+    for line in re.findall(rf"^(?:\s*)(?:JOB_\w+=\S+ )*job {name}\b(.*(?:\\\n.*)*)", README, re.MULTILINE):
+        used = set(re.findall(r"(?<![\w-])(--?[a-z][a-z-]*)", line.partition("#")[0]))
+        assert used <= known, line
+
+
 def test_every_manifest_named_in_the_readme_is_bundled() -> None:
-    for name in re.findall(r"manifests/jobs/(\w+\.json)", README):
-        assert (ROOT / "manifests/jobs" / name).is_file()
+    for name in re.findall(r"manifests/((?:jobs|sweeps)/\w+\.json)", README):
+        assert (ROOT / "manifests" / name).is_file()
 
 
 def test_version_is_the_package_s(job: Callable[..., Answer]) -> None:

@@ -1,0 +1,89 @@
+"""What a plan is said to take, against sums by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from job.errors import ManifestError, UsageError
+from job.manifest import Manifest, Sweep
+from job.plan import build_plan
+from job.submit.estimate import RUN_OVERHEAD_SECONDS, Prices, estimate, measure_work, read_prices
+from job.training.batches import batch_bounds
+
+PRICES = Prices.model_validate(
+    {
+        "region": "r", "as_of": "now", "startup_seconds": 100.0,
+        "instances": [{"name": "box", "gpu": "G", "on_demand_usd_per_hour": 3.6, "spot_usd_per_hour": 1.8,
+                       "train_images_per_second": 1000.0, "evaluate_images_per_second": 4000.0, "speed": "measured"}],
+    }
+)  # fmt: skip
+
+
+def manifest(**fields: Any) -> Manifest:
+    return Manifest.model_validate_json(json.dumps({"name": "adam", "optimizer": {"name": "adam"}} | fields))
+
+
+def test_reference_task_is_fifty_thousand_training_images_and_eighty_thousand_evaluations() -> None:
+    work = measure_work(manifest())
+    assert work is not None
+    assert (work.num_train_images, work.num_evaluated_images, work.num_steps) == (50_000, 80_000, 1000)
+    assert work.relative_image_area == 1.0
+
+
+@pytest.mark.parametrize("num_train", [100, 101, 149, 20])
+def test_steps_are_those_that_the_training_makes(num_train: int) -> None:
+    dataset = {"name": "synthetic", "num_train": num_train}
+    work = measure_work(manifest(dataset=dataset, batch_size=50, epochs=3))
+    assert work is not None
+    assert work.num_steps == 3 * len(batch_bounds(num_train, 50))
+
+
+def test_held_out_images_are_evaluated_instead_of_trained_on() -> None:
+    work = measure_work(manifest(dataset={"name": "stl10", "validation_fraction": 0.1}, epochs=1))
+    assert work is not None
+    assert (work.num_train_images, work.num_evaluated_images) == (4500, 8500)
+
+
+def test_time_and_cost_are_the_sum_over_containers_runs_and_images() -> None:
+    sweep = Sweep.model_validate(
+        {"name": "s", "seeds": [0, 1, 2], "blocks": [{"base": {"optimizer": {"name": "adam"}}}]}
+    )
+    seen = estimate(build_plan(sweep, source=""), PRICES, instance="box", per_container=2)
+    assert seen is not None
+    assert seen.num_containers == 2
+    seconds = 2 * 100 + 3 * (RUN_OVERHEAD_SECONDS + 50_000 / 1000 + 80_000 / 4000)
+    assert seen.hours == pytest.approx(seconds / 3600)
+    assert seen.on_demand_usd == pytest.approx(seconds / 1000)
+    assert seen.spot_usd == pytest.approx(seconds / 2000)
+
+
+def test_folder_is_unknown_before_it_is_seen() -> None:
+    sweep = Sweep.model_validate(
+        {"name": "s", "blocks": [{"base": {"optimizer": {"name": "adam"}, "dataset": {"name": "folder"}}}]}
+    )
+    assert estimate(build_plan(sweep, source=""), PRICES, instance="box", per_container=1) is None
+
+
+def test_unknown_instance_is_answered_with_those_there_are() -> None:
+    sweep = Sweep.model_validate({"name": "s", "blocks": [{"base": {"optimizer": {"name": "adam"}}}]})
+    with pytest.raises(UsageError, match="there are: box"):
+        estimate(build_plan(sweep, source=""), PRICES, instance="p5", per_container=1)
+
+
+def test_bundled_table_says_which_speeds_were_measured() -> None:
+    prices = read_prices(None)
+    assert {one.speed for one in prices.instances} <= {"measured", "estimated"}
+    assert all(one.spot_usd_per_hour <= one.on_demand_usd_per_hour for one in prices.instances)
+
+
+def test_table_of_one_s_own_replaces_it_and_its_faults_are_named(tmp_path: Path) -> None:
+    own = tmp_path / "prices.json"
+    own.write_text(PRICES.model_dump_json())
+    assert read_prices(str(own)) == PRICES
+    own.write_text(PRICES.model_dump_json().replace("1000.0", "-1"))
+    with pytest.raises(ManifestError, match=r"instances\[0\].train_images_per_second is -1"):
+        read_prices(str(own))
