@@ -127,19 +127,20 @@ def status(
     """Show what became of a sweep: done, running, waiting and why, failed and why, lost."""
     from job.cli.tables import print_status
     from job.storage import open_store
-    from job.submit.status import find_experiment, observe_sweep
+    from job.submit.status import find_experiment, observe_sweep, read_last_words
 
     store = open_store(output)
     name = find_experiment(store, experiment)
     while True:
         with extra("kubernetes"):
             seen = observe_sweep(store, name)
+            words = {} if as_json else read_last_words(store, seen)
         if as_json:
             counts = {"experiment": name, "counts": seen.counts, "done_fraction": round(seen.done_fraction, 4)}
             runs = [asdict(run) for run in seen.runs]
             typer.echo(json.dumps(counts | {"seconds_left": seen.seconds_left, "runs": runs}))
         else:
-            print_status(seen)
+            print_status(seen, words)
         if not watch or seen.is_over:
             return
         time.sleep(WATCH_SECONDS)

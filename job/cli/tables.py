@@ -54,8 +54,8 @@ def print_estimate(estimate: Estimate | None) -> None:
     console.print(f"speeds {instance.speed}; prices of {prices.region}, {prices.as_of}", style="dim")
 
 
-def print_status(status: SweepStatus) -> None:
-    """Counts by state, and why what is not well is not."""
+def print_status(status: SweepStatus, last_words: dict[str, list[str]]) -> None:
+    """Counts by state, and why what is not well is not; log lines of failed runs by run id."""
     console = Console()
     counts = ", ".join(f"{number} {state}" for state, number in status.counts.items() if number)
     left = f", the running ones need about {status.seconds_left / 60:.0f} min more" if status.seconds_left else ""
@@ -73,3 +73,7 @@ def print_status(status: SweepStatus) -> None:
         console.print(table, highlight=False)
         if len(runs) > NUM_SHOWN:
             console.print(f"  and {len(runs) - NUM_SHOWN} more {state}")
+    for run_id, lines in last_words.items():
+        console.print(f"last lines of {run_id}:")
+        for line in lines:
+            console.print(f"  {line}", style="dim", markup=False, highlight=False)

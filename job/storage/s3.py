@@ -43,6 +43,8 @@ DENIED = {
     "AllAccessDisabled",
     "AccountProblem",
 }
+REFUSED = {"ValidationError", "ClientException"}
+"""CloudFormation's and Batch's words for what is not there or cannot be meant."""
 EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired", "InvalidToken"}
 
 
@@ -188,6 +190,8 @@ def _translate(error: ClientError, place: str) -> Exception:
         return ObjectExists(f"{place}: exists already")
     if code in ("ConditionalRequestConflict", "409"):
         return _Conflict(f"{place}: {code}: {text}")
+    if code in REFUSED:
+        return UsageError(f"{place}: {text}")
     if code in DENIED:
         return AccessDeniedError(f"{place}: {code}: {text}; check the credentials and the role's policy")
     if code in EXPIRED:

@@ -6,6 +6,7 @@ back ends:           exit codes, and why what waits is waiting
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,8 @@ from job.storage import Store
 from job.submit.observation import Child
 
 STATES = ("done", "running", "waiting", "interrupted", "failed", "lost")
+NUM_LAST_WORDS, LAST_LINES = 5, 3
+"""Failed runs whose log is shown, and how much of it."""
 READERS = 16
 """Records read side by side."""
 
@@ -153,6 +156,16 @@ def read_log(store: Store, experiment: str, run_id: str, *, num_lines: int) -> l
         return store.read(key).decode().splitlines()[-num_lines:]
     except ObjectMissing as error:
         raise UsageError(f"{store.locate(key)}: no log; `job status` lists the runs") from error
+
+
+def read_last_words(store: Store, status: SweepStatus) -> dict[str, list[str]]:
+    """The last log lines of the first few failed runs, by run id."""
+    failed = [run.run_id for run in status.runs if run.state == "failed"][:NUM_LAST_WORDS]
+    words: dict[str, list[str]] = {}
+    for run_id in failed:
+        with contextlib.suppress(UsageError):  # neither a container nor a log is left
+            words[run_id] = read_log(store, status.experiment, run_id, num_lines=LAST_LINES)
+    return words
 
 
 def judge_run(run_id: str, progress: Progress | None, child: Child | None, *, now: datetime) -> RunStatus:

@@ -28,11 +28,12 @@ class Control:
         self._heartbeat = perf_counter()
 
     def begin_run(self, *, show_step: Callable[[], None] = lambda: None) -> None:
-        """Take SIGTERM and SIGINT from now on. Raises as `on_step`, if it is time to stop already."""
+        """Take SIGTERM and SIGINT from now on. Raises as `on_step` after an earlier run; the first one always steps."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._handle)
+        if self._in_steps:
+            self._stop_if_due()
         self._in_steps, self._show_step = False, show_step
-        self._stop_if_due()
 
     def on_step(self) -> None:
         """Raises `Terminated` or `TimeBudgetUsed` when it is time to stop."""

@@ -37,6 +37,26 @@ def test_time_budget_ends_with_its_own_code() -> None:
     assert caught.value.exit_code == 75
 
 
+def test_used_budget_lets_the_first_run_step_and_stops_before_the_next() -> None:
+    """Else a budget smaller than the start-up would never let an attempt make progress."""
+    limited = Control(time_budget_seconds=0.001)
+    time.sleep(0.002)
+    limited.begin_run()
+    with pytest.raises(TimeBudgetUsed):
+        limited.on_step()
+    with pytest.raises(TimeBudgetUsed):
+        limited.begin_run()
+
+
+def test_signal_between_two_runs_stops_before_the_second() -> None:
+    stopped = Control()
+    stopped.begin_run()
+    stopped.on_step()
+    os.kill(os.getpid(), signal.SIGTERM)
+    with pytest.raises(Terminated, match="SIGTERM"):
+        stopped.begin_run()
+
+
 def test_heartbeat_is_due_once_in_its_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     beating = Control()
     assert not beating.is_heartbeat_due()

@@ -19,6 +19,8 @@ import yaml
 from cfnlint.api import lint_file
 from moto import mock_aws
 
+from job.errors import UsageError
+from job.submit.batch import BatchSettings, read_stack
 from tests.batch_retries import EVALUATE_ON_EXIT, decide
 from tests.conftest import ROOT
 from tests.template_rules import OUTPUTS, RULES, Template, as_list, load_template, statements
@@ -329,3 +331,22 @@ def test_a_deployed_job_role_names_this_bucket_alone(stack: Stack) -> None:
     places = [place for statement in document["Statement"] for place in as_list(statement["Resource"])]
     arn = f"arn:aws:s3:::{stack.outputs['Bucket']}"
     assert set(places) == {f"{arn}/runs/*", f"{arn}/data/*", f"{arn}/runs/*/checkpoints/*", arn}
+
+
+def test_submit_reads_queue_roles_bucket_and_image_from_the_stack(stack: Stack) -> None:
+    found = read_stack("job", BatchSettings())
+    assert found.output == f"s3://{stack.outputs['Bucket']}/runs"
+    assert found.image == f"{stack.outputs['RepositoryUri']}:0123abc"
+    assert found.settings == BatchSettings(
+        queue=stack.outputs["JobQueue"],
+        job_role=stack.outputs["JobRoleArn"],
+        execution_role=stack.outputs["ExecutionRoleArn"],
+        log_group=stack.outputs["LogGroup"],
+        region="eu-central-1",
+    )
+    assert read_stack("job", BatchSettings(queue="mine")).settings.queue == "mine"
+
+
+def test_stack_that_does_not_exist_is_named(stack: Stack) -> None:
+    with pytest.raises(UsageError, match="stack absent: "):
+        read_stack("absent", BatchSettings())
