@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tarfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import docker
 import pytest
 
 from job import __version__
-from tests.conftest import ROOT, TINY
+from tests.conftest import ROOT, TINY, Answer
 from tests.container.engine import HARDENED, PLOTS, Bucket, finish, start
 
 LONG = TINY | {"epochs": 4, "dataset": {"name": "synthetic", "size": 32, "num_train": 600, "num_test": 60}}
@@ -137,6 +138,19 @@ def test_what_cannot_run_ends_with_its_code_and_a_message(
     assert seen == code, output
     assert message in output
     assert "Traceback" not in output
+
+
+def test_sweep_runs_in_containers_of_this_machine(job: Callable[..., Answer], image: str, tmp_path: Path) -> None:
+    """`job submit --to docker` into a folder, whose files belong to whoever submitted."""
+    defaults = {name: value for name, value in TINY.items() if name not in ("name", "optimizer")}
+    blocks = [{"base": {"optimizer": {"name": name}}} for name in ("adam", "sgd")]
+    sweep, output = tmp_path / "sweep.json", tmp_path / "out"
+    sweep.write_text(json.dumps({"name": "docker", "defaults": defaults, "blocks": blocks}))
+    answer = job("submit", "-m", sweep, "--to", "docker", "--image", image, "--output", output, "--jobs", "2")
+    assert answer.exit_code == 0, answer.stdout + answer.stderr
+    assert json.loads(job("status", output, "--json").stdout)["counts"]["done"] == 2
+    results = list(output.glob("docker/runs/*/result.json"))
+    assert {path.stat().st_uid for path in results} == {os.getuid()}
 
 
 def test_image_keeps_within_its_budget_and_names_its_user(engine: docker.DockerClient, image: str) -> None:
