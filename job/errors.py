@@ -7,6 +7,7 @@
     ├── AccessDeniedError      67   credentials missing, wrong or not allowed
     ├── ConflictError          68   another configuration's files lie under this run
     ├── OutOfMemoryError       69   the GPU's memory does not suffice
+    ├── IncompleteError        70   `job report --strict` found runs missing, failed, lost or corrupt
     ├── HostError              71   this machine is at fault: no GPU, disk full
     ├── StorageError           74   storage unreachable after retries, token expired
     │   └── (ObjectMissing, ObjectExists are answers of a store, not failures of a run)
@@ -14,7 +15,7 @@
         ├── TimeBudgetUsed     75
         └── Terminated        143   SIGTERM or SIGINT
 
-7x and 143 are worth another attempt, everything else is not: `infra/` and `submit` rely on it.
+71, 74, 75 and 143 are worth another attempt, everything else is not: `infra/` and `submit` rely on it. No run ends with 70.
 """
 
 from __future__ import annotations
@@ -64,6 +65,12 @@ class OutOfMemoryError(JobError):
     """The GPU's memory does not suffice."""
 
     exit_code = 69
+
+
+class IncompleteError(JobError):
+    """A strict report found runs missing, failed, lost or corrupt; it was written all the same."""
+
+    exit_code = 70
 
 
 class HostError(JobError):
