@@ -15,7 +15,8 @@
         ├── TimeBudgetUsed     75
         └── Terminated        143   SIGTERM or SIGINT
 
-71, 74, 75 and 143 are worth another attempt, everything else is not: `infra/` and `submit` rely on it. No run ends with 70.
+71, 74, 75 and 143 are worth another attempt, everything else is not: `infra/` and `submit` rely on it.
+No run ends with 70.
 """
 
 from __future__ import annotations

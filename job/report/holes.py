@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 
-from job.runs import Progress
+from job.runs import Progress, Record
 
 LOST_AFTER = timedelta(minutes=15)
 """A run that says it is running writes its progress every epoch; after this long without it is taken for dead."""
 STRICT_KINDS = ("missing", "failed", "lost", "running", "interrupted", "corrupt")
 """What makes a strict report fail: all but `diverged`, which is a result."""
+
+
+class PlannedRun(Record):
+    """An entry of a plan, as far as the report needs it."""
+
+    run_id: str
+
+
+class Plan(Record):
+    """sweep.json, as far as the report needs it."""
+
+    runs: list[PlannedRun]
 
 
 @dataclass(frozen=True)
@@ -29,13 +40,7 @@ class Hole:
 
 def read_plan(content: bytes) -> list[str]:
     """The run ids of a sweep.json. Raises `ValueError` if it is none."""
-    plan = json.loads(content)
-    if not isinstance(plan, dict) or not isinstance(plan.get("runs"), list):
-        raise ValueError("is no sweep: it has no list `runs`")
-    ids = [entry.get("run_id") if isinstance(entry, dict) else None for entry in plan["runs"]]
-    if not all(isinstance(each, str) for each in ids):
-        raise ValueError("is no sweep: an entry of `runs` has no `run_id`")
-    return [str(each) for each in ids]
+    return [entry.run_id for entry in Plan.model_validate_json(content).runs]
 
 
 def find_missing(planned: Mapping[str, Iterable[str]], seen: set[tuple[str, str]]) -> list[Hole]:

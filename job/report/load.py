@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple
 from datetime import UTC, datetime
@@ -105,8 +105,7 @@ def _merge(
     read = {rows.run["run"] for _, rows in parsed}
     keys = cached["runs"]["run"].map(_result_key)
     current = [
-        run not in read
-        and (versions.get(key) == version if experiment in (None, key.split("/")[0]) else True)
+        run not in read and (versions.get(key) == version if experiment in (None, key.split("/")[0]) else True)
         for run, key, version in zip(cached["runs"]["run"], keys, cached["runs"]["version"], strict=True)
     ]
     kept = cached["runs"][np.array(current, dtype=bool)]
@@ -164,8 +163,9 @@ def _read_holes(store: Store, versions: Iterable[str], *, now: datetime) -> list
     for key in plans:
         try:
             planned[key.split("/")[0]] = read_plan(store.read(key))
-        except (ValueError, RecursionError) as error:
-            holes.append(Hole(key.split("/")[0], "sweep.json", "corrupt", str(error)[:300]))
+        except ValueError as error:
+            reason = f"is no plan: {str(error).splitlines()[0]}"
+            holes.append(Hole(key.split("/")[0], "sweep.json", "corrupt", reason))
     unfinished = sorted(seen - finished)
     with ThreadPoolExecutor(NUM_READERS) as readers:
         states = readers.map(lambda run: _read_progress(store, *run), unfinished)
@@ -180,7 +180,7 @@ def _read_progress(store: Store, experiment: str, run_id: str) -> bytes | None:
         return None
 
 
-def _diverged(runs: pd.DataFrame) -> Iterator[Hole] | list[Hole]:
+def _diverged(runs: pd.DataFrame) -> list[Hole]:
     lost = runs[runs["status"] == "diverged"]
     return [
         Hole(run.experiment, run.run_id, "diverged", f"loss not finite in epoch {epoch:.0f}, step {step:.0f}")

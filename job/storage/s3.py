@@ -113,7 +113,9 @@ class S3Store:
                 Bucket=self._bucket, Prefix=self._prefix + prefix
             )
             entries = (entry for page in pages for entry in page.get("Contents", []))
-            return dict(sorted((entry["Key"].removeprefix(self._prefix), entry["ETag"].strip('"')) for entry in entries))
+            return dict(
+                sorted((entry["Key"].removeprefix(self._prefix), entry["ETag"].strip('"')) for entry in entries)
+            )
 
     def locate(self, key: str) -> str:
         return f"{self.uri}/{key}"
