@@ -10,6 +10,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -32,7 +33,7 @@ OTHER = "#6b7280"
 DASHES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 1)))
 WIDTH, HEIGHT = 4.8, 3.3
 """Inches."""
-SMALL: dict[str, object] = STYLE | {"font.size": 9, "legend.fontsize": 8.5, "lines.linewidth": 1.8}
+SMALL: dict[Any, Any] = STYLE | {"font.size": 9, "legend.fontsize": 8.5, "lines.linewidth": 1.8}
 
 
 @dataclass(frozen=True)
