@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from job import __version__
-from job.errors import JobError, ManifestError, ObjectMissing, StorageError, UsageError
+from job.errors import IncompleteError, JobError, ManifestError, ObjectMissing, StorageError, UsageError
 
 if TYPE_CHECKING:
     from job.manifest import Manifest
@@ -218,14 +218,35 @@ def stage(
 @app.command()
 def report(
     output: Annotated[str, typer.Argument(envvar="JOB_OUTPUT", help="Folder or s3:// URI that runs wrote to.")],
+    experiment: Annotated[str | None, typer.Option(help="Only the runs of this experiment.")] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="A published study to set beside: lab-report (bundled), a path or s3:// URI.")
+    ] = None,
+    target: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Test top-1 whose epochs, seconds and dollars are told; by default 95 % of the best."
+        ),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 70 where runs are missing, failed, lost or corrupt.")
+    ] = False,
 ) -> None:
-    """Write one page over all finished runs of an output, and say where it is."""
+    """Write the report over all finished runs of an output to its report/, and say where it is."""
     from job.logs import configure_logs
-    from job.report import write_report
+    from job.report import read_reference, write_report
     from job.storage import open_store
 
     configure_logs()
-    typer.echo(write_report(open_store(output)))
+    if experiment is not None:
+        _experiment_name(experiment)
+    study = read_reference(reference) if reference else None
+    written = write_report(open_store(output), experiment=experiment, reference=study, target=target)
+    typer.echo(written.location)
+    if strict and written.num_lacking:
+        kinds = written.holes["kind"].value_counts()
+        found = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if kind != "diverged")
+        raise IncompleteError(f"{output}: the report was written, but of its runs there are: {found}")
 
 
 def _read_manifest(location: str, settings: list[str]) -> Manifest:

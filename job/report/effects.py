@@ -70,7 +70,7 @@ def _measure(optimizer: str, family: Sequence[Configuration]) -> OptimizerEffect
         for each in neighbours
         for attribute, value in each.changed.items()
     ]
-    effects.sort(key=lambda effect: (effect.attribute, _order(effect.value)))
+    effects.sort(key=lambda effect: (effect.attribute, order_value(effect.value)))
     return OptimizerEffects(optimizer, baseline, effects, _find_grids(family), _summarise(optimizer, baseline, effects))
 
 
@@ -125,8 +125,8 @@ def _is_crossed(means: npt.NDArray[np.float64]) -> bool:
 
 
 def _build_grid(first: str, second: str, group: Sequence[Configuration]) -> Grid:
-    rows = sorted({each.attributes.get(first) for each in group}, key=_order)
-    columns = sorted({each.attributes.get(second) for each in group}, key=_order)
+    rows = sorted({each.attributes.get(first) for each in group}, key=order_value)
+    columns = sorted({each.attributes.get(second) for each in group}, key=order_value)
     means = np.full((len(rows), len(columns)), np.nan)
     for each in group:
         if each.scores:
@@ -134,7 +134,7 @@ def _build_grid(first: str, second: str, group: Sequence[Configuration]) -> Grid
     return Grid(first, second, rows, columns, means)
 
 
-def _order(value: Any) -> tuple[bool, Any]:
+def order_value(value: Any) -> tuple[bool, Any]:
     """Numbers by size and before everything else, which goes by how it is written."""
     number = isinstance(value, int | float)
     return (not number, value if number else show_value(value))

@@ -24,8 +24,8 @@ from job.report.frames import (
     add_attributes,
 )
 from job.report.holes import Hole, find_missing, judge_unfinished, read_plan
-from job.report.parsing import RunRows, parse_result
-from job.runs import RunKeys, is_result_key
+from job.report.parsing import Floats, RunRows, parse_result
+from job.runs import RunKeys, RunResult, is_result_key
 from job.storage import FolderStore, Store, open_store
 
 NUM_READERS = 10
@@ -62,6 +62,20 @@ def read_runs(
         **{name: tables[name][tables[name]["run"].isin(runs["run"])] for name in ("epochs", "classes", "diagnostics")},
         holes=pd.DataFrame([astuple(hole) for hole in holes], columns=list(HOLE_COLUMNS)),
     )
+
+
+def read_confusion(store: Store, runs: Iterable[str]) -> tuple[list[str], Floats] | None:
+    """Classes and counts of test images over `runs`, a row per true class; None where none has them.
+
+    Read from the results once more: in the tables they would be most of the memory.
+    """
+    with ThreadPoolExecutor(NUM_READERS) as readers:
+        contents = list(readers.map(lambda run: store.read(_result_key(run)), runs))
+    results = [RunResult.model_validate_json(content) for content in contents]
+    known = [result for result in results if result.confusion]
+    if not known:
+        return None
+    return known[0].classes, np.sum([np.array(result.confusion, dtype=float) for result in known], axis=0)
 
 
 def list_runs(store: Store, experiment: str | None) -> dict[str, str]:

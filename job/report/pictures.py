@@ -8,7 +8,7 @@ import numpy as np
 
 from job.plots import LEGIBLE_CLASSES, draw_confusion
 from job.report.configurations import Configuration
-from job.report.effects import OptimizerEffects
+from job.report.effects import OptimizerEffects, order_value
 from job.report.figures import Line, Picture, Point, draw_cloud, draw_heat, draw_lines, draw_points
 from job.report.measurements import Floats
 from job.report.reasons import Evidence
@@ -118,8 +118,7 @@ def draw_effects(effects: OptimizerEffects) -> list[Picture]:
         was = effects.baseline.attributes.get(attribute)
         entries = [(was, effects.baseline)]
         entries += [(each.value, each.configuration) for each in effects.effects if each.attribute == attribute]
-        numeric = all(isinstance(value, int | float) for value, _ in entries)
-        entries.sort(key=lambda entry: entry[0] if numeric else show_value(entry[0]))
+        entries.sort(key=lambda entry: order_value(entry[0]))
         points = [_point(show_value(value), each) for value, each in entries if each.scores]
         name = show_attribute(attribute)
         figure = draw_points(points, title=f"{shown}: {name}", ylabel="test top-1", baseline=show_value(was))

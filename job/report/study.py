@@ -106,7 +106,7 @@ def _tell_facts(runs: pd.DataFrame, configurations: Sequence[Configuration]) -> 
     facts.append(f"All alike: {', '.join(common)}.")
     if differing:
         facts.append(f"Not all alike beside the optimizer's attributes: {', '.join(differing)}.")
-    return facts + [_tell_score(runs)]
+    return [*facts, _tell_score(runs)]
 
 
 def _tell_score(runs: pd.DataFrame) -> str:
