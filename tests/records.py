@@ -179,3 +179,31 @@ def _confusion(accuracy: float, random: np.random.Generator) -> list[list[int]]:
     parts = np.full((num_classes, num_classes), (1 - accuracy) / (num_classes - 1))
     np.fill_diagonal(parts, accuracy)
     return [random.multinomial(NUM_TEST // num_classes, row).tolist() for row in parts / parts.sum(1, keepdims=True)]
+
+
+def make_study(*, seeds: int = 5) -> list[RunResult]:
+    """Four optimizers at their baseline, Adam's attributes one at a time, two of RMSprop's crossed, SGD diverging."""
+    results = []
+    for seed in range(seeds):
+        for name in ACCURACY:
+            shrink = 20.0 if name == "adagrad" else 1.0
+            norms = (60.0, 85.0) if name == "rmsprop" else (60.0, 61.0)
+            results.append(make_result(make_manifest(name, seed=seed, epochs=6), shrink=shrink, weight_norm=norms))
+        for fields, change in (
+            ({"lr": 0.0001}, 0.06), ({"lr": 0.01}, -0.2), ({"betas": (0.5, 0.999)}, 0.0),
+            ({"betas": (0.99, 0.999)}, -0.01), ({"weight_decay": 0.1}, 0.02), ({"eps": 0.001}, 0.001),
+        ):  # fmt: skip
+            manifest = make_manifest("adam", seed=seed, epochs=6, **fields)
+            accuracy = make_result(make_manifest("adam", seed=seed, epochs=6)).history[-1].test.top1 + change
+            noise = 0.004 * np.random.default_rng((seed, len(str(fields)))).standard_normal()
+            norms = (60.0, 40.0) if "weight_decay" in fields else (60.0, 61.0)
+            results.append(make_result(manifest, accuracy=accuracy + noise, weight_norm=norms))
+        for lr in (0.0001, 0.001):
+            for alpha in (0.9, 0.99):
+                accuracy = 0.7 + 0.1 * (lr < 0.001) + 0.05 * (alpha < 0.99)
+                accuracy += 0.01 * np.random.default_rng((seed, round(1 / lr), round(100 * alpha))).standard_normal()
+                if (lr, alpha) != (0.001, 0.99):
+                    manifest = make_manifest("rmsprop", seed=seed, epochs=6, lr=lr, alpha=alpha)
+                    results.append(make_result(manifest, accuracy=accuracy))
+        results.append(diverged(make_result(make_manifest("sgd", seed=seed, epochs=6, lr=10.0)), epoch=1 + seed % 2))
+    return results

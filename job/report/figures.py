@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, PercentFormatter
 
 from job.plots import STYLE, fit_label, new_figure
 
@@ -91,8 +91,10 @@ def draw_lines(
         axes.text(1.0, height, word, transform=axes.get_yaxis_transform(), ha="right", va="bottom", fontsize=8)
     axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    if logarithmic and any(np.nanmax(line.y, initial=0) > 0 for line in lines):
+    positive = [value for line in lines for value in line.y if value > 0]
+    if logarithmic and positive:
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(positive) < 100 * min(positive) else (1,)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
     if accuracy:
@@ -202,7 +204,7 @@ def draw_heat(
             dark = value > low + 0.6 * (high - low)
             axes.text(column, row, f"{100 * value:.1f}", ha="center", va="center", color="white" if dark else "black")
     tilted = max(map(len, columns), default=0) * len(columns) > 34
-    axes.set_xticks(range(len(columns)), [fit_label(name, 16) for name in columns], rotation=35 if tilted else 0,
+    axes.set_xticks(range(len(columns)), [fit_label(name, 24) for name in columns], rotation=35 if tilted else 0,
                     ha="right" if tilted else "center", rotation_mode="anchor" if tilted else "default")  # fmt: skip
     axes.set_yticks(range(len(rows)), [fit_label(name, 18) for name in rows])
     axes.set(xlabel=column_label, ylabel=row_label)
@@ -220,11 +222,9 @@ def _legend(figure: Figure, axes: Axes) -> None:
     """Below the axes, where it covers nothing."""
     handles, labels = axes.get_legend_handles_labels()
     if handles:
-        num_columns = 2 if max(map(len, labels)) > 14 else min(4, len(labels))
-        if max(map(len, labels)) > 26:
-            num_columns = 1
+        num_columns = max(1, min(len(labels), 56 // (max(map(len, labels)) + 6)))  # characters beside each other
         figure.set_figheight(figure.get_figheight() + 0.17 * -(-len(labels) // num_columns))
-        figure.legend(handles, labels, loc="outside lower center", ncols=num_columns, frameon=False)
+        figure.legend(handles, labels, loc="outside lower center", ncols=num_columns, frameon=False, handlelength=3)
 
 
 def _room(axes: Axes, values: Sequence[float]) -> None:

@@ -47,7 +47,7 @@ class Runs:
     use: test top-1 of the epoch chosen on validation images where there were some, else after the last epoch
     (`score_on` says which). The manifest's fields follow as columns such as `optimizer.lr` and `batch_size`."""
     epochs: pd.DataFrame
-    """A row per run and epoch; `backbone_update_to_weight` and the like are means over the epoch's measured steps."""
+    """A row per run and epoch; `backbone_update_to_weight` and the like are means over every tenth step."""
     classes: pd.DataFrame
     """A row per run and class: test top-1 after the last epoch."""
     diagnostics: pd.DataFrame

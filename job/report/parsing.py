@@ -16,6 +16,8 @@ from pydantic import ValidationError
 from job.report.frames import EPOCH_COLUMNS, FIRST_STEPS, GROUPS, QUANTITIES
 from job.runs import SCHEMA_VERSION, EpochRecord, GroupDiagnostics, RunKeys, RunResult, Scores, configuration_digest
 
+MEASURED_EVERY = 10
+"""Steps: means of an epoch leave out the others, which would give the first ten steps of training half the weight."""
 Floats = npt.NDArray[np.float64]
 
 
@@ -109,8 +111,10 @@ def _epoch_row(record: EpochRecord) -> list[float]:
         validation.loss if validation else None, validation.top1 if validation else None,
         record.test.loss, record.test.top1, record.test.top5, record.train_seconds, record.evaluate_seconds,
     ]  # fmt: skip
+    steps = record.diagnostics.steps
+    even = [index for index, step in enumerate(steps) if step % MEASURED_EVERY == 0] or list(range(len(steps)))
     for group in (record.diagnostics.backbone, record.diagnostics.fc):
-        values += [_mean(getattr(group, quantity)) if group else None for quantity in QUANTITIES]
+        values += [_mean([getattr(group, name)[index] for index in even]) if group else None for name in QUANTITIES]
     return [_number(value) for value in values]
 
 

@@ -10,20 +10,21 @@ from job.plots import LEGIBLE_CLASSES, draw_confusion
 from job.report.configurations import Configuration
 from job.report.effects import OptimizerEffects, order_value
 from job.report.figures import Line, Picture, Point, draw_cloud, draw_heat, draw_lines, draw_points
-from job.report.measurements import Floats
+from job.report.measurements import Floats, mean_curve
 from job.report.reasons import Evidence
 from job.report.reference import SideBySide
 from job.report.statistics import estimate_mean
 from job.report.study import Study
 from job.report.wording import name_optimizer, show_attribute, show_value
 
+MOST_DOTS = 2000
 BAND = "Lines are means over seeds, bands their range."
 
 
 def draw_curves(study: Study) -> list[Picture]:
     """Training and test accuracy and loss, top-5, and the size of the updates, by epoch."""
     evidence = Evidence(study.shown, study.configurations, study.effects, study.measured)
-    nats = "mean cross entropy (nats)"
+    nats = "cross entropy (nats)"
     wanted = (
         ("test_top1", "Test accuracy", "top-1", True),
         ("train_top1", "Training accuracy", "top-1", True),
@@ -92,21 +93,31 @@ def draw_confusions(confusions: Mapping[str, tuple[list[str], Floats]], study: S
 
 
 def draw_cost(study: Study) -> list[Picture]:
-    """Accuracy against the time and, where it is known, the money that the runs took."""
-    rows = study.runs.runs[study.runs.runs["score"].notna()]
+    """Accuracy along the seconds of training, and against the money that runs took where it is known."""
+    lines = []
+    for each in study.shown:
+        seconds = mean_curve(study.measured.epochs(each, "train_seconds").cumsum(axis=1))
+        top1 = mean_curve(study.measured.epochs(each, "test_top1"))
+        if len(seconds):
+            own = sum(line.optimizer == each.optimizer for line in lines)
+            lines.append(Line(each.label, each.optimizer, list(seconds), top1, dash=own))
     pictures = []
-    for column, name, xlabel in (
-        ("train_seconds", "accuracy-time", "training seconds of a run"),
-        ("estimated_cost_usd", "accuracy-cost", "estimated cost of a run (USD)"),
-    ):
-        known = rows[rows[column].notna()].iloc[:2000]
-        if len(known):
-            points = [
-                (name_optimizer(optimizer), optimizer, float(x), float(score))
-                for optimizer, x, score in zip(known["optimizer"], known[column], known["score"], strict=True)
-            ]
-            figure = draw_cloud(points, title="Accuracy against cost", xlabel=xlabel, ylabel="test top-1")
-            pictures.append(Picture(name, f"A dot per run: {xlabel} and its accuracy.", figure))
+    if lines:
+        figure = draw_lines(
+            lines, title="Accuracy against time", xlabel="seconds of training", ylabel="test top-1", accuracy=True
+        )
+        caption = "Test accuracy against the seconds of training that it took, means over seeds."
+        pictures.append(Picture("accuracy-time", caption, figure))
+    rows = study.runs.runs
+    known = rows[rows["score"].notna() & rows["estimated_cost_usd"].notna()].iloc[:MOST_DOTS]
+    if len(known):
+        points = [
+            (name_optimizer(optimizer), optimizer, float(x), float(score))
+            for optimizer, x, score in zip(known["optimizer"], known["estimated_cost_usd"], known["score"], strict=True)
+        ]
+        figure = draw_cloud(points, title="Accuracy against cost", xlabel="cost of a run (USD)", ylabel="test top-1")
+        caption = "A dot per run: its estimated cost and its accuracy."
+        pictures.append(Picture("accuracy-cost", caption, figure))
     return pictures
 
 

@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special, stats
+from scipy import special
 
 LEVEL = 0.95
 """Coverage of every interval; comparisons are decided at 1 - LEVEL."""
@@ -130,7 +130,8 @@ def paired_power(effect: float, num: int, *, alpha: float = 1 - LEVEL) -> float:
     """Probability that a two-sided paired t test on `num` seeds finds a difference of `effect` deviations."""
     critical = float(special.stdtrit(num - 1, 1 - alpha / 2))
     shift = abs(effect) * math.sqrt(num)
-    return float(stats.nct.sf(critical, num - 1, shift) + stats.nct.cdf(-critical, num - 1, shift))
+    below = special.nctdtr(num - 1, shift, critical) - special.nctdtr(num - 1, shift, -critical)
+    return 1 - float(below)
 
 
 def further_seeds(comparison: Comparison) -> int | None:
@@ -156,6 +157,8 @@ def bootstrap_mean(values: Sequence[float], *, seed: int = 0) -> tuple[float, fl
     """Percentile interval of the mean, for what is skewed, such as times; None below three values or without spread."""
     if len(values) < 3 or np.ptp(values) <= SAME:
         return None
+    from scipy import stats  # takes a second to import, so only where it is needed
+
     sample = np.asarray(values, dtype=float)
     result = stats.bootstrap(
         (sample,), np.mean, n_resamples=RESAMPLES, confidence_level=LEVEL, method="percentile",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from job.report.configurations import Configuration, best_of_each
 from job.report.statistics import Comparison, compare, correct_comparisons, estimate_mean, further_seeds
-from job.report.wording import join, percent, points, show_comparison, show_estimate, show_p
+from job.report.wording import join, name_optimizer, percent, points, show_comparison, show_estimate, show_p
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,8 @@ def _selection_notes(configurations: Sequence[Configuration], field: Sequence[Co
     notes = []
     if len(configurations) > len(field):
         chosen = [
-            f"{sum(each.optimizer == one.optimizer for each in configurations)} of {one.optimizer}" for one in field
+            f"{sum(each.optimizer == one.optimizer for each in configurations)} of {name_optimizer(one.optimizer)}"
+            for one in field
         ]
         notes.append(
             f"Of every optimizer its best configuration is compared ({join(chosen)} tried). It was chosen by the very "

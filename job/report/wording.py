@@ -39,6 +39,11 @@ def percent(fraction: float | None, digits: int = 1) -> str:
     return NOTHING if fraction is None or math.isnan(fraction) else f"{100 * fraction:.{digits}f} %"
 
 
+def part(ratio: float) -> str:
+    """A ratio of any size with two or three digits: `0.013 %`, `55 %`, `12 times`."""
+    return f"{ratio:,.3g} times" if ratio >= 2 else f"{100 * ratio:.3g} %"
+
+
 def points(difference: float) -> str:
     """A difference of fractions in percentage points, with its sign."""
     return f"{100 * difference:+.1f}".replace("-", "−")

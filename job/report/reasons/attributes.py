@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
 
 from job.report.configurations import Configuration
 from job.report.effects import Effect
 from job.report.figures import Picture, draw_cloud, draw_lines
 from job.report.measurements import mean_curve
 from job.report.reasons.evidence import Evidence, Reason
-from job.report.wording import percent, points, show_attribute, show_comparison, show_p, show_value, times
+from job.report.wording import part, points, show_attribute, show_comparison, show_p, show_value, times
 
 NOTABLE_EFFECT = 0.01
 """A point of accuracy, where the seeds do not decide."""
@@ -77,8 +76,8 @@ def explain_attribute(evidence: Evidence) -> Reason | None:
     difference = effect.comparison.difference if effect.comparison else 0.0
     sentence = (
         f"The largest effect that goes with the steps: {name} {show_value(effect.value)} instead of {was} makes the "
-        f"first ten updates of {baseline.label} {ratio} ({percent(after, 2)} of the backbone's norm instead of "
-        f"{percent(before, 2)}), and changes the accuracy by {show_comparison(effect.comparison)} points"
+        f"first ten updates of {baseline.label} {ratio} ({part(after)} of the backbone's norm instead of "
+        f"{part(before)}), and changes the accuracy by {show_comparison(effect.comparison)} points"
     )
     if effect.comparison is not None and not effect.comparison.decided:
         sentence += ", which these seeds do not make certain"
@@ -103,6 +102,8 @@ def explain_by_first_step(evidence: Evidence) -> Reason | None:
     sizes, scores = np.array([size for _, size in sized]), np.array([each.mean for each, _ in sized])
     if np.ptp(sizes) == 0 or np.ptp(scores) == 0:
         return None
+    from scipy import stats  # takes a second to import, so only where it is needed
+
     rho, p = (float(value) for value in stats.spearmanr(sizes, scores))
     if abs(rho) < LEAST_CORRELATION or p > SIGNIFICANT:
         return None
@@ -110,7 +111,7 @@ def explain_by_first_step(evidence: Evidence) -> Reason | None:
     smaller, larger = scores[sizes <= np.median(sizes)].mean(), scores[sizes > np.median(sizes)].mean()
     sentence = (
         f"Over all {len(sized)} configurations the accuracy goes with the size of the first ten updates (from "
-        f"{percent(low, 3)} to {percent(high, 1)} of the backbone's norm): the larger, the "
+        f"{part(low)} to {part(high)} of the backbone's norm): the larger, the "
         f"{'lower' if rho < 0 else 'higher'}, Spearman's rank correlation {rho:+.2f} ({show_p(p)}). The half with the "
         f"larger ones is {points(larger - smaller)} points apart from the other"
     ).replace("-", "−")

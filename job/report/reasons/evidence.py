@@ -36,8 +36,9 @@ class Evidence:
     measured: Measurements
 
     def first_values(self, quantity: str) -> list[tuple[Configuration, float]]:
-        """Of those shown: the quantity at the very first step, the largest first."""
-        values = [(each, self.measured.first(each, quantity)) for each in self.shown]
+        """Of those shown and the baselines: the quantity at the very first step, the largest first."""
+        subjects = {each.digest: each for each in (*self.shown, *(effects.baseline for effects in self.effects))}
+        values = [(each, self.measured.first(each, quantity)) for each in subjects.values()]
         return sorted([(each, value) for each, value in values if value], key=lambda pair: -pair[1])
 
     def epoch_lines(self, column: str, configurations: Sequence[Configuration], *, dash: int = 0) -> list[Line]:

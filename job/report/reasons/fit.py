@@ -10,7 +10,7 @@ from job.report.configurations import Configuration
 from job.report.figures import Line, Picture, Point, draw_bars, draw_dumbbells, draw_lines
 from job.report.measurements import mean_curve
 from job.report.reasons.evidence import Evidence, Reason, build_line
-from job.report.wording import join, percent
+from job.report.wording import join, part, percent
 
 LARGE_GAP = 0.05
 """Five points between the generalisation gaps of two optimizers."""
@@ -19,7 +19,8 @@ RISEN = 1.1
 STILL_RISING = 0.01
 FITTED = 0.95
 NOISY = 0.01
-"""Mean change of the test accuracy from one epoch to the next, over the last half."""
+"""Mean distance of the test accuracy's changes from epoch to epoch from their mean, over the last half."""
+LEAST_CHANGES = 3
 
 
 def explain_gap(evidence: Evidence) -> Reason | None:
@@ -97,11 +98,13 @@ def explain_unfinished(evidence: Evidence) -> Reason | None:
     if not rising:
         return None
     told = [
-        f"{each.label} gained {100 * gain:.1f} points of test accuracy over its last two epochs, with "
-        f"{percent(train)} of the training images right"
+        f"{each.label} gained {100 * gain:.1f} points ({percent(train)} of the training images right)"
         for each, gain, train in rising
     ]
-    sentence = f"{join(told)}: more epochs would have told more, and its place is that of the budget given."
+    sentence = (
+        f"Over the last two epochs test accuracy still rose: {join(told)}. More epochs would have told more; "
+        "the place on the leaderboard is that of the budget given."
+    )
     numbers = {f"{each.optimizer}_gain": gain for each, gain, _ in reversed(rising)}
     picture = Picture(
         "reason-unfinished",
@@ -119,19 +122,18 @@ def explain_epoch_noise(evidence: Evidence) -> Reason | None:
     jumps = []
     for each in evidence.shown:
         tests = evidence.measured.epochs(each, "test_top1")
-        changes = (
-            np.abs(np.diff(tests, axis=1))[:, tests.shape[1] // 2 - 1 :] if tests.shape[1] >= 4 else np.empty((0, 0))
-        )
-        known = changes[np.isfinite(changes)]
-        if known.size:
-            jumps.append((each, float(known.mean())))
+        changes = [np.diff(run[np.isfinite(run)])[tests.shape[1] // 2 - 1 :] for run in tests]
+        sizes = [float(np.abs(run - run.mean()).mean()) for run in changes if len(run) >= LEAST_CHANGES]
+        if sizes:
+            jumps.append((each, sum(sizes) / len(sizes)))
     jumps.sort(key=lambda pair: -pair[1])
     if len(jumps) < 2 or jumps[0][1] < NOISY or jumps[0][1] < 2 * jumps[-1][1]:
         return None
     (noisy, size), (calm, their) = jumps[0], jumps[-1]
     sentence = (
-        f"In the last half of the training the test accuracy of {noisy.label} changed by {100 * size:.1f} points from "
-        f"one epoch to the next, that of {calm.label} by {100 * their:.1f}: its score depends on where one stops."
+        f"In the last half of the training the test accuracy of {noisy.label} jumped by {100 * size:.1f} points from "
+        f"one epoch to the next, beside its trend, that of {calm.label} by {100 * their:.1f}: its score depends on "
+        "where one stops."
     )
     picture = Picture(
         "reason-epoch-noise",
@@ -155,8 +157,8 @@ def explain_divergence(evidence: Evidence) -> Reason | None:
     for each in diverged[:5]:
         lasted = evidence.measured.epochs(each, "test_top1").shape[1]
         size = evidence.measured.first(each, "update_to_weight")
-        first = f"; first update {percent(size)} of the weights" if size and math.isfinite(size) else ""
-        epochs = f"at most {lasted} whole epochs" if lasted else "in the first epoch"
+        first = f"; first update {part(size)} of the weights' norm" if size and math.isfinite(size) else ""
+        epochs = f"after at most {lasted} whole epoch{'s' if lasted > 1 else ''}" if lasted else "in the first epoch"
         told.append(f"{each.num_diverged} of {len(each.runs)} runs of {each.label} ({epochs}{first})")
     total = sum(each.num_diverged for each in diverged)
     more = f", and {len(diverged) - 5} more configurations" if len(diverged) > 5 else ""

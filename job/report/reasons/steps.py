@@ -10,7 +10,7 @@ from job.report.configurations import Configuration
 from job.report.figures import Picture, draw_lines
 from job.report.measurements import mean_curve
 from job.report.reasons.evidence import Evidence, Reason
-from job.report.wording import join, name_optimizer, percent, times
+from job.report.wording import join, name_optimizer, part, percent, times
 
 OVERWRITING = 0.1
 """A first step of a tenth of the weights' norm; the rule of thumb is a thousandth (https://cs231n.github.io/
@@ -20,6 +20,7 @@ DESIGNED_LR = 1.0
 """Adadelta has no learning rate in Zeiler 2012, algorithm 1; torch multiplies its step by lr, 1 by default."""
 SMALL_LR = 0.1
 SHRUNK = 3.0
+NOTABLE_FALL = 1.1
 GROWN = 1.2
 
 
@@ -28,17 +29,17 @@ def explain_overwriting(evidence: Evidence) -> Reason | None:
     pretrained = [
         (each, value)
         for each, value in evidence.first_values("update_to_weight")
-        if each.attributes.get("model.weights") != "none"
+        if each.attributes.get("model.weights") != "none" and not each.num_diverged
     ]
     if not pretrained or pretrained[0][1] < OVERWRITING:
         return None
     large, ratio = pretrained[0]
-    sentence = f"The first step of {large.label} changed the pretrained backbone by {percent(ratio)} of its norm"
+    sentence = f"The first step of {large.label} changed the pretrained backbone by {part(ratio)} of its norm"
     numbers = {"first_update_to_weight": ratio}
     if len(pretrained) > 1:
         other, their = pretrained[1]
         numbers["times_next"] = ratio / their
-        sentence += f", {times(ratio / their)} times as much as that of {other.label} ({percent(their)})"
+        sentence += f", {times(ratio / their)} times as much as that of {other.label} ({part(their)})"
     sentence += f".{_predicted_size(large, evidence, numbers)}"
     after = {each.digest: mean_curve(evidence.measured.epochs(each, "test_top1")) for each, _ in pretrained}
     own = float(after[large.digest][0]) if len(after[large.digest]) else math.nan
@@ -58,7 +59,7 @@ def explain_overwriting(evidence: Evidence) -> Reason | None:
         "reason-first-steps",
         "Size of the first ten updates, as a fraction of the backbone's norm (logarithmic).",
         draw_lines(
-            evidence.step_lines("update_to_weight", evidence.shown), title="The first updates against the weights",
+            evidence.step_lines("update_to_weight", [each for each, _ in pretrained]), title="The first updates against the weights",
             xlabel="step", ylabel="update / weight", logarithmic=True,
         ),
     )  # fmt: skip
@@ -82,7 +83,7 @@ def _predicted_size(configuration: Configuration, evidence: Evidence, numbers: d
         return ""
     numbers |= {"first_update_rms": measured, "predicted_update_rms": predicted}
     return (
-        f" Per weight it was {measured:.2g} (root mean square), as lr/sqrt(1 − alpha) = {predicted:.2g} predicts: "
+        f" Per weight it was {measured:.3g} (root mean square), as lr/sqrt(1 − alpha) = {predicted:.3g} predicts: "
         f"the running average of squared gradients starts at zero, and nothing corrects for it, as Adam does."
     )
 
@@ -104,7 +105,7 @@ def explain_tiny_steps(evidence: Evidence) -> Reason | None:
     numbers = {"mean_update_to_weight": size, "part_of_design": lr / DESIGNED_LR}
     sentence = (
         f"At lr {lr:g} {each.label} takes 1/{times(DESIGNED_LR / lr)} of the step it was designed for (lr 1, "
-        f"Zeiler 2012): its first ten updates were {percent(size, 3)} of the backbone's norm"
+        f"Zeiler 2012): its first ten updates were {part(size)} of the backbone's norm"
     )
     others = [(other, sizes[other.digest] or 0.0) for other in evidence.shown if (sizes[other.digest] or 0) > size]
     if others:
@@ -160,8 +161,14 @@ def explain_shrinking_steps(evidence: Evidence) -> Reason | None:
         numbers["others_most"] = max(ratio for _, ratio in others)
     gradient = mean_curve(evidence.measured.epochs(each, "backbone_gradient_norm"))
     if len(gradient) > 1 and gradient[-1] > 0:
-        numbers["gradient_times"] = float(gradient[0] / gradient[-1])
-        sentence += f". Its gradient's norm fell {times(float(gradient[0] / gradient[-1]))} times"
+        fell = float(gradient[0] / gradient[-1])
+        numbers["gradient_times"] = fell
+        own = first / last / fell
+        if fell > NOTABLE_FALL:
+            sentence += f". Its gradient's norm fell {times(fell)} times"
+            sentence += f"; the remaining factor of {times(own)} is the optimizer's own" if own > NOTABLE_FALL else ""
+        else:
+            sentence += ", and its gradients did not shrink"
     sentence += (
         ". Adagrad divides by the root of the sum of all squared gradients so far, which only grows: "
         "it anneals its own step and settles, with no schedule"
