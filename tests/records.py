@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from job.manifest import Manifest
+from job.report.load import read_runs
+from job.report.study import Study, build_studies
 from job.runs import (
     BestEpoch,
     Diagnostics,
@@ -22,7 +25,7 @@ from job.runs import (
     Timings,
     run_id,
 )
-from job.storage import Store
+from job.storage import FolderStore, Store
 
 CLASSES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
 ACCURACY = {"adagrad": 0.89, "adam": 0.80, "rmsprop": 0.70, "adadelta": 0.60}
@@ -130,6 +133,14 @@ def store_results(store: Store, *results: RunResult) -> None:
     """Put every result where its run would have."""
     for result in results:
         store.write(RunKeys(result.experiment, result.run_id).result, result.model_dump_json().encode())
+
+
+def build_study(folder: Path, *results: RunResult, **options: Any) -> Study:
+    """The one study over `results`, by way of files in `folder`."""
+    store = FolderStore(folder)
+    store_results(store, *results)
+    (study,) = build_studies(read_runs(store), **options)
+    return study
 
 
 def _epoch(number: int, **fields: Any) -> EpochRecord:

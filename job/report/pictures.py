@@ -94,7 +94,7 @@ def draw_confusions(confusions: Mapping[str, tuple[list[str], Floats]], study: S
 
 def draw_cost(study: Study) -> list[Picture]:
     """Accuracy along the seconds of training, and against the money that runs took where it is known."""
-    lines = []
+    lines: list[Line] = []
     for each in study.shown:
         seconds = mean_curve(study.measured.epochs(each, "train_seconds").cumsum(axis=1))
         top1 = mean_curve(study.measured.epochs(each, "test_top1"))

@@ -134,6 +134,12 @@ def test_suggested_seeds_are_the_first_number_with_that_power() -> None:
     assert further_seeds(compare(seeds([0.1, -0.1, 0.1, -0.1]), seeds([0.0] * 4))) is None
 
 
+@given(st.floats(0, 100), st.integers(2, 1000))
+def test_power_is_a_probability_that_grows_with_the_seeds(effect: float, num: int) -> None:
+    power, more = paired_power(effect, num), paired_power(effect, num + 1)
+    assert 0.05 - 1e-9 <= power <= more + 1e-9 <= 1 + 2e-9
+
+
 def test_power_agrees_with_simulation() -> None:
     random = np.random.default_rng(1)
     found = stats.ttest_1samp(random.normal(1.2, 1.0, (20_000, 6)), 0, axis=1).pvalue < 0.05

@@ -10,7 +10,7 @@ from job.report.configurations import Configuration
 from job.report.figures import Line, Picture, Point, draw_bars, draw_dumbbells, draw_lines
 from job.report.measurements import mean_curve
 from job.report.reasons.evidence import Evidence, Reason, build_line
-from job.report.wording import join, part, percent
+from job.report.wording import join, percent
 
 LARGE_GAP = 0.05
 """Five points between the generalisation gaps of two optimizers."""
@@ -157,7 +157,7 @@ def explain_divergence(evidence: Evidence) -> Reason | None:
     for each in diverged[:5]:
         lasted = evidence.measured.epochs(each, "test_top1").shape[1]
         size = evidence.measured.first(each, "update_to_weight")
-        first = f"; first update {part(size)} of the weights' norm" if size and math.isfinite(size) else ""
+        first = f"; first update / weights {size:.3g}" if size and math.isfinite(size) else ""
         epochs = f"after at most {lasted} whole epoch{'s' if lasted > 1 else ''}" if lasted else "in the first epoch"
         told.append(f"{each.num_diverged} of {len(each.runs)} runs of {each.label} ({epochs}{first})")
     total = sum(each.num_diverged for each in diverged)

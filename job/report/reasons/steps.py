@@ -59,7 +59,8 @@ def explain_overwriting(evidence: Evidence) -> Reason | None:
         "reason-first-steps",
         "Size of the first ten updates, as a fraction of the backbone's norm (logarithmic).",
         draw_lines(
-            evidence.step_lines("update_to_weight", [each for each, _ in pretrained]), title="The first updates against the weights",
+            evidence.step_lines("update_to_weight", [each for each, _ in pretrained]),
+            title="The first updates against the weights",
             xlabel="step", ylabel="update / weight", logarithmic=True,
         ),
     )  # fmt: skip
