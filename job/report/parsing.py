@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -85,7 +86,7 @@ def _run_row(result: RunResult) -> dict[str, Any]:
         "peak_memory_bytes": result.peak_memory_bytes,
         "attempts": result.attempts,
         "estimated_cost_usd": _number(result.estimated_cost_usd),
-        "finished_at": result.finished_at,
+        "finished_at": _in_utc(result.finished_at),
         "manifest": manifest.model_dump_json(),
     }
 
@@ -173,6 +174,10 @@ def _reason(error: ValidationError, content: bytes) -> str:
 def _mean(values: Iterable[float | None]) -> float | None:
     measured = [value for value in values if value is not None and math.isfinite(value)]
     return math.fsum(measured) / len(measured) if measured else None
+
+
+def _in_utc(moment: datetime) -> datetime:
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _number(value: float | None) -> float:

@@ -29,7 +29,10 @@ import resource, sys, time
 sys.argv = ["job", "report", sys.argv[1]]
 from job.cli import main
 start = time.perf_counter()
-main()
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
 usage = resource.getrusage(resource.RUSAGE_SELF)
 print(time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 """
