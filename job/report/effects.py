@@ -16,6 +16,10 @@ from job.report.statistics import Comparison, compare, correct_comparisons
 from job.report.wording import join, name_optimizer, points, show_attribute, show_comparison, show_value
 
 
+MOST_TOLD = 5
+"""Values of an attribute in a sentence."""
+
+
 @dataclass(frozen=True)
 class Effect:
     """One value of one attribute against the baseline."""
@@ -83,6 +87,8 @@ def _summarise(optimizer: str, baseline: Configuration, effects: Sequence[Effect
         if decided:
             decided.sort(key=lambda pair: -abs(pair[1].difference))
             values = [f"{show_value(each.value)}: {show_comparison(comparison)} points" for each, comparison in decided]
+            if len(values) > MOST_TOLD:
+                values = [*values[:MOST_TOLD], f"{len(values) - MOST_TOLD} more values with smaller ones"]
             was = show_value(baseline.attributes.get(attribute))
             mattered.append(f"{name} ({join(values)}, against {was})")
         elif any(comparison.p is not None for _, comparison in compared):

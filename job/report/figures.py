@@ -170,12 +170,20 @@ def draw_cloud(
 ) -> Figure:
     """A dot per (label, optimizer, x, accuracy); the legend names each label once."""
     figure, axes = _axes(title)
-    named: set[str] = set()
+    clouds: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for label, optimizer, x, y in points:
-        own = {} if label in named else {"label": fit_label(label, 40)}
-        named.add(label)
+        clouds.setdefault((label, optimizer), []).append((x, y))
+    for (label, optimizer), dots in clouds.items():
         marker, colour = MARKERS.get(optimizer, "o"), COLOURS.get(optimizer, OTHER)
-        axes.plot([x], [y], marker, color=colour, markersize=6, alpha=0.75, linewidth=0, **own)  # type: ignore[arg-type]
+        axes.plot(
+            *zip(*dots, strict=True),
+            marker,
+            color=colour,
+            markersize=6,
+            alpha=0.75,
+            linewidth=0,
+            label=fit_label(label, 40),
+        )
     if logarithmic:
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

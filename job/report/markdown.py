@@ -72,7 +72,7 @@ def _chapter(chapter: Chapter) -> Iterator[str]:
                     show_value(effects.baseline.attributes.get(each.attribute)), show_comparison(each.comparison),
                     show_p(each.comparison.adjusted_p if each.comparison else None),
                 )
-                for each in effects.effects
+                for each in effects.effects[:MOST_ROWS]
             ),
         )  # fmt: skip
         yield from _images(drawings)

@@ -18,6 +18,8 @@ from job.report.study import Study
 from job.report.wording import name_optimizer, show_attribute, show_value
 
 MOST_DOTS = 2000
+MOST_VALUES = 12
+"""Of an attribute, each with its interval and a word of its own; more numbers are dots along an axis."""
 BAND = "Lines are means over seeds, bands their range."
 
 
@@ -130,12 +132,21 @@ def draw_effects(effects: OptimizerEffects) -> list[Picture]:
         entries = [(was, effects.baseline)]
         entries += [(each.value, each.configuration) for each in effects.effects if each.attribute == attribute]
         entries.sort(key=lambda entry: order_value(entry[0]))
-        points = [_point(show_value(value), each) for value, each in entries if each.scores]
         name = show_attribute(attribute)
-        figure = draw_points(points, title=f"{shown}: {name}", ylabel="test top-1", baseline=show_value(was))
         caption = f"{shown} with {name} changed alone: means with 95 % intervals; pale dots are single seeds."
+        scored = [(value, each) for value, each in entries if each.scores]
+        if len(scored) <= MOST_VALUES or not all(isinstance(value, int | float) for value, _ in scored):
+            points = [_point(show_value(value), each) for value, each in scored[: 2 * MOST_VALUES]]
+            figure = draw_points(points, title=f"{shown}: {name}", ylabel="test top-1", baseline=show_value(was))
+        else:
+            caption = f"{shown} with {name} changed alone: the mean over seeds at each of {len(scored)} values."
+            dots = [(shown, effects.optimizer, float(value), each.mean) for value, each in scored]
+            wide = dots[0][2] > 0 and dots[-1][2] > 30 * dots[0][2]
+            figure = draw_cloud(dots, title=f"{shown}: {name}", xlabel=name, ylabel="test top-1", logarithmic=wide)
         pictures.append(Picture(f"effect-{effects.optimizer}-{_slug(name)}", caption, figure))
     for grid in effects.grids:
+        if max(grid.means.shape) > 2 * MOST_VALUES:
+            continue  # more cells than can be read
         rows, columns = show_attribute(grid.rows), show_attribute(grid.columns)
         figure = draw_heat(
             grid.means, rows=[show_value(value) for value in grid.row_values],
