@@ -15,7 +15,6 @@ from job.report.configurations import Configuration, find_baseline, varying_attr
 from job.report.statistics import Comparison, compare, correct_comparisons
 from job.report.wording import join, name_optimizer, points, show_attribute, show_comparison, show_value
 
-
 MOST_TOLD = 5
 """Values of an attribute in a sentence."""
 

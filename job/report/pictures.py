@@ -140,7 +140,7 @@ def draw_effects(effects: OptimizerEffects) -> list[Picture]:
             figure = draw_points(points, title=f"{shown}: {name}", ylabel="test top-1", baseline=show_value(was))
         else:
             caption = f"{shown} with {name} changed alone: the mean over seeds at each of {len(scored)} values."
-            dots = [(shown, effects.optimizer, float(value), each.mean) for value, each in scored]
+            dots = [(shown, effects.optimizer, float(value or 0), each.mean) for value, each in scored]
             wide = dots[0][2] > 0 and dots[-1][2] > 30 * dots[0][2]
             figure = draw_cloud(dots, title=f"{shown}: {name}", xlabel=name, ylabel="test top-1", logarithmic=wide)
         pictures.append(Picture(f"effect-{effects.optimizer}-{_slug(name)}", caption, figure))
