@@ -35,7 +35,7 @@ NUM_STEPS, NUM_TEST, NUM_WEIGHTS = 100, 1000, 11_176_512
 
 
 def make_manifest(optimizer: str = "adam", *, seed: int = 0, name: str | None = None, **fields: Any) -> Manifest:
-    """`fields` with a dot's worth of depth go to the optimizer: `make_manifest("adam", lr=0.01, epochs=3)`."""
+    """`fields` go to the manifest where it has them, else to the optimizer: `lr=0.01, epochs=3`."""
     own = {key: fields.pop(key) for key in list(fields) if key in Manifest.model_fields}
     content = {"name": name or optimizer, "optimizer": {"name": optimizer, "lr": 0.001} | fields, "epochs": 4} | own
     return Manifest.model_validate(content | {"seed": seed})
