@@ -2,6 +2,7 @@
 
     JobError                    1   a bug, unless a subclass says otherwise
     ├── UsageError              2   the command line cannot be carried out
+    ├── IncompleteError         3   `job report --strict` found runs missing, failed, lost or corrupt
     ├── ManifestError          65   the manifest is wrong
     ├── DataError              66   data set or weights missing or corrupt
     ├── AccessDeniedError      67   credentials missing, wrong or not allowed
@@ -14,7 +15,8 @@
         ├── TimeBudgetUsed     75
         └── Terminated        143   SIGTERM or SIGINT
 
-7x and 143 are worth another attempt, everything else is not: `infra/` and `submit` rely on it.
+71, 74, 75 and 143 are worth another attempt, everything else is not: `infra/` and `submit` rely on it.
+No run ends with 70.
 """
 
 from __future__ import annotations
@@ -64,6 +66,12 @@ class OutOfMemoryError(JobError):
     """The GPU's memory does not suffice."""
 
     exit_code = 69
+
+
+class IncompleteError(JobError):
+    """A strict report found runs missing, failed, lost or corrupt; it was written all the same."""
+
+    exit_code = 3
 
 
 class HostError(JobError):

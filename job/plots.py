@@ -64,7 +64,7 @@ def render(figure: Figure, image_format: Literal["png", "svg"] = "png") -> bytes
 @mpl.rc_context(STYLE)
 def draw_loss(history: Sequence[EpochRecord], *, title: str) -> Figure:
     """Training and test loss by epoch."""
-    figure = _figure(7, 4.2, title=f"Loss, {title}")
+    figure = new_figure(7, 4.2, title=f"Loss, {title}")
     axes = figure.subplots()
     _draw_curves(
         axes,
@@ -82,7 +82,7 @@ def draw_loss(history: Sequence[EpochRecord], *, title: str) -> Figure:
 @mpl.rc_context(STYLE)
 def draw_accuracy(history: Sequence[EpochRecord], *, title: str) -> Figure:
     """Training and test top-1 and test top-5 by epoch."""
-    figure = _figure(7, 4.2, title=f"Accuracy, {title}")
+    figure = new_figure(7, 4.2, title=f"Accuracy, {title}")
     axes = figure.subplots()
     _draw_curves(
         axes,
@@ -104,15 +104,15 @@ def draw_confusion(confusion: Sequence[Sequence[int]], *, classes: Sequence[str]
     """Counts of test images, a row per true class; the shade is the part of the row."""
     counts = np.array(confusion)
     parts = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    legible = len(classes) <= LEGIBLE_CLASSES
-    side = max(5.5, 1.8 + (0.5 * len(classes) if legible else 6))
-    figure = _figure(side, side, title=f"Confusion matrix, {title}")
+    named = len(classes) <= LEGIBLE_CLASSES
+    side = max(5.5, 1.8 + (0.5 * len(classes) if named else 6))
+    figure = new_figure(side, side, title=f"Confusion matrix, {title}")
     axes = figure.subplots()
     axes.grid(visible=False)
     axes.imshow(parts, cmap="Blues", vmin=0, vmax=1)
     axes.set(xlabel="predicted class", ylabel="true class")
-    if legible:
-        names = [_label(name) for name in classes]
+    if named:
+        names = [fit_label(name) for name in classes]
         axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(len(names)), names)
         for (row, column), count in np.ndenumerate(counts):
@@ -131,16 +131,16 @@ def draw_class_accuracy(
     """
     accuracy = {name: value for name, value in zip(classes, class_accuracy, strict=True) if value is not None}
     names = sorted(accuracy, key=lambda name: (accuracy[name], name))
-    rows, legible = range(len(names)), len(names) <= LEGIBLE_CLASSES
-    figure = _figure(7, 1.5 + (0.32 * len(names) if legible else 6), title=f"Class-wise accuracy, {title}")
+    rows, named = range(len(names)), len(names) <= LEGIBLE_CLASSES
+    figure = new_figure(7, 1.5 + (0.32 * len(names) if named else 6), title=f"Class-wise accuracy, {title}")
     axes = figure.subplots()
     axes.grid(visible=False)
-    axes.barh(rows, [accuracy[name] for name in names], color=BLUE, height=0.75 if legible else 1.0)
+    axes.barh(rows, [accuracy[name] for name in names], color=BLUE, height=0.75 if named else 1.0)
     axes.axvline(top1, color="black", linestyle="--", linewidth=1)
     above = axes.get_xaxis_transform()
     axes.text(top1, 1.01, f"all {top1:.1%}", transform=above, ha="center", va="bottom", fontsize=9)
-    if legible:
-        axes.set_yticks(rows, [_label(name) for name in names])
+    if named:
+        axes.set_yticks(rows, [fit_label(name) for name in names])
         beside = axes.get_yaxis_transform()
         for row, name in enumerate(names):
             axes.text(1.015, row, f"{accuracy[name]:.1%}", transform=beside, va="center", fontsize=9)
@@ -157,15 +157,15 @@ def draw_samples(samples: Sequence[Sample], *, title: str) -> Figure:
     """Test images with true and predicted class, right ones marked in green and wrong ones in red."""
     num_columns = min(8, max(1, len(samples)))
     num_rows = -(-len(samples) // num_columns)
-    figure = _figure(max(5, 1.55 * num_columns), 1.95 * num_rows + 0.4, title=f"Test images, {title}")
+    figure = new_figure(max(5, 1.55 * num_columns), 1.95 * num_rows + 0.4, title=f"Test images, {title}")
     grid = figure.subplots(num_rows, num_columns, squeeze=False)
     for axes in grid.flat:
         axes.axis("off")
     for axes, sample in zip(grid.flat, samples, strict=False):
         right = sample.true_class == sample.predicted_class
         axes.imshow(sample.image.transpose(1, 2, 0))
-        said = f"{_label(sample.predicted_class, 14)} {sample.probability:.0%}"
-        lines = [f"✓ {said}"] if right else [f"is {_label(sample.true_class, 14)}", f"✗ {said}"]
+        said = f"{fit_label(sample.predicted_class, 14)} {sample.probability:.0%}"
+        lines = [f"✓ {said}"] if right else [f"is {fit_label(sample.true_class, 14)}", f"✗ {said}"]
         for row, line in enumerate(lines):  # a text each, so that they stand at one height in every column
             axes.text(
                 0.5, 1.04 + 0.12 * row, line, transform=axes.transAxes, ha="center", va="baseline", fontsize=8,
@@ -188,14 +188,14 @@ def _draw_curves(axes: Axes, curves: dict[str, list[float | None]]) -> None:
         axes.legend(frameon=False)
 
 
-def _figure(width: float, height: float, *, title: str) -> Figure:
+def new_figure(width: float, height: float, *, title: str) -> Figure:
     """A figure of this many inches, outside pyplot's global state."""
     figure = Figure(figsize=(width, height), layout="constrained")
-    figure.suptitle(_label(title, 64), x=0.012, ha="left", fontweight="bold", fontsize=11)
+    figure.suptitle(fit_label(title, 64), x=0.012, ha="left", fontweight="bold", fontsize=11)
     return figure
 
 
-def _label(text: str, limit: int = 24) -> str:
+def fit_label(text: str, limit: int = 24) -> str:
     """`text` fit to be drawn: not too long, and without the control characters that XML forbids."""
     printable = "".join(character if character.isprintable() else "\ufffd" for character in text)
     return printable if len(printable) <= limit else f"{printable[: limit - 1]}…"

@@ -80,13 +80,17 @@ def read_sweep(location: str, settings: list[str]) -> Sweep:
 def name_experiment(name: str | None, document: Manifest | Sweep | Submission) -> str:
     """`name`, if it can stand in a key, else the sweep's. Raises `UsageError`."""
     from job.manifest import Manifest
-    from job.manifest.models import NAME_PATTERN
     from job.plan import as_sweep
 
-    if name is None:
-        if isinstance(document, Manifest):
-            return DEFAULT_EXPERIMENT
-        return as_sweep(document).name
+    if name is not None:
+        return check_experiment(name)
+    return DEFAULT_EXPERIMENT if isinstance(document, Manifest) else as_sweep(document).name
+
+
+def check_experiment(name: str) -> str:
+    """`name`, if it can stand in a key. Raises `UsageError`."""
+    from job.manifest.models import NAME_PATTERN
+
     if not re.fullmatch(NAME_PATTERN, name):
         raise UsageError(f"--experiment is {name!r}; must be 1 to 40 lower-case letters, digits and dashes")
     return name

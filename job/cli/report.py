@@ -1,4 +1,4 @@
-"""`job report`: from the records of finished runs to a page."""
+"""`job report`: from the records of finished runs to a verdict."""
 
 from __future__ import annotations
 
@@ -6,14 +6,38 @@ from typing import Annotated
 
 import typer
 
+from job.cli.options import check_experiment
+from job.errors import IncompleteError
+
 
 def report(
     output: Annotated[str, typer.Argument(envvar="JOB_OUTPUT", help="Folder or s3:// URI that runs wrote to.")],
+    experiment: Annotated[str | None, typer.Option(help="Only the runs of this experiment.")] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="A published study to set beside: lab-report (bundled), a path or s3:// URI.")
+    ] = None,
+    target: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Test top-1 whose epochs, seconds and dollars are told; by default 95 % of the best."
+        ),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 3 where runs are missing, failed, lost or corrupt.")
+    ] = False,
 ) -> None:
-    """Write one page over all finished runs of an output, and say where it is."""
+    """Write the report over all finished runs of an output to its report/, and say where it is."""
     from job.logs import configure_logs
-    from job.report import write_report
+    from job.report import read_reference, write_report
     from job.storage import open_store
 
     configure_logs()
-    typer.echo(write_report(open_store(output)))
+    if experiment is not None:
+        check_experiment(experiment)
+    study = read_reference(reference) if reference else None
+    written = write_report(open_store(output), experiment=experiment, reference=study, target=target)
+    typer.echo(written.location)
+    if strict and written.num_lacking:
+        kinds = written.holes["kind"].value_counts()
+        found = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if kind != "diverged")
+        raise IncompleteError(f"{output}: the report was written, but of its runs there are: {found}")

@@ -1,5 +1,11 @@
-"""The report over an output's runs, from its records alone; torch is not needed."""
+"""The report over an output's runs, from its records alone; torch is not needed.
 
-from job.report.page import read_results, write_report
+`load_runs` gives the numbers as pandas tables, `write_report` everything that they say.
+"""
 
-__all__ = ["read_results", "write_report"]
+from job.report.frames import Runs
+from job.report.load import load_runs
+from job.report.reference import read_reference
+from job.report.write import WrittenReport, write_report
+
+__all__ = ["Runs", "WrittenReport", "load_runs", "read_reference", "write_report"]

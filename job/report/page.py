@@ -1,81 +1,60 @@
-"""One self-contained HTML page over the finished runs: a table, and for each run its curves and its confusion."""
+"""One self-contained HTML page: everything inline, nothing fetched, every string from a record escaped."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import base64
+import hashlib
+import re
+from collections.abc import Sequence
+from importlib import resources
 
+import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-from matplotlib.figure import Figure
-from pydantic import ValidationError
+from markupsafe import Markup, escape
 
-from job import __version__, plots
-from job.logs import get_logger
-from job.report.tables import render_epochs
-from job.runs import EPOCHS_KEY, REPORT_KEY, RunResult, is_result_key
-from job.storage import Store
+from job import __version__
+from job.report import wording
+from job.report.chapter import Chapter, Drawing
 
-
-@dataclass(frozen=True)
-class RunSection:
-    """What the page shows of one run."""
-
-    result: RunResult
-    attributes: str
-    figures: list[Markup]
+MOST_ROWS = 100
+"""Of the leaderboard and of the holes; the CSV files hold all."""
 
 
-def write_report(store: Store) -> str:
-    """Write the page and the table over all finished runs of `store`; returns where the page is."""
-    results = sorted(read_results(store), key=lambda result: result.final.top1 if result.final else -1.0, reverse=True)
-    if not results:
-        get_logger().warning("no_results", output=store.uri)
-    store.write(EPOCHS_KEY, render_epochs(results))
-    store.write(REPORT_KEY, render_page(results, source=store.uri).encode())
-    return store.locate(REPORT_KEY)
-
-
-def read_results(store: Store) -> Iterator[RunResult]:
-    """All readable results in `store`; a broken one is warned of and left out."""
-    for key in store.list_keys(""):
-        if is_result_key(key):
-            try:
-                yield RunResult.model_validate_json(store.read(key))
-            except ValidationError as error:
-                get_logger().warning("result_ignored", result=store.locate(key), reason=str(error).splitlines()[0])
-
-
-def render_page(results: list[RunResult], *, source: str) -> str:
-    """The page as HTML; every string from a record is escaped."""
+def render_page(chapters: Sequence[Chapter], holes: pd.DataFrame, *, source: str) -> str:
+    """The page as HTML. Its content security policy allows its own script and style, and no other source."""
     environment = Environment(
-        loader=PackageLoader("job.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
+        loader=PackageLoader("job.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.globals |= {name: getattr(wording, name) for name in WORDING}
+    environment.globals["figure"] = _figure
+    script = resources.files("job.report").joinpath("templates", "sort.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template("page.html").render(
-        sections=[_build_section(result) for result in results], source=source, version=__version__
+        chapters=chapters,
+        holes=holes.head(MOST_ROWS).to_dict("records"),
+        num_holes=len(holes),
+        most_rows=MOST_ROWS,
+        source=source,
+        version=__version__,
+        script=Markup(script),  # noqa: S704 - our own file
+        script_digest=digest,
     )
 
 
-def _build_section(result: RunResult) -> RunSection:
-    optimizer = result.manifest.optimizer.model_dump(exclude={"name"})
-    attributes = ", ".join(f"{name} {value}" for name, value in optimizer.items())
-    return RunSection(result, attributes, [_inline_svg(figure) for figure in _figures(result)])
+WORDING = (
+    "duration", "join", "name_optimizer", "percent", "points", "show_attribute", "show_comparison", "show_estimate",
+    "show_p", "show_value",
+)  # fmt: skip
 
 
-def _figures(result: RunResult) -> Iterator[Figure]:
-    title = result.manifest.name
-    if result.final is None:
-        return
-    yield plots.draw_loss(result.history, title=title)
-    yield plots.draw_accuracy(result.history, title=title)
-    if result.confusion:
-        yield plots.draw_confusion(result.confusion, classes=result.classes, title=title)
-        yield plots.draw_class_accuracy(
-            result.class_accuracy, classes=result.classes, top1=result.final.top1, title=title
-        )
-
-
-def _inline_svg(figure: Figure) -> Markup:
-    """The figure as an element of the page; matplotlib escapes the text in it."""
-    svg = plots.render(figure, "svg").decode()
-    return Markup(svg[svg.index("<svg") :])  # noqa: S704
+def _figure(drawing: Drawing) -> Markup:
+    """A figure with its caption. matplotlib escapes the text in an SVG; its ids are made unique in the page."""
+    svg = drawing.svg.decode()
+    svg = svg[svg.index("<svg") :]
+    prefix = re.sub(r"[^a-z0-9]+", "-", drawing.path)
+    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", svg)
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    label = escape(drawing.caption)
+    svg = svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+    return Markup(f'<figure id="{prefix}">{svg}<figcaption>{label}</figcaption></figure>')  # noqa: S704

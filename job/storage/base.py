@@ -29,5 +29,8 @@ class Store(Protocol):
     def list_keys(self, prefix: str) -> list[str]:
         """All keys that start with `prefix`, sorted."""
 
+    def list_versions(self, prefix: str) -> dict[str, str]:
+        """All keys that start with `prefix`, sorted, each with a word that changes when its content does."""
+
     def locate(self, key: str) -> str:
         """The path or URI under which a person finds the object."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from job.errors import AccessDeniedError, HostError, ObjectExists, ObjectMissing, StorageError
@@ -43,10 +44,20 @@ class FolderStore:
                 self._path(key).unlink(missing_ok=True)
 
     def list_keys(self, prefix: str) -> list[str]:
-        folder = self._path(prefix.rpartition("/")[0])
-        files = (path for path in folder.rglob("*") if path.is_file())
-        keys = (path.relative_to(self.root).as_posix() for path in files if not _is_temporary(path))
-        return sorted(key for key in keys if key.startswith(prefix))
+        return list(self.list_versions(prefix))
+
+    def list_versions(self, prefix: str) -> dict[str, str]:
+        versions = {}
+        for folder, _, names in os.walk(self._path(prefix.rpartition("/")[0])):
+            for name in names:
+                path = Path(folder, name)
+                key = path.relative_to(self.root).as_posix()
+                if key.startswith(prefix) and not _is_temporary(path):
+                    with suppress(FileNotFoundError):  # a run may remove its old checkpoint meanwhile
+                        status = path.stat()
+                        if stat.S_ISREG(status.st_mode):
+                            versions[key] = f"{status.st_size}-{status.st_mtime_ns}"
+        return dict(sorted(versions.items()))
 
     def locate(self, key: str) -> str:
         return str(Path(self.uri) / key)

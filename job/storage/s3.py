@@ -118,12 +118,16 @@ class S3Store:
                 return  # a least-privilege role may not delete; the bucket's lifecycle rule does
 
     def list_keys(self, prefix: str) -> list[str]:
+        return list(self.list_versions(prefix))
+
+    def list_versions(self, prefix: str) -> dict[str, str]:
         with translate_errors(self.locate(prefix)):
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self._bucket, Prefix=self._prefix + prefix
             )
-            return sorted(
-                entry["Key"].removeprefix(self._prefix) for page in pages for entry in page.get("Contents", [])
+            entries = (entry for page in pages for entry in page.get("Contents", []))
+            return dict(
+                sorted((entry["Key"].removeprefix(self._prefix), entry["ETag"].strip('"')) for entry in entries)
             )
 
     def locate(self, key: str) -> str:

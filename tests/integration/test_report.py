@@ -1,86 +1,25 @@
-"""`job report`: one page over the runs, whatever they hold."""
+"""`job report`: its files, its exit codes and its page, whatever the runs hold."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from job.manifest import Manifest
-from job.runs import (
-    BestEpoch,
-    Diagnostics,
-    Divergence,
-    EpochRecord,
-    GroupDiagnostics,
-    RunKeys,
-    RunResult,
-    Scores,
-    Timings,
-)
-from job.storage import open_store
-from tests.conftest import TINY, Answer
+from job.runs import EpochRecord, Scores
+from job.storage import Store, open_store
+from tests.conftest import Answer
+from tests.records import diverged, make_manifest, make_result, make_study, store_results
 
 Job = Callable[..., Answer]
 HOSTILE = "<script>alert('x')</script>$\\frac$"
-
-
-def epoch(number: int, top1: float) -> EpochRecord:
-    group = GroupDiagnostics(
-        num_weights=10, gradient_norm=[1.0], update_norm=[0.1], weight_norm=[2.0],
-        update_to_weight=[0.05], update_rms=[0.03],
-    )  # fmt: skip
-    return EpochRecord(
-        epoch=number,
-        train=Scores(loss=1 / number, top1=top1),
-        test=Scores(loss=1.5 / number, top1=top1, top5=0.99),
-        learning_rate=0.001,
-        diagnostics=Diagnostics(steps=[0], backbone=group, fc=group),
-        train_seconds=2.0,
-        evaluate_seconds=1.0,
-        train_images_per_second=20.0,
-        evaluate_images_per_second=20.0,
-    )
-
-
-def result(name: str, top1: float, *, classes: tuple[str, str] = ("cat", "dog"), diverged: bool = False) -> RunResult:
-    history = [] if diverged else [epoch(1, top1 / 2), epoch(2, top1)]
-    return RunResult(
-        run_id=f"{name}-s0-0123456789",
-        experiment="default",
-        attempt_id="a",
-        manifest=Manifest.model_validate(TINY | {"name": name}),
-        status="diverged" if diverged else "completed",
-        divergence=Divergence(epoch=1, step=3) if diverged else None,
-        classes=list(classes),
-        num_train=40,
-        num_validation=0,
-        num_test=20,
-        num_parameters=1,
-        final=None if diverged else history[-1].test,
-        best=None if diverged else BestEpoch(epoch=2, chosen_on="test", test=history[-1].test),
-        class_accuracy=[] if diverged else [top1, None],
-        confusion=[] if diverged else [[15, 5], [0, 0]],
-        history=history,
-        timings=Timings(startup=1, staging=1, train=4, evaluate=2, upload=0, total=8),
-        train_images_per_second=None if diverged else 20.0,
-        peak_memory_bytes=1,
-        attempts=1,
-        lost_seconds=0,
-        estimated_cost_usd=None,
-        finished_at=datetime(2026, 1, 1, tzinfo=UTC),
-    )
-
-
-def store_results(output: str, *results: RunResult) -> None:
-    for each in results:
-        open_store(output).write(RunKeys("default", each.run_id).result, each.model_dump_json().encode())
 
 
 @pytest.fixture(params=["folder", "s3"])
@@ -88,38 +27,161 @@ def output(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(tmp_path / "out") if request.param == "folder" else f"{request.getfixturevalue('bucket')}/study"
 
 
-def test_page_and_table_hold_the_numbers_best_first(job: Job, output: str) -> None:
-    store_results(output, result("adam", 0.4321), result("adagrad", 0.8765))
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole report over 28 runs, two seeds each, beside the published study."""
+    from job.report import read_reference, write_report
+
+    folder = tmp_path_factory.mktemp("study")
+    store = open_store(str(folder))
+    store_results(store, *make_study(seeds=2))
+    write_report(store, reference=read_reference("lab-report"))
+    return folder / "report"
+
+
+def short(optimizer: str, accuracy: float | None = None, **options):
+    manifest = make_manifest(optimizer, seed=options.pop("seed", 0), epochs=2)
+    return make_result(manifest, accuracy=accuracy, **options)
+
+
+def rows(store: Store, name: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(store.read(f"report/{name}").decode())))
+
+
+def test_files_hold_the_numbers_best_first(job: Job, output: str) -> None:
+    store = open_store(output)
+    store_results(store, short("adam", 0.432), short("adagrad", 0.876))
     answer = job("report", output)
     assert answer.exit_code == 0
     assert answer.stdout.strip() == f"{output}/report/index.html"
-    page = open_store(output).read("report/index.html").decode()
-    assert "43.21 %" in page
-    assert page.index("87.65 %") < page.index("43.21 %")
-    rows = list(csv.DictReader(io.StringIO(open_store(output).read("report/epochs.csv").decode())))
-    assert [(row["name"], row["epoch"], float(row["test_top1"])) for row in rows][1] == ("adagrad", "2", 0.8765)
+    page = store.read("report/index.html").decode()
+    assert page.index("87.6 %") < page.index("43.2 %")
+    assert [(row["optimizer"], float(row["score"])) for row in rows(store, "results.csv")] == [
+        ("adagrad", 0.876), ("adam", 0.432),
+    ]  # fmt: skip
+    epochs = [(row["name"], row["epoch"], float(row["test_top1"])) for row in rows(store, "epochs.csv")]
+    assert ("adagrad", "2", 0.876) in epochs
+    assert len(epochs) == 4
+    table = pd.read_parquet(io.BytesIO(store.read("report/results.parquet")))
+    assert list(table["score"]) == [0.876, 0.432]
+    assert list(table["optimizer.betas"][1]) == [0.9, 0.999]
+    assert [row["label"] for row in rows(store, "leaderboard.csv")] == ["Adagrad", "Adam"]
+    assert "**Undecided: Adagrad 87.6 %" in store.read("report/report.md").decode()
 
 
-def test_figures_and_numbers_of_every_run_are_on_the_page(job: Job, output: str) -> None:
-    store_results(output, result("adam", 0.4321), result("sgd", 0.25))
-    assert job("report", output).exit_code == 0
-    page = open_store(output).read("report/index.html").decode()
-    for name in ("adam", "sgd"):
-        for figure in ("Loss", "Accuracy", "Confusion matrix", "Class-wise accuracy"):
-            assert f"{figure}, {name}" in page
-        assert f'href="#{name}-s0-0123456789"' in page
-        assert f'id="{name}-s0-0123456789"' in page
-    assert "best in epoch 2: 43.21 %" in page
-    assert "40 training and 20 test images" in page
-    assert "lr 0.001" in page
+def test_every_figure_is_in_the_page_the_markdown_and_the_folder(study: Path) -> None:
+    names = {path.with_suffix("").relative_to(study).as_posix() for path in study.glob("figures/*/*.svg")}
+    assert names == {path.with_suffix("").relative_to(study).as_posix() for path in study.glob("figures/*/*.png")}
+    assert len(names) > 25
+    page = (study / "index.html").read_text()
+    ids = set(re.findall(r'<figure id="([^"]+)">', page))
+    assert ids == {re.sub(r"[^a-z0-9]+", "-", name) for name in names}
+    assert set(re.findall(r"\]\((figures/\S+)\.png\)", (study / "report.md").read_text())) == names
 
 
-def test_second_report_replaces_the_first(job: Job, output: str) -> None:
-    store_results(output, result("adam", 0.4321))
-    assert job("report", output).exit_code == 0
-    store_results(output, result("sgd", 0.25))
-    assert job("report", output).exit_code == 0
-    assert "2 finished" in open_store(output).read("report/index.html").decode()
+def test_every_part_of_the_answer_is_on_the_page(study: Path) -> None:
+    page = (study / "index.html").read_text()
+    headings = re.findall(r"<h[23][^>]*>([^<]+)</h", page)
+    assert headings == [
+        "default", "Leaderboard", "Reasons", "What each attribute does", "Curves", "Classes", "Accuracy against cost",
+        "What tuning buys", "Published study", "Holes",
+    ]  # fmt: skip
+    for link in re.findall(r'href="#([^"]+)"', page):
+        assert f'id="{link}"' in page
+    assert "n = 2 paired seeds" in page
+    assert "epochs: 10 there, 6 here" in page
+
+
+def test_ids_are_unique_on_the_page(study: Path) -> None:
+    ids = [value for name, value in Elements((study / "index.html").read_text()).attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+
+
+def test_experiments_and_data_sets_are_not_compared_with_each_other(job: Job, tmp_path: Path) -> None:
+    folder = make_manifest("sgd", epochs=2, dataset={"name": "folder"})
+    store_results(
+        open_store(str(tmp_path)),
+        short("adam", experiment="a"),
+        short("adam", experiment="b"),
+        make_result(folder, experiment="b"),
+    )
+    assert job("report", tmp_path).exit_code == 0
+    page = (tmp_path / "report/index.html").read_text()
+    assert re.findall(r"<h2[^>]*>([^<]+)</h2>", page)[0] == "a"
+    assert len(re.findall(r"<h2[^>]*>b, (?:folder|stl10)-\w{6}</h2>", page)) == 2
+    assert page.count("nothing to compare it with yet") == 3
+
+
+def test_experiment_option_leaves_the_others_out(job: Job, tmp_path: Path) -> None:
+    store_results(open_store(str(tmp_path)), short("adam", experiment="a"), short("sgd", experiment="b"))
+    assert job("report", tmp_path, "--experiment", "b").exit_code == 0
+    assert [row["optimizer"] for row in rows(open_store(str(tmp_path)), "results.csv")] == ["sgd"]
+    answer = job("report", tmp_path, "--experiment", "c")
+    assert answer.exit_code == 66
+    assert "there are: a, b" in answer.stderr
+    assert job("report", tmp_path, "--experiment", "../x").exit_code == 2
+
+
+def test_target_option_decides_what_is_reached(job: Job, tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    store_results(store, make_result(make_manifest("adam", epochs=3), top1=[0.3, 0.5, 0.7]))
+    assert job("report", tmp_path, "--target", "0.5").exit_code == 0
+    (row,) = rows(store, "results.csv")
+    assert (float(row["epochs_to_target"]), float(row["seconds_to_target"])) == (2, 40)
+    assert float(row["usd_to_target"]) == pytest.approx(0.03 * 2 / 3)
+    assert "epochs to 50 %" in (tmp_path / "report/index.html").read_text()
+    assert job("report", tmp_path, "--target", "85").exit_code == 2
+
+
+def test_reference_option_sets_a_study_beside(job: Job, tmp_path: Path) -> None:
+    store_results(open_store(str(tmp_path)), short("adam", 0.8))
+    path = tmp_path / "published.json"
+    path.write_text(json.dumps({"source": "Someone & others", "optimizers": {"adam": {"top1": 0.7}}}))
+    assert job("report", tmp_path, "--reference", path).exit_code == 0
+    page = (tmp_path / "report/index.html").read_text()
+    assert "Someone &amp; others" in page
+    assert "+10.0" in page
+    path.write_text("{}")
+    answer = job("report", tmp_path, "--reference", path)
+    assert answer.exit_code == 66
+    assert "published.json: is no published study" in answer.stderr
+
+
+def test_strict_report_is_written_and_fails_on_holes(job: Job, tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    store_results(store, short("adam", 0.5), diverged(short("sgd")))
+    assert job("report", tmp_path, "--strict").exit_code == 0  # a divergence is a result
+    store.write("default/runs/broken-s0-0123456789/result.json", b'{"half": ')
+    store.write("default/runs/started-s0-0123456789/progress.json", b"{}")
+    assert job("report", tmp_path).exit_code == 0
+    answer = job("report", tmp_path, "--strict")
+    assert answer.exit_code == 3
+    assert answer.stderr.strip().endswith("of its runs there are: 2 corrupt")
+    assert answer.stdout.strip().endswith("report/index.html")
+    page = (tmp_path / "report/index.html").read_text()
+    for text in ("broken-s0-0123456789", "result.json is no result", "started-s0-0123456789", "epoch 1, step 3"):
+        assert text in page
+    assert {row["kind"] for row in rows(store, "holes.csv")} == {"corrupt", "diverged"}
+
+
+def test_mistyped_place_is_told_and_not_made(job: Job, tmp_path: Path) -> None:
+    answer = job("report", tmp_path / "mistyped")
+    assert answer.exit_code == 66
+    assert answer.stderr.strip().splitlines()[-1].startswith(f"error: {tmp_path}/mistyped: nothing is here")
+    assert not (tmp_path / "mistyped").exists()
+
+
+def test_empty_folder_says_so(job: Job, tmp_path: Path) -> None:
+    answer = job("report", tmp_path)
+    assert answer.exit_code == 0
+    assert "no_results" in answer.stderr
+    assert "No run has finished here yet" in (tmp_path / "report/index.html").read_text()
+
+
+def test_place_that_cannot_be_read_is_told_with_its_exit_code(job: Job, bucket: str) -> None:
+    answer = job("report", f"{bucket}-that-is-not-there/study")
+    assert answer.exit_code == 67
+    assert answer.stderr.strip().splitlines()[-1].startswith(f"error: {bucket}-that-is-not-there/study")
 
 
 class Elements(HTMLParser):
@@ -136,79 +198,83 @@ class Elements(HTMLParser):
         self.attributes += attrs
 
 
-def test_page_loads_nothing(job: Job, tmp_path: Path) -> None:
-    store_results(str(tmp_path), result("adam", 0.5))
-    assert job("report", tmp_path).exit_code == 0
-    page = (tmp_path / "report/index.html").read_text()
+def test_page_loads_nothing_and_runs_one_script_of_its_own(study: Path) -> None:
+    page = (study / "index.html").read_text()
     elements = Elements(page)
-    assert elements.tags.count("svg") == 4
-    assert not {"script", "link", "iframe", "object", "embed", "base"} & set(elements.tags)
+    assert elements.tags.count("script") == 1
+    assert not {"link", "iframe", "object", "embed", "base", "img"} & set(elements.tags)
     loading = [value for name, value in elements.attributes if name in ("src", "href", "xlink:href", "srcset", "data")]
     assert len(loading) > 10
     assert all(value.startswith(("#", "data:image/png;base64,")) for value in loading)
     assert not re.findall(r"url\((?!#)|@import", page)
+    assert "default-src 'none'" in page
 
 
-def test_hostile_class_names_do_no_harm(job: Job, tmp_path: Path) -> None:
-    store_results(str(tmp_path), result("adam", 0.5, classes=(HOSTILE, '"><img src=x onerror=alert(1)>')))
+def assert_harmless(page: str) -> None:
+    elements = Elements(page)
+    assert elements.tags.count("script") == 1
+    assert "img" not in elements.tags
+    assert not [name for name, _ in elements.attributes if name.startswith("on")]
+
+
+def test_hostile_names_do_no_harm(job: Job, tmp_path: Path) -> None:
+    classes = [HOSTILE, '"><img src=x onerror=alert(1)>', *(f"class {index}" for index in range(8))]
+    weights = make_manifest("adam", epochs=2, model={"weights": '"><img src=y>'})
+    store = open_store(str(tmp_path))
+    store_results(store, short("adam", 0.5, classes=classes), make_result(weights, classes=classes))
+    store.write("<img src=z>/runs/<script>alert(2)</script>/progress.json", b"{}")
+    store.write('"onload="x/sweep.json', json.dumps({"runs": [{"run_id": "<img src=w>|`x`"}]}).encode())
     assert job("report", tmp_path).exit_code == 0
     page = (tmp_path / "report/index.html").read_text()
     assert "&lt;script&gt;" in page
-    elements = Elements(page)
-    assert not {"script", "img"} & set(elements.tags)
-    assert not [name for name, _ in elements.attributes if name.startswith("on")]
+    assert "&lt;img src=w&gt;" in page
+    assert_harmless(page)
+    markdown = (tmp_path / "report/report.md").read_text()
+    assert "<img" not in markdown
+    assert "<script" not in markdown
+    assert all(path.parent.parent.name == "figures" for path in (tmp_path / "report/figures").rglob("*.svg"))
 
 
 def test_hostile_place_does_no_harm(job: Job, tmp_path: Path) -> None:
     output = tmp_path / "<img src=x> & co"
-    store_results(str(output), result("adam", 0.5))
+    store_results(open_store(str(output)), short("adam", 0.5))
     assert job("report", output).exit_code == 0
     page = (output / "report/index.html").read_text()
     assert "&lt;img src=x&gt; &amp; co" in page
-    assert "img" not in Elements(page).tags
-
-
-def test_diverged_broken_and_missing_runs_do_not_stop_the_report(job: Job, tmp_path: Path) -> None:
-    store_results(str(tmp_path), result("adam", 0.5), result("sgd", 0.0, diverged=True))
-    store = open_store(str(tmp_path))
-    store.write("default/runs/broken-s0-0123456789/result.json", b'{"half": ')
-    store.write("default/runs/started-s0-0123456789/progress.json", b"{}")
-    answer = job("report", tmp_path)
-    assert answer.exit_code == 0
-    assert "result_ignored" in answer.stderr
-    assert "broken-s0-0123456789" in answer.stderr
-    page = (tmp_path / "report/index.html").read_text()
-    assert "2 finished" in page
-    assert "epoch 1, step 3" in page
-    assert page.index("50.00 %") < page.index("<td>diverged")
+    assert_harmless(page)
 
 
 def test_run_that_diverged_after_a_whole_epoch_shows_what_it_had(job: Job, tmp_path: Path) -> None:
     """As a resumed run leaves it: a history, and no evaluation of this attempt."""
-    changes = {"status": "diverged", "divergence": Divergence(epoch=3, step=1), "confusion": [], "class_accuracy": []}
-    store_results(str(tmp_path), result("sgd", 0.5).model_copy(update=changes))
+    store_results(open_store(str(tmp_path)), diverged(short("sgd", 0.5), epoch=2))
     assert job("report", tmp_path).exit_code == 0
     page = (tmp_path / "report/index.html").read_text()
-    assert Elements(page).tags.count("svg") == 2
-    assert "epoch 3, step 1" in page
+    assert "epoch 2, step 3" in page
+    assert "default-confusion" not in page
+
+
+def test_only_diverged_runs_give_a_report_too(job: Job, tmp_path: Path) -> None:
+    store_results(open_store(str(tmp_path)), diverged(short("sgd")), diverged(short("adam")))
+    assert job("report", tmp_path).exit_code == 0
+    assert "No run has finished with a score here yet" in (tmp_path / "report/index.html").read_text()
 
 
 def test_result_without_any_finite_loss_is_shown(job: Job, tmp_path: Path) -> None:
     scores = Scores(loss=None, top1=0.1, top5=None)
-    record = epoch(1, 0.1).model_copy(update={"train": scores, "test": scores})
-    store_results(str(tmp_path), result("sgd", 0.1).model_copy(update={"final": scores, "history": [record]}))
+    result = short("sgd", 0.1)
+    record: EpochRecord = result.history[0].model_copy(update={"train": scores, "test": scores})
+    changed = result.model_copy(update={"final": scores, "history": [record]})
+    store_results(open_store(str(tmp_path)), changed)
     assert job("report", tmp_path).exit_code == 0
-    assert "10.00 %" in (tmp_path / "report/index.html").read_text()
+    assert "10.0 %" in (tmp_path / "report/index.html").read_text()
 
 
-def test_empty_output_says_so(job: Job, output: str) -> None:
-    answer = job("report", output)
-    assert answer.exit_code == 0
-    assert "no_results" in answer.stderr
-    assert "No run has finished here yet" in open_store(output).read("report/index.html").decode()
-
-
-def test_place_that_cannot_be_read_is_told_with_its_exit_code(job: Job, bucket: str) -> None:
-    answer = job("report", f"{bucket}-that-is-not-there/study")
-    assert answer.exit_code == 67
-    assert answer.stderr.strip().splitlines()[-1].startswith(f"error: {bucket}-that-is-not-there/study")
+def test_hundred_classes_stay_legible(job: Job, tmp_path: Path) -> None:
+    classes = [f"class {index}" for index in range(100)]
+    result = short(
+        "adam", 0.5, classes=classes, class_accuracy=[index / 100 for index in range(100)],
+        confusion=[[int(row == column) for column in range(100)] for row in range(100)],
+    )  # fmt: skip
+    store_results(open_store(str(tmp_path)), result)
+    assert job("report", tmp_path).exit_code == 0
+    assert "the 100 classes, the easiest on the left" in (tmp_path / "report/index.html").read_text()

@@ -90,7 +90,7 @@ def test_retry_strategy_is_the_template_s_and_the_error_tree_s() -> None:
     assert strategy["attempts"] == MAX_ATTEMPTS <= 10
     own = {code: retried for code, retried in exit_codes().items() if code in (1, 2) or 65 <= code <= 79 or code == 143}
     assert set(launches.RETRYABLE_EXIT_CODES) == {code for code, retried in own.items() if retried}
-    assert set(launches.PERMANENT_EXIT_CODES) >= {code for code, retried in own.items() if not retried} - {70}
+    assert set(launches.PERMANENT_EXIT_CODES) == {code for code, retried in own.items() if not retried}
 
 
 @pytest.mark.parametrize(("settings", "image"), [(BatchSettings(), "repository:abc"), (SETTINGS, "")])

@@ -20,6 +20,7 @@ EXIT_CODES = {
     "AccessDeniedError": 67,
     "ConflictError": 68,
     "OutOfMemoryError": 69,
+    "IncompleteError": 3,
     "HostError": 71,
     "StorageError": 74,
     "ObjectMissing": 74,

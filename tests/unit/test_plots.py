@@ -14,9 +14,16 @@ from PIL import Image
 
 from job import plots
 from job.runs import EpochRecord, Scores
-from tests.integration.test_report import epoch
+from tests.records import make_manifest, make_result
 
 STRANGE = ["<script>alert(1)</script>", "$x^2$", r"$\frac", "Größe & 猫 🐈", "a" * 300, "tab\tnull\0bell\a", "50%", ""]
+
+
+def epoch(number: int, top1: float) -> EpochRecord:
+    (record,) = make_result(make_manifest("adam", epochs=1), top1=[top1]).history
+    return record.model_copy(update={"epoch": number})
+
+
 HISTORY = [epoch(1, 0.3), epoch(2, 0.6)]
 Draw = Callable[[int], Figure]
 

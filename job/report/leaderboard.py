@@ -1,0 +1,112 @@
+"""The leaderboard: every configuration with its means, its distance from the leader, and what a target cost it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from job.report.configurations import Configuration
+from job.report.frames import Runs
+from job.report.statistics import Comparison, Estimate, bootstrap_mean, compare, correct_comparisons, estimate_mean
+
+DEFAULT_TARGET_FRACTION = 0.95
+"""Without --target it is this part of the leader's mean score, in whole percent."""
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What a configuration's runs took to a target accuracy, over those that reached it."""
+
+    num_reached: int
+    num: int
+    epochs: float | None
+    seconds: float | None
+    """Of training alone."""
+    seconds_interval: tuple[float, float] | None
+    """Bootstrap: times are skewed."""
+    cost_usd: float | None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A line of the leaderboard."""
+
+    configuration: Configuration
+    score: Estimate | None
+    top5: float | None
+    loss: float | None
+    train_top1: float | None
+    images_per_second: float | None
+    cost_usd: float | None
+    """Of a whole run."""
+    behind: Comparison | None
+    """Against the leader, corrected over the leaderboard; None for the leader and where nothing can be compared."""
+    reach: Reach
+
+
+def choose_target(configurations: Sequence[Configuration]) -> float:
+    """The default target: a fraction of the leader's mean, so that most of those worth comparing reach it."""
+    best = max((each.mean for each in configurations), default=0.0)
+    return math.floor(100 * DEFAULT_TARGET_FRACTION * max(best, 0.0)) / 100
+
+
+def rank_configurations(configurations: Sequence[Configuration], runs: Runs, *, target: float) -> list[Standing]:
+    """The standings in the order of `configurations`, which are best first."""
+    columns = ["final_top5", "final_loss", "train_top1", "train_images_per_second", "estimated_cost_usd"]
+    numbers = dict(zip(runs.runs["run"], runs.runs[columns].to_numpy(dtype=float), strict=True))
+    reached = reach_target(runs, target).set_index("run")
+    reach_rows = dict(zip(reached.index, reached.to_numpy(dtype=float), strict=True))
+    leader = configurations[0] if configurations and configurations[0].scores else None
+    comparisons = correct_comparisons(
+        [compare(each.scores, leader.scores) for each in configurations[1:] if leader and each.scores]
+    )
+    behind = dict(zip((each.digest for each in configurations[1:] if each.scores), comparisons, strict=False))
+    standings = []
+    for each in configurations:
+        own = np.array([numbers[run] for run in each.runs])
+        top5, loss, train, speed, cost = (_mean(own[:, column]) for column in range(len(columns)))
+        score = estimate_mean(list(each.scores.values())) if each.scores else None
+        reach = _summarise(np.array([reach_rows.get(run, np.full(3, np.nan)) for run in each.runs]))
+        standings.append(Standing(each, score, top5, loss, train, speed, cost, behind.get(each.digest), reach))
+    return standings
+
+
+def reach_target(runs: Runs, target: float) -> pd.DataFrame:
+    """Per run that reached `target` test top-1: `epochs_to_target`, `seconds_to_target` of training, `usd_to_target`.
+
+    The dollars are the run's cost times the part of its epochs' seconds that went by until then.
+    """
+    epochs = runs.epochs[["run", "epoch", "test_top1", "train_seconds", "evaluate_seconds"]].copy()
+    by_run = epochs.groupby("run", sort=False)
+    epochs["seconds_to_target"] = by_run["train_seconds"].cumsum()
+    both = epochs["train_seconds"] + epochs["evaluate_seconds"]
+    total = both.groupby(epochs["run"]).transform("sum")
+    epochs["part"] = both.groupby(epochs["run"]).cumsum() / total.where(total > 0)
+    first = epochs[epochs["test_top1"] >= target].drop_duplicates("run")
+    costs = runs.runs.set_index("run")["estimated_cost_usd"].astype(float)
+    return pd.DataFrame(
+        {
+            "run": first["run"],
+            "epochs_to_target": first["epoch"],
+            "seconds_to_target": first["seconds_to_target"],
+            "usd_to_target": first["part"] * first["run"].map(costs).astype(float),
+        }
+    )
+
+
+def _summarise(rows: npt.NDArray[np.float64]) -> Reach:
+    reached = rows[~np.isnan(rows[:, 0])]
+    if not len(reached):
+        return Reach(0, len(rows), None, None, None, None)
+    epochs, seconds, cost = (_mean(reached[:, column]) for column in range(3))
+    return Reach(len(reached), len(rows), epochs, seconds, bootstrap_mean(list(reached[:, 1])), cost)
+
+
+def _mean(values: npt.NDArray[np.float64]) -> float | None:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else None

@@ -1,0 +1,75 @@
+"""What was measured along the epochs and the first steps, as arrays per configuration: a row per run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from job.report.configurations import Configuration
+from job.report.frames import EPOCH_COLUMNS, FIRST_STEPS, QUANTITIES, Runs
+
+Floats = npt.NDArray[np.float64]
+
+
+class Measurements:
+    """The tables of `runs`, to be asked by configuration."""
+
+    def __init__(self, runs: Runs) -> None:
+        self._epochs = _by_run(runs.epochs, EPOCH_COLUMNS)
+        self._steps = {
+            group: _by_run(runs.diagnostics[runs.diagnostics["group"] == group], ("step", *QUANTITIES))
+            for group in ("backbone", "fc")
+        }
+
+    def epochs(self, configuration: Configuration, column: str) -> Floats:
+        """(num_runs, num_epochs) of a column of `Runs.epochs`; NaN where a run ended earlier."""
+        index = EPOCH_COLUMNS.index(column)
+        return _pad([self._epochs[run][:, index] for run in configuration.runs if run in self._epochs])
+
+    def steps(self, configuration: Configuration, quantity: str, *, group: str = "backbone") -> Floats:
+        """(num_runs, up to 10) of one quantity at the first steps of training."""
+        index, tables = 1 + QUANTITIES.index(quantity), self._steps[group]
+        return _pad([tables[run][:FIRST_STEPS, index] for run in configuration.runs if run in tables])
+
+    def first(self, configuration: Configuration, quantity: str) -> float | None:
+        """The mean over the runs of the backbone's value at the very first step."""
+        steps = self.steps(configuration, quantity)
+        return mean(steps[:, 0]) if steps.size else None
+
+    def last(self, configuration: Configuration, column: str) -> float | None:
+        """The mean over the runs of the value after the last epoch of all."""
+        epochs = self.epochs(configuration, column)
+        return mean(epochs[:, -1]) if epochs.size else None
+
+
+def mean(values: Floats) -> float | None:
+    """The mean of what was measured, None where nothing was."""
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if known.size else None
+
+
+def mean_curve(values: Floats) -> Floats:
+    """The mean over the runs at each epoch or step, NaN where none was measured."""
+    known = np.isfinite(values)
+    totals = np.where(known, values, 0).sum(axis=0)
+    return np.where(known.any(axis=0), totals / np.maximum(known.sum(axis=0), 1), np.nan)
+
+
+def _by_run(table: pd.DataFrame, columns: Sequence[str]) -> dict[Any, Floats]:
+    if table.empty:
+        return {}
+    names = table["run"].to_numpy()
+    values = table[list(columns)].to_numpy(dtype=float)
+    starts = np.flatnonzero(np.concatenate([[True], names[1:] != names[:-1]]))  # a run's rows lie together
+    return dict(zip(names[starts], np.split(values, starts[1:]), strict=True))
+
+
+def _pad(rows: Sequence[Floats]) -> Floats:
+    table = np.full((len(rows), max(map(len, rows), default=0)), np.nan)
+    for index, row in enumerate(rows):
+        table[index, : len(row)] = row
+    return table

@@ -1,0 +1,212 @@
+"""The pictures of a study: which numbers go into which shape, under which name, with which caption."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from job.plots import LEGIBLE_CLASSES, draw_confusion
+from job.report.configurations import Configuration
+from job.report.effects import OptimizerEffects, order_value
+from job.report.figures import Line, Picture, Point, draw_cloud, draw_heat, draw_lines, draw_points
+from job.report.measurements import Floats, mean_curve
+from job.report.reasons import Evidence
+from job.report.reference import SideBySide
+from job.report.statistics import estimate_mean
+from job.report.study import Study
+from job.report.wording import name_optimizer, show_attribute, show_value
+
+MOST_DOTS = 2000
+MOST_VALUES = 12
+"""Of an attribute, each with its interval and a word of its own; more numbers are dots along an axis."""
+BAND = "Lines are means over seeds, bands their range."
+
+
+def draw_curves(study: Study) -> list[Picture]:
+    """Training and test accuracy and loss, top-5, and the size of the updates, by epoch."""
+    evidence = Evidence(study.shown, study.configurations, study.effects, study.measured)
+    nats = "cross entropy (nats)"
+    wanted = (
+        ("test_top1", "Test accuracy", "top-1", True),
+        ("train_top1", "Training accuracy", "top-1", True),
+        ("test_loss", "Test loss", nats, False),
+        ("train_loss", "Training loss", nats, False),
+        ("test_top5", "Test top-5 accuracy", "top-5", True),
+        ("backbone_update_to_weight", "Size of the updates", "update / weight", False),
+        ("fc_update_to_weight", "Size of the updates of fc", "update / weight", False),
+    )
+    pictures = []
+    for column, title, ylabel, accuracy in wanted:
+        lines = evidence.epoch_lines(column, study.shown)
+        logarithmic = column.endswith("update_to_weight")
+        what = (
+            "Mean norm of an epoch's measured updates over that of the weights (logarithmic)" if logarithmic else title
+        )
+        if lines:
+            figure = draw_lines(
+                lines, title=title, xlabel="epoch", ylabel=ylabel, accuracy=accuracy, logarithmic=logarithmic
+            )
+            pictures.append(Picture(column.replace("_", "-"), f"{what}, by epoch. {BAND}", figure))
+    return pictures
+
+
+def draw_classes(study: Study) -> list[Picture]:
+    """Class-wise accuracy across those shown, the hardest class below."""
+    table = study.runs.classes
+    columns = []
+    for each in study.shown:
+        own = table[table["run"].isin(each.runs)]
+        columns.append(own.groupby("class")["top1"].mean())
+    measured = [(each, column) for each, column in zip(study.shown, columns, strict=True) if len(column.dropna())]
+    if not measured:
+        return []
+    names = sorted({name for _, column in measured for name in column.index})
+    values = np.array([[column.get(name, np.nan) for _, column in measured] for name in names], dtype=float)
+    order = np.argsort(-np.nan_to_num(values).mean(axis=1), kind="stable")
+    if len(names) > LEGIBLE_CLASSES:
+        lines = [
+            Line(each.label, each.optimizer, list(range(1, len(names) + 1)), values[order, index], dash=0)
+            for index, (each, _) in enumerate(measured)
+        ]
+        caption = f"Test accuracy of the {len(names)} classes, the easiest on the left."
+        figure = draw_lines(lines, title="Class-wise accuracy", xlabel="class", ylabel="test top-1", accuracy=True)
+        return [Picture("class-accuracy", caption, figure)]
+    hardest = names[order[-1]]
+    caption = f"Test accuracy per class in percent, mean over seeds; {hardest} is the hardest on average."
+    figure = draw_heat(
+        values[order], rows=[names[index] for index in order], columns=[each.label for each, _ in measured],
+        title="Class-wise accuracy",
+    )  # fmt: skip
+    return [Picture("class-accuracy", caption, figure)]
+
+
+def draw_confusions(confusions: Mapping[str, tuple[list[str], Floats]], study: Study) -> list[Picture]:
+    """A matrix per configuration shown, over all its seeds; `confusions` are by digest."""
+    pictures = []
+    for index, each in enumerate(study.shown):
+        if each.digest in confusions:
+            classes, counts = confusions[each.digest]
+            figure = draw_confusion(counts.astype(int).tolist(), classes=classes, title=each.label)
+            seeds = f"{len(each.scores)} seed{'s' if len(each.scores) > 1 else ''}"
+            caption = f"Confusion matrix of {each.label}: counts of test images over {seeds}."
+            pictures.append(Picture(f"confusion-{index + 1}-{each.optimizer}", caption, figure))
+    return pictures
+
+
+def draw_cost(study: Study) -> list[Picture]:
+    """Accuracy along the seconds of training, and against the money that runs took where it is known."""
+    lines: list[Line] = []
+    for each in study.shown:
+        seconds = mean_curve(study.measured.epochs(each, "train_seconds").cumsum(axis=1))
+        top1 = mean_curve(study.measured.epochs(each, "test_top1"))
+        if len(seconds):
+            own = sum(line.optimizer == each.optimizer for line in lines)
+            lines.append(Line(each.label, each.optimizer, list(seconds), top1, dash=own))
+    pictures = []
+    if lines:
+        figure = draw_lines(
+            lines, title="Accuracy against time", xlabel="seconds of training", ylabel="test top-1", accuracy=True
+        )
+        caption = "Test accuracy against the seconds of training that it took, means over seeds."
+        pictures.append(Picture("accuracy-time", caption, figure))
+    rows = study.runs.runs
+    known = rows[rows["score"].notna() & rows["estimated_cost_usd"].notna()].iloc[:MOST_DOTS]
+    if len(known):
+        points = [
+            (name_optimizer(optimizer), optimizer, float(x), float(score))
+            for optimizer, x, score in zip(known["optimizer"], known["estimated_cost_usd"], known["score"], strict=True)
+        ]
+        figure = draw_cloud(points, title="Accuracy against cost", xlabel="cost of a run (USD)", ylabel="test top-1")
+        caption = "A dot per run: its estimated cost and its accuracy."
+        pictures.append(Picture("accuracy-cost", caption, figure))
+    return pictures
+
+
+def draw_effects(effects: OptimizerEffects) -> list[Picture]:
+    """A small multiple per attribute, and a heat map per crossing."""
+    shown = name_optimizer(effects.optimizer)
+    pictures = []
+    for attribute in dict.fromkeys(effect.attribute for effect in effects.effects):
+        was = effects.baseline.attributes.get(attribute)
+        entries = [(was, effects.baseline)]
+        entries += [(each.value, each.configuration) for each in effects.effects if each.attribute == attribute]
+        entries.sort(key=lambda entry: order_value(entry[0]))
+        name = show_attribute(attribute)
+        caption = f"{shown} with {name} changed alone: means with 95 % intervals; pale dots are single seeds."
+        scored = [(value, each) for value, each in entries if each.scores]
+        if len(scored) <= MOST_VALUES or not all(isinstance(value, int | float) for value, _ in scored):
+            points = [_point(show_value(value), each) for value, each in scored[: 2 * MOST_VALUES]]
+            figure = draw_points(points, title=f"{shown}: {name}", ylabel="test top-1", baseline=show_value(was))
+        else:
+            caption = f"{shown} with {name} changed alone: the mean over seeds at each of {len(scored)} values."
+            dots = [(shown, effects.optimizer, float(value or 0), each.mean) for value, each in scored]
+            wide = dots[0][2] > 0 and dots[-1][2] > 30 * dots[0][2]
+            figure = draw_cloud(dots, title=f"{shown}: {name}", xlabel=name, ylabel="test top-1", logarithmic=wide)
+        pictures.append(Picture(f"effect-{effects.optimizer}-{_slug(name)}", caption, figure))
+    for grid in effects.grids:
+        if max(grid.means.shape) > 2 * MOST_VALUES:
+            continue  # more cells than can be read
+        rows, columns = show_attribute(grid.rows), show_attribute(grid.columns)
+        figure = draw_heat(
+            grid.means, rows=[show_value(value) for value in grid.row_values],
+            columns=[show_value(value) for value in grid.column_values], title=f"{shown}: {rows} and {columns}",
+            row_label=rows, column_label=columns,
+        )  # fmt: skip
+        caption = f"{shown} with {rows} and {columns} crossed: mean test accuracy in percent."
+        pictures.append(Picture(f"grid-{effects.optimizer}-{_slug(rows)}-{_slug(columns)}", caption, figure))
+    return pictures
+
+
+def draw_budget(study: Study) -> list[Picture]:
+    """Expected best accuracy against the number of trials."""
+    if not study.budget:
+        return []
+    lines = [
+        Line(name_optimizer(line.optimizer), line.optimizer, list(range(1, len(line.expected) + 1)), line.expected)
+        for line in study.budget
+    ]
+    figure = draw_lines(
+        lines, title="What tuning buys", xlabel="random trials", ylabel="expected best test top-1", accuracy=True
+    )
+    caption = "Expected best accuracy after so many configurations drawn at random from those that were run."
+    return [Picture("budget", caption, figure)]
+
+
+def draw_reference(sides: SideBySide, study: Study) -> list[Picture]:
+    """Published curves (dashed) beside ours (solid)."""
+    pictures = []
+    for ours, theirs, title in (
+        ("test_top1", "test_accuracy", "Test accuracy, published and here"),
+        ("train_top1", "train_accuracy", "Training accuracy, published and here"),
+    ):
+        lines = []
+        for pair in sides.pairs:
+            name = name_optimizer(pair.optimizer)
+            known = [(each.epoch, getattr(each, theirs)) for each in pair.published.epochs]
+            points = [(epoch, value) for epoch, value in known if value is not None]
+            if points:
+                x, y = zip(*points, strict=True)
+                lines.append(Line(f"{name}, published", pair.optimizer, x, y, dash=1))
+            if pair.ours:
+                curve = study.measured.epochs(pair.ours, ours)
+                evidence = Evidence([pair.ours], [], [], study.measured)
+                lines += [
+                    Line(f"{name}, here", line.optimizer, line.x, line.y, line.low, line.high)
+                    for line in evidence.epoch_lines(ours, [pair.ours])
+                    if curve.size
+                ]
+        if lines:
+            figure = draw_lines(lines, title=title, xlabel="epoch", ylabel="top-1", accuracy=True)
+            pictures.append(Picture(f"reference-{ours.replace('_', '-')}", f"{title}: dashed is published.", figure))
+    return pictures
+
+
+def _point(label: str, configuration: Configuration) -> Point:
+    estimate = estimate_mean(list(configuration.scores.values()))
+    members = list(configuration.scores.values()) if len(configuration.scores) > 1 else []
+    return Point(label, configuration.optimizer, estimate.mean, estimate.low, estimate.high, members)
+
+
+def _slug(text: str) -> str:
+    return "".join(character if character.isalnum() else "-" for character in text.lower())[:40]

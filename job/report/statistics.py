@@ -1,0 +1,191 @@
+"""The statistics of the report, as pure functions over scores by seed. What cannot be known is None, never a guess.
+
+Sources: Student's t for means and paired differences (scipy.special.stdtr, stdtrit); Welch 1947 for unpaired ones;
+Holm 1979, Scandinavian Journal of Statistics 6, for several comparisons; the noncentral t for power (Cohen 1988,
+section 2.3); Efron and Tibshirani 1993, chapter 14, for the bootstrap; Tang et al. 2020 (arXiv:2004.13705, eq. 5)
+for the unbiased form of the expected maximum that Dodge et al. 2019 (arXiv:1909.03004) proposed to report.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
+LEVEL = 0.95
+"""Coverage of every interval; comparisons are decided at 1 - LEVEL."""
+POWER = 0.8
+"""Probability with which the suggested number of seeds would find a difference of the size that was seen."""
+MOST_SEEDS = 1000
+RESAMPLES = 2000
+SAME = 1e-12
+"""Spreads below this are rounding, not noise."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds with its t interval, None with one value or without any spread."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    num: int
+    deviation: float | None
+    """Sample standard deviation."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A mean difference with its t interval and two-sided p-value, None where the seeds tell nothing."""
+
+    difference: float
+    low: float | None
+    high: float | None
+    p: float | None
+    num: int
+    """Common seeds, or the smaller group's seeds where they are not paired."""
+    kind: Literal["paired", "unpaired"]
+    deviation: float | None
+    """Standard deviation of the paired differences, None where they are not paired."""
+    adjusted_p: float | None = None
+    """After Holm's correction, by `correct_comparisons`."""
+    num_comparisons: int = 1
+
+    @property
+    def decided(self) -> bool:
+        """Whether the corrected test finds a difference."""
+        p = self.p if self.adjusted_p is None else self.adjusted_p
+        return p is not None and p < 1 - LEVEL
+
+
+def estimate_mean(values: Sequence[float]) -> Estimate:
+    """Mean and t interval of at least one value."""
+    num, mean = len(values), math.fsum(values) / len(values)
+    if num < 2:
+        return Estimate(mean, None, None, num, None)
+    deviation = float(np.std(values, ddof=1))
+    if deviation <= SAME:
+        return Estimate(mean, None, None, num, 0.0)
+    reach = deviation / math.sqrt(num) * _quantile(num - 1)
+    return Estimate(mean, mean - reach, mean + reach, num, deviation)
+
+
+def compare(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Comparison:
+    """Ours minus theirs, by seed: paired on two or more common seeds, else Welch's test, else the bare difference."""
+    common = sorted(ours.keys() & theirs.keys())
+    if len(common) >= 2:
+        differences = [ours[seed] - theirs[seed] for seed in common]
+        estimate = estimate_mean(differences)
+        p = None
+        if estimate.deviation:
+            t = estimate.mean / (estimate.deviation / math.sqrt(estimate.num))
+            p = 2 * float(special.stdtr(estimate.num - 1, -abs(t)))
+        return Comparison(estimate.mean, estimate.low, estimate.high, p, estimate.num, "paired", estimate.deviation)
+    if len(common) == 1 and min(len(ours), len(theirs)) < 2:
+        return Comparison(ours[common[0]] - theirs[common[0]], None, None, None, 1, "paired", None)
+    return _welch(list(ours.values()), list(theirs.values()))
+
+
+def _welch(ours: Sequence[float], theirs: Sequence[float]) -> Comparison:
+    difference = math.fsum(ours) / len(ours) - math.fsum(theirs) / len(theirs)
+    num = min(len(ours), len(theirs))
+    if num < 2:
+        return Comparison(difference, None, None, None, num, "unpaired", None)
+    a, b = (float(np.var(values, ddof=1)) / len(values) for values in (ours, theirs))
+    if a + b <= SAME**2:
+        return Comparison(difference, None, None, None, num, "unpaired", None)
+    freedom = (a + b) ** 2 / (a**2 / (len(ours) - 1) + b**2 / (len(theirs) - 1))
+    error = math.sqrt(a + b)
+    reach = error * _quantile(freedom)
+    p = 2 * float(special.stdtr(freedom, -abs(difference) / error))
+    return Comparison(difference, difference - reach, difference + reach, p, num, "unpaired", None)
+
+
+def correct_comparisons(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """The comparisons of one family with their p-values corrected; those without one do not count."""
+    tested = [index for index, each in enumerate(comparisons) if each.p is not None]
+    adjusted = dict(zip(tested, holm([comparisons[index].p or 0.0 for index in tested]), strict=True))
+    return [
+        replace(each, adjusted_p=adjusted.get(index), num_comparisons=len(tested))
+        for index, each in enumerate(comparisons)
+    ]
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjusted p-values: they hold the family-wise error without assuming independence."""
+    num, highest = len(p_values), 0.0
+    adjusted = [0.0] * num
+    for rank, index in enumerate(sorted(range(num), key=p_values.__getitem__)):
+        highest = max(highest, min(1.0, (num - rank) * p_values[index]))
+        adjusted[index] = highest
+    return adjusted
+
+
+def paired_power(effect: float, num: int, *, alpha: float = 1 - LEVEL) -> float:
+    """Probability that a two-sided paired t test on `num` seeds finds a difference of `effect` deviations."""
+    critical = float(special.stdtrit(num - 1, 1 - alpha / 2))
+    shift = abs(effect) * math.sqrt(num)
+    far = np.nan_to_num(special.nctdtr(num - 1, shift, -critical))  # scipy gives NaN where it is below 1e-15
+    return 1 - float(special.nctdtr(num - 1, shift, critical) - far)
+
+
+def further_seeds(comparison: Comparison) -> int | None:
+    """How many more paired seeds would decide, were the difference and its spread what they seem.
+
+    At POWER, corrected as Bonferroni for the comparison's family; None where the spread is unknown or more
+    than MOST_SEEDS would be needed.
+    """
+    if not comparison.deviation or comparison.kind != "paired":
+        return None
+    effect = abs(comparison.difference) / comparison.deviation
+    alpha = (1 - LEVEL) / max(1, comparison.num_comparisons)
+    low, high = comparison.num, MOST_SEEDS
+    if paired_power(effect, high, alpha=alpha) < POWER:
+        return None
+    while high - low > 1:  # power grows with the number of seeds
+        middle = (low + high) // 2
+        low, high = (low, middle) if paired_power(effect, middle, alpha=alpha) >= POWER else (middle, high)
+    return max(1, high - comparison.num)
+
+
+def bootstrap_mean(values: Sequence[float], *, seed: int = 0) -> tuple[float, float] | None:
+    """Percentile interval of the mean, for what is skewed, such as times; None below three values or without spread."""
+    if len(values) < 3 or np.ptp(values) <= SAME:
+        return None
+    from scipy import stats  # takes a second to import, so only where it is needed
+
+    sample = np.asarray(values, dtype=float)
+    result = stats.bootstrap(
+        (sample,), np.mean, n_resamples=RESAMPLES, confidence_level=LEVEL, method="percentile",
+        rng=np.random.default_rng(seed),
+    )  # fmt: skip
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+
+
+def expected_maximum(values: Sequence[float]) -> npt.NDArray[np.float64]:
+    """Expected best of k trials for k = 1 … n: the mean over all subsets of size k, so without bias.
+
+    The i-th smallest value is the largest of C(i - 1, k - 1) of the C(n, k) subsets.
+    """
+    ordered = np.sort(np.asarray(values, dtype=float))
+    num = len(ordered)
+    ranks = np.arange(1, num + 1)
+    best = np.empty(num)
+    for k in ranks:
+        chance = np.exp(_log_choose(ranks[k - 1 :] - 1, k - 1) - _log_choose(num, k))
+        best[k - 1] = chance @ ordered[k - 1 :]
+    return best
+
+
+def _log_choose(n: npt.ArrayLike, k: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    n, k = np.asarray(n, dtype=float), np.asarray(k, dtype=float)
+    return np.asarray(special.gammaln(n + 1) - special.gammaln(k + 1) - special.gammaln(n - k + 1))
+
+
+def _quantile(freedom: float) -> float:
+    return float(special.stdtrit(freedom, 0.5 + LEVEL / 2))

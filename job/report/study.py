@@ -1,0 +1,121 @@
+"""One comparison: the runs of an experiment on one data set, and everything that the report says about them. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from job.report.budget import BudgetLine, view_budget
+from job.report.configurations import Configuration, best_of_each, group_runs
+from job.report.effects import OptimizerEffects, measure_effects
+from job.report.frames import Runs
+from job.report.leaderboard import Standing, choose_target, rank_configurations
+from job.report.measurements import Measurements
+from job.report.reasons import Evidence, Reason, find_reasons
+from job.report.verdict import Verdict, judge
+from job.report.wording import join, show_attribute, show_value
+
+SHOWN_OF_ONE = 5
+"""Configurations with curves where there is only one optimizer."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """What the page, the Markdown and the pictures are made from."""
+
+    slug: str
+    """Safe in file names and anchors, unique in the report."""
+    title: str
+    facts: list[str]
+    runs: Runs
+    configurations: list[Configuration]
+    """Best first."""
+    shown: list[Configuration]
+    """Those with curves and confusion matrices: the best of every optimizer, or the best few of a single one."""
+    verdict: Verdict
+    target: float
+    standings: list[Standing]
+    effects: list[OptimizerEffects]
+    budget: list[BudgetLine]
+    reasons: list[Reason]
+    measured: Measurements
+
+
+def build_studies(runs: Runs, *, target: float | None = None) -> list[Study]:
+    """A study per experiment and data set, by name. Without `target` each takes a part of its best score."""
+    studies: list[Study] = []
+    if runs.runs.empty:
+        return studies
+    for (experiment, task), rows in runs.runs.groupby(["experiment", "task"], sort=True):
+        alone = (runs.runs["experiment"] == experiment).sum() == len(rows)
+        title = experiment if alone else f"{experiment}, {task}"
+        slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:60] or "study"
+        taken = sum(study.slug == slug or study.slug.startswith(f"{slug}--") for study in studies)
+        studies.append(_build(f"{slug}--{taken + 1}" if taken else slug, title, runs.select(rows), target))
+    return studies
+
+
+def _build(slug: str, title: str, runs: Runs, target: float | None) -> Study:
+    configurations = group_runs(runs.runs)
+    measured = Measurements(runs)
+    best = best_of_each(configurations)
+    shown = best if len(best) > 1 else [each for each in configurations if each.scores][:SHOWN_OF_ONE]
+    effects = measure_effects(configurations)
+    goal = choose_target(configurations) if target is None else target
+    return Study(
+        slug=slug,
+        title=title,
+        facts=_tell_facts(runs.runs, configurations),
+        runs=runs,
+        configurations=configurations,
+        shown=shown,
+        verdict=judge(configurations),
+        target=goal,
+        standings=rank_configurations(configurations, runs, target=goal),
+        effects=effects,
+        budget=view_budget(configurations),
+        reasons=find_reasons(Evidence(shown, configurations, effects, measured)),
+        measured=measured,
+    )
+
+
+def _tell_facts(runs: pd.DataFrame, configurations: Sequence[Configuration]) -> list[str]:
+    """What was compared, in sentences."""
+    first = runs.iloc[0]
+    seeds = sorted(runs["seed"].unique())
+    listed = f"seed{'s' if len(seeds) > 1 else ''} {join([str(seed) for seed in seeds])}"
+    classes = f"{first['num_validation']} validation and " if first["num_validation"] else ""
+    facts = [
+        f"{len(runs)} finished runs of {len(configurations)} configuration{'s' if len(configurations) > 1 else ''}, "
+        f"{listed if len(seeds) <= 10 else f'{len(seeds)} seeds'}.",
+        f"Data set {first['dataset.name']}: {first['num_train']} training, {classes}{first['num_test']} test images.",
+    ]
+    common, differing = [], []
+    for attribute in sorted({key for each in configurations for key in each.attributes}):
+        values = list(dict.fromkeys(each.attributes.get(attribute) for each in configurations))
+        if attribute.startswith("optimizer.") and attribute != "optimizer.lr":
+            continue
+        if len(values) == 1:
+            common.append(f"{show_attribute(attribute)} {show_value(values[0])}")
+        elif attribute != "optimizer.lr":
+            differing.append(f"{show_attribute(attribute)} ({join([show_value(value) for value in values[:6]])})")
+    facts.append(f"All alike: {', '.join(common)}.")
+    if differing:
+        facts.append(f"Not all alike beside the optimizer's attributes: {', '.join(differing)}.")
+    return [*facts, _tell_score(runs)]
+
+
+def _tell_score(runs: pd.DataFrame) -> str:
+    on_validation = (runs["score_on"] == "best on validation").to_numpy()
+    if np.all(on_validation):
+        return "Scores are test top-1 of the epoch chosen on held-out training images."
+    if np.any(on_validation):
+        return "Some scores are of the epoch chosen on validation images, some of the last epoch: compare with care."
+    return (
+        "Scores are test top-1 after the last epoch. No validation images were held out, so a best epoch would be "
+        "chosen on the test images themselves: no selection was made without the test set."
+    )

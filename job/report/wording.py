@@ -1,0 +1,91 @@
+"""How the report writes names and numbers: accuracies in percent, differences in points, no more digits than told."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from job.report.statistics import Comparison, Estimate
+
+OPTIMIZERS = {
+    "adam": "Adam", "adamw": "AdamW", "adamax": "Adamax", "nadam": "NAdam", "radam": "RAdam", "adagrad": "Adagrad",
+    "adadelta": "Adadelta", "rmsprop": "RMSprop", "sgd": "SGD",
+}  # fmt: skip
+"""As their authors write them."""
+NOTHING = "–"
+
+
+def name_optimizer(name: str) -> str:
+    """The optimizer's name in prose."""
+    return OPTIMIZERS.get(name, name)
+
+
+def show_value(value: Any) -> str:
+    """An attribute's value as one would write it in a manifest."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple):
+        return f"({', '.join(show_value(part) for part in value)})"
+    return f"{value:g}" if isinstance(value, float | int) else "none" if value is None else str(value)
+
+
+def show_attribute(attribute: str) -> str:
+    """The attribute's name without the part that goes without saying."""
+    return attribute.removeprefix("optimizer.")
+
+
+def percent(fraction: float | None, digits: int = 1) -> str:
+    """0.886 as `88.6 %`."""
+    return NOTHING if fraction is None or math.isnan(fraction) else f"{100 * fraction:.{digits}f} %"
+
+
+def part(ratio: float) -> str:
+    """A ratio of any size with two or three digits: `0.013 %`, `55 %`, `12 times`."""
+    return f"{ratio:,.3g} times" if ratio >= 2 else f"{100 * ratio:.3g} %"
+
+
+def points(difference: float) -> str:
+    """A difference of fractions in percentage points, with its sign."""
+    return f"{100 * difference:+.1f}".replace("-", "−")
+
+
+def show_estimate(estimate: Estimate | None) -> str:
+    """`88.6 % [88.1, 89.1]`, or the bare mean where there is no interval."""
+    if estimate is None:
+        return NOTHING
+    return f"{percent(estimate.mean)}{_interval(estimate.low, estimate.high)}"
+
+
+def show_comparison(comparison: Comparison | None) -> str:
+    """`+3.1 [2.2, 4.0]` in points, or the bare difference."""
+    if comparison is None:
+        return NOTHING
+    return f"{points(comparison.difference)}{_interval(comparison.low, comparison.high)}"
+
+
+def show_p(p: float | None) -> str:
+    """`p = 0.012`, `p < 0.001`, or a dash."""
+    return NOTHING if p is None else "p < 0.001" if p < 0.001 else f"p = {p:.2g}" if p < 0.1 else f"p = {p:.2f}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as seconds, minutes or hours, whichever reads best."""
+    if seconds < 100:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def times(ratio: float) -> str:
+    """A ratio with two or three digits: `10`, `2.4`, `1,050`."""
+    return f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.1f}"
+
+
+def join(words: list[str]) -> str:
+    """`a, b and c`."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    if low is None or high is None:
+        return ""
+    return f" [{100 * low:.1f}, {100 * high:.1f}]".replace("-", "−")

@@ -1,0 +1,111 @@
+"""What attributes do: baselines, effects, grids, and what tuning buys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from job.report.statistics import expected_maximum
+from tests.records import build_study, diverged, make_manifest, make_result, make_study
+
+NOISE = [0.0, 0.01, -0.005, 0.004]
+
+
+def adam(score: float, *, noise: float = 0.0, **fields):
+    return [
+        make_result(make_manifest("adam", seed=seed, **fields), accuracy=score + each + noise * (-1) ** seed)
+        for seed, each in enumerate(NOISE)
+    ]
+
+
+def test_baseline_is_what_the_others_differ_from_in_one_attribute(tmp_path: Path) -> None:
+    study = build_study(
+        tmp_path, *adam(0.8, lr=0.003), *adam(0.7, lr=0.03), *adam(0.8, lr=0.003, betas=(0.5, 0.999)),
+        *adam(0.81, lr=0.003, eps=0.01),
+    )  # fmt: skip
+    (effects,) = study.effects
+    assert effects.baseline.attributes["optimizer.lr"] == 0.003
+    assert [(each.attribute, each.value) for each in effects.effects] == [
+        ("optimizer.betas", (0.5, 0.999)), ("optimizer.eps", 0.01), ("optimizer.lr", 0.03),
+    ]  # fmt: skip
+    assert {each.label for each in study.configurations} == {
+        "Adam", "Adam lr 0.03", "Adam betas (0.5, 0.999)", "Adam eps 0.01",
+    }  # fmt: skip
+
+
+def test_baseline_of_a_full_grid_is_the_default(tmp_path: Path) -> None:
+    results = [run for lr in (0.01, 0.001) for eps in (1e-8, 1e-3) for run in adam(0.8, lr=lr, eps=eps)]
+    baseline = build_study(tmp_path, *results).effects[0].baseline
+    assert (baseline.attributes["optimizer.lr"], baseline.attributes["optimizer.eps"]) == (0.001, 1e-8)
+
+
+def test_effect_is_the_paired_difference_to_the_baseline(tmp_path: Path) -> None:
+    (effects,) = build_study(tmp_path, *adam(0.8), *adam(0.7, lr=0.01, noise=0.003)).effects
+    comparison = effects.effects[0].comparison
+    assert comparison is not None
+    expected = stats.ttest_rel(
+        [0.7 + each + 0.003 * (-1) ** seed for seed, each in enumerate(NOISE)], [0.8 + each for each in NOISE]
+    )
+    assert comparison.difference == pytest.approx(-0.1)
+    assert comparison.p == pytest.approx(expected.pvalue)
+    assert (comparison.low, comparison.high) == pytest.approx(tuple(expected.confidence_interval()))
+
+
+def test_summary_tells_what_mattered_and_what_did_not(tmp_path: Path) -> None:
+    results = adam(0.8) + adam(0.7, lr=0.01, noise=0.003) + adam(0.8, eps=0.01, noise=0.002)
+    (effects,) = build_study(tmp_path, *results).effects
+    mattered, quiet = effects.summary
+    assert mattered.startswith("What mattered for Adam: lr (0.01: −10.0 [−10.6, −9.4] points, against 0.001).")
+    assert quiet.startswith("No effect was found of eps (any effect of the values tried is within 0.4 points)")
+
+
+def test_one_seed_leaves_effects_uncertain(tmp_path: Path) -> None:
+    (effects,) = build_study(tmp_path, adam(0.8)[0], adam(0.7, lr=0.01)[0]).effects
+    assert effects.summary == ["Too few seeds to say anything certain of lr (−10.0 points at most)."]
+
+
+def test_value_that_diverged_is_an_effect_without_a_number(tmp_path: Path) -> None:
+    (effects,) = build_study(tmp_path, *adam(0.8), *map(diverged, adam(0.7, lr=1.0))).effects
+    assert [(each.value, each.comparison) for each in effects.effects] == [(1.0, None)]
+
+
+def test_crossed_attributes_give_a_grid_of_means(tmp_path: Path) -> None:
+    study = build_study(tmp_path, *make_study(seeds=2))
+    rmsprop = next(each for each in study.effects if each.optimizer == "rmsprop")
+    (grid,) = rmsprop.grids
+    assert (grid.rows, grid.row_values) == ("optimizer.lr", [0.0001, 0.001])
+    assert (grid.columns, grid.column_values) == ("optimizer.alpha", [0.9, 0.99])
+    by_label = {each.label: each.mean for each in study.configurations}
+    assert grid.means[1, 1] == by_label["RMSprop"]
+    assert grid.means[0, 0] == by_label["RMSprop lr 0.0001, alpha 0.9"]
+
+
+def test_attributes_moved_one_at_a_time_are_no_grid(tmp_path: Path) -> None:
+    study = build_study(tmp_path, *make_study(seeds=2))
+    assert next(each for each in study.effects if each.optimizer == "adam").grids == []
+
+
+def test_schedule_is_one_attribute(tmp_path: Path) -> None:
+    cosine = {"name": "cosine", "warmup_epochs": 1.0}
+    (effects,) = build_study(tmp_path, *adam(0.8), *adam(0.82, schedule=cosine)).effects
+    assert {(effects.baseline.attributes["schedule"], each.value) for each in effects.effects} == {
+        ("none", "cosine, warmup_epochs 1")
+    } or effects.baseline.attributes["schedule"].startswith("cosine")
+    assert [each.attribute for each in effects.effects] == ["schedule"]
+
+
+def test_budget_view_sets_the_default_against_the_tuned(tmp_path: Path) -> None:
+    study = build_study(tmp_path, *adam(0.8), *adam(0.7, lr=0.01), *adam(0.86, lr=0.0001))
+    (line,) = study.budget
+    means = [np.mean([score + each for each in NOISE]).round(5) for score in (0.8, 0.7, 0.86)]
+    assert line.is_torch_default
+    assert (line.default.label, line.tuned.label) == ("Adam", "Adam lr 0.0001")
+    assert line.expected == pytest.approx(expected_maximum(means), abs=1e-3)
+    assert line.expected[-1] == pytest.approx(line.tuned.mean)
+
+
+def test_without_any_tuning_there_is_no_budget_view(tmp_path: Path) -> None:
+    assert build_study(tmp_path, *adam(0.8)).budget == []
