@@ -1,0 +1,203 @@
+"""What the schema of Kubernetes lets through and a cluster, or a bill, does not: rules over the rendered documents."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from tests.batch_retries import exit_codes
+
+Documents = dict[str, dict[str, Any]]
+Rule = Callable[[Documents], list[str]]
+DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+QUANTITY = re.compile(r"\d+(\.\d+)?(m|[KMGTP]i?)?")
+MAX_CONFIG_MAP_BYTES = 1024 * 1024
+MAX_COMPLETIONS = 100_000
+"""Of an Indexed Job with backoffLimitPerIndex, whose parallelism must then be at most 10,000."""
+LABELS = {f"app.kubernetes.io/{name}" for name in ("name", "instance", "version", "component", "managed-by")}
+SECRETS = re.compile(r"secret|password|token|aws_access", re.IGNORECASE)
+
+
+def job(documents: Documents) -> dict[str, Any]:
+    return documents["30-job.yaml"]
+
+
+def pod(documents: Documents) -> dict[str, Any]:
+    spec: dict[str, Any] = job(documents)["spec"]["template"]["spec"]
+    return spec
+
+
+def container(documents: Documents) -> dict[str, Any]:
+    first: dict[str, Any] = pod(documents)["containers"][0]
+    return first
+
+
+def failure_rules(documents: Documents) -> list[dict[str, Any]]:
+    rules: list[dict[str, Any]] = job(documents)["spec"]["podFailurePolicy"]["rules"]
+    return rules
+
+
+def decide(documents: Documents, *, exit_code: int, disrupted: bool) -> str:
+    """What the failure policy does with a pod; Count where no rule matches.
+
+    https://kubernetes.io/docs/concepts/workloads/controllers/job/#pod-failure-policy
+    """
+    for rule in failure_rules(documents):
+        conditions = rule.get("onPodConditions", [])
+        if disrupted and any(one["type"] == "DisruptionTarget" and one["status"] == "True" for one in conditions):
+            return str(rule["action"])
+        codes = rule.get("onExitCodes")
+        if codes and (exit_code in codes["values"]) == (codes["operator"] == "In"):
+            return str(rule["action"])
+    return "Count"
+
+
+def fault(holds: bool, message: str) -> list[str]:
+    return [] if holds else [message]
+
+
+def check_fail_index(documents: Documents) -> list[str]:
+    uses = any(rule["action"] == "FailIndex" for rule in failure_rules(documents))
+    return fault(not uses or "backoffLimitPerIndex" in job(documents)["spec"], "FailIndex needs backoffLimitPerIndex")
+
+
+def check_restart_policy(documents: Documents) -> list[str]:
+    return fault(pod(documents).get("restartPolicy") == "Never", "podFailurePolicy needs restartPolicy Never")
+
+
+def check_success_in_rule(documents: Documents) -> list[str]:
+    values = [code for rule in failure_rules(documents) for code in rule.get("onExitCodes", {}).get("values", [])]
+    return fault(0 not in values, "exit code 0 cannot stand in a rule with operator In")
+
+
+def check_disruption_first(documents: Documents) -> list[str]:
+    first = failure_rules(documents)[0]
+    return fault(first["action"] == "Ignore" and "onPodConditions" in first, "a disruption must be ignored first")
+
+
+def check_exit_codes(documents: Documents) -> list[str]:
+    own = {code: again for code, again in exit_codes().items() if code in (1, 2) or 65 <= code <= 79 or code == 143}
+    return [
+        f"exit code {code} must be {'counted' if again else 'final'}"
+        for code, again in own.items()
+        if (decide(documents, exit_code=code, disrupted=False) == "Count") != again
+    ]
+
+
+def check_container_name(documents: Documents) -> list[str]:
+    names = [rule["onExitCodes"].get("containerName") for rule in failure_rules(documents) if "onExitCodes" in rule]
+    return fault(set(names) <= {container(documents)["name"]}, "a rule names a container that is not there")
+
+
+def check_names(documents: Documents) -> list[str]:
+    """The name of an Indexed Job's pod ends in its index, and is a host name."""
+    spec, name = job(documents)["spec"], job(documents)["metadata"]["name"]
+    names = [document["metadata"]["name"] for document in documents.values()] + [f"{name}-{spec['completions'] - 1}"]
+    return [f"{one} is no DNS label" for one in names if not DNS_LABEL.fullmatch(one)]
+
+
+def check_quantities(documents: Documents) -> list[str]:
+    resources = container(documents)["resources"]
+    given = [str(value) for kind in resources.values() for value in kind.values()]
+    return [f"{value} is no quantity" for value in given if not QUANTITY.fullmatch(value)]
+
+
+def check_security(documents: Documents) -> list[str]:
+    of_pod, of_container = pod(documents)["securityContext"], container(documents)["securityContext"]
+    return (
+        fault(of_pod.get("runAsNonRoot") is True and of_pod.get("runAsUser", 0) > 0, "must not run as root")
+        + fault(of_pod.get("seccompProfile") == {"type": "RuntimeDefault"}, "seccomp must be RuntimeDefault")
+        + fault(of_container.get("readOnlyRootFilesystem") is True, "the root file system must be read-only")
+        + fault(of_container.get("allowPrivilegeEscalation") is False, "privileges must not grow")
+        + fault(of_container.get("capabilities") == {"drop": ["ALL"]}, "all capabilities must go")
+        + fault(not of_container.get("privileged"), "must not be privileged")
+    )
+
+
+def check_token(documents: Documents) -> list[str]:
+    return fault(pod(documents).get("automountServiceAccountToken") is False, "needs no token of the cluster")
+
+
+def check_service_account(documents: Documents) -> list[str]:
+    name = documents["10-service-account.yaml"]["metadata"]["name"]
+    return fault(pod(documents).get("serviceAccountName") == name, "the service account is not the pod's")
+
+
+def check_gpu(documents: Documents) -> list[str]:
+    """A GPU is asked for as a limit, tolerated as a taint, and demanded of the program."""
+    wants = "nvidia.com/gpu" in container(documents)["resources"]["limits"]
+    tolerated = [one["key"] for one in pod(documents).get("tolerations", [])]
+    demanded = container(documents)["args"][-2:] == ["--device", "cuda"]
+    return fault("nvidia.com/gpu" in tolerated, "the GPU's taint is not tolerated") + fault(
+        wants == demanded, "a GPU must be asked for where the program demands one"
+    )
+
+
+def check_mounts(documents: Documents) -> list[str]:
+    mounts = {one["mountPath"]: one["name"] for one in container(documents)["volumeMounts"]}
+    volumes = {one["name"]: one for one in pod(documents)["volumes"]}
+    shm = volumes.get(mounts.get("/dev/shm", ""), {})
+    return (
+        fault({"/tmp", "/dev/shm", "/output", "/etc/job"} <= set(mounts), "a place to write, or the plan, is missing")
+        + fault(set(mounts.values()) == set(volumes), "mounts and volumes differ")
+        + fault(shm.get("emptyDir", {}).get("medium") == "Memory", "/dev/shm must be memory")
+    )
+
+
+def check_config_map(documents: Documents) -> list[str]:
+    document = documents["20-submission.yaml"]
+    used = [one["configMap"]["name"] for one in pod(documents)["volumes"] if "configMap" in one]
+    size = sum(len(text.encode()) for text in document["data"].values())
+    return (
+        fault(used == [document["metadata"]["name"]], "the pod mounts another ConfigMap")
+        + fault(document.get("immutable") is True, "containers of one Job must read one plan")
+        + fault(size <= MAX_CONFIG_MAP_BYTES, f"{size} bytes do not fit into a ConfigMap")
+    )
+
+
+def check_indexes(documents: Documents) -> list[str]:
+    spec = job(documents)["spec"]
+    return (
+        fault(spec.get("completionMode") == "Indexed", "containers must know their index")
+        + fault(1 <= spec["completions"] <= MAX_COMPLETIONS, "too many completions")
+        + fault(spec["parallelism"] <= 10_000, "too many at once for backoffLimitPerIndex")
+        + fault(spec.get("maxFailedIndexes", 0) >= spec["completions"], "one failed index must not end the others")
+    )
+
+
+def check_ends(documents: Documents) -> list[str]:
+    spec = job(documents)["spec"]
+    return (
+        fault(pod(documents).get("terminationGracePeriodSeconds") == 120, "the grace period must be 120 s")
+        + fault(spec.get("podReplacementPolicy") == "Failed", "two pods of one index must not overlap")
+        + fault(spec.get("activeDeadlineSeconds", 0) > 0, "a Job must end some time")
+        + fault(spec.get("ttlSecondsAfterFinished", 0) > 0, "an ended Job must be cleared away")
+        + fault(0 < spec.get("backoffLimitPerIndex", 0) < 10, "a few attempts, not none and not many")
+    )
+
+
+def check_labels(documents: Documents) -> list[str]:
+    metadata = [job(documents)["metadata"], job(documents)["spec"]["template"]["metadata"]]
+    return fault(all(set(one["labels"]) >= LABELS for one in metadata), "the recommended labels are missing")
+
+
+def check_entry_point(documents: Documents) -> list[str]:
+    return fault("command" not in container(documents), "a command would replace the image's entry point")
+
+
+def check_secrets(documents: Documents) -> list[str]:
+    return [f"{one['name']} in the environment" for one in container(documents)["env"] if SECRETS.search(one["name"])]
+
+
+def check_namespace(documents: Documents) -> list[str]:
+    name = documents["00-namespace.yaml"]["metadata"]["name"]
+    others = [
+        document["metadata"].get("namespace") for key, document in documents.items() if key != "00-namespace.yaml"
+    ]
+    return fault(set(others) == {name}, "the documents lie in several namespaces")
+
+
+RULES: dict[str, Rule] = {
+    name.removeprefix("check_"): function for name, function in list(globals().items()) if name.startswith("check_")
+}

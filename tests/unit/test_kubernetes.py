@@ -1,0 +1,184 @@
+"""What is sent to Kubernetes: valid by its schema and by our rules, each rule with a change that breaks it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from job.errors import UsageError
+from job.manifest import Sweep
+from job.plan import Submission, build_plan, build_submission
+from job.submit.kubernetes import KubernetesSettings, render, show
+from job.submit.launch import Launch
+from tests.conftest import ROOT, Answer
+from tests.kubernetes_rules import RULES, Documents, container, decide, failure_rules, job, pod
+
+MANIFESTS = ROOT / "manifests"
+
+
+def documents(*, num_runs: int = 4, output: str = "s3://bucket/study", image: str = "registry/job:1", gpus: int = 1,
+              **settings: Any) -> Documents:  # fmt: skip
+    rates = [0.001 * (1 + i) for i in range(num_runs)]
+    block = {"base": {"optimizer": {"name": "adam"}}, "vary": {"optimizer.lr": rates}}
+    sweep = Sweep.model_validate({"name": "rates", "blocks": [block]})
+    submission = build_submission(sweep, build_plan(sweep, source="").runs, per_container=1)
+    launch = Launch(
+        name="rates-0123456789", experiment="rates", output=output, submission="", num_containers=num_runs, image=image,
+        device="cuda" if gpus else "auto",
+    )  # fmt: skip
+    return render(launch, submission, KubernetesSettings(num_gpus=gpus, **settings))
+
+
+CASES: dict[str, Callable[[], Documents]] = {
+    "default": documents,
+    "no GPU": lambda: documents(gpus=0),
+    "Kueue": lambda: documents(queue="gpu"),
+    "claim": lambda: documents(output="pvc://claim/study"),
+    "one container": lambda: documents(num_runs=1),
+    "ten thousand containers": lambda: documents(num_runs=10_000),
+    "long name": lambda: documents(namespace="n" * 63),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_documents_are_valid_by_schema_and_by_every_rule(case: str) -> None:
+    rendered = CASES[case]()
+    for document in rendered.values():
+        kubernetes_validate.validate(document, "1.33", strict=True)
+    assert {name: rule(rendered) for name, rule in RULES.items() if rule(rendered)} == {}
+
+
+def rename(documents: Documents, name: str) -> None:
+    documents["30-job.yaml"]["metadata"]["name"] = name
+
+
+MUTATIONS: list[tuple[str, Callable[[Documents], Any]]] = [
+    ("fail_index", lambda d: job(d)["spec"].pop("backoffLimitPerIndex")),
+    ("restart_policy", lambda d: pod(d).update(restartPolicy="OnFailure")),
+    ("success_in_rule", lambda d: failure_rules(d)[1]["onExitCodes"]["values"].append(0)),
+    ("disruption_first", lambda d: failure_rules(d).reverse()),
+    ("exit_codes", lambda d: failure_rules(d)[1]["onExitCodes"]["values"].remove(66)),
+    ("exit_codes", lambda d: failure_rules(d)[1]["onExitCodes"]["values"].append(75)),
+    ("exit_codes", lambda d: failure_rules(d)[1].update(action="Ignore", onExitCodes={"operator": "In", "values": []})),
+    ("container_name", lambda d: failure_rules(d)[1]["onExitCodes"].update(containerName="main")),
+    ("names", lambda d: rename(d, "Rates")),
+    ("names", lambda d: rename(d, "r" * 63)),
+    ("quantities", lambda d: container(d)["resources"]["limits"].update(memory="12 GB")),
+    ("security", lambda d: pod(d)["securityContext"].update(runAsUser=0)),
+    ("security", lambda d: pod(d)["securityContext"].pop("runAsNonRoot")),
+    ("security", lambda d: pod(d)["securityContext"].pop("seccompProfile")),
+    ("security", lambda d: container(d)["securityContext"].pop("readOnlyRootFilesystem")),
+    ("security", lambda d: container(d)["securityContext"].pop("allowPrivilegeEscalation")),
+    ("security", lambda d: container(d)["securityContext"]["capabilities"].update(add=["SYS_ADMIN"])),
+    ("security", lambda d: container(d)["securityContext"].update(privileged=True)),
+    ("token", lambda d: pod(d).pop("automountServiceAccountToken")),
+    ("service_account", lambda d: pod(d).update(serviceAccountName="default")),
+    ("gpu", lambda d: pod(d).update(tolerations=[])),
+    ("gpu", lambda d: container(d)["resources"]["limits"].pop("nvidia.com/gpu")),
+    ("mounts", lambda d: container(d)["volumeMounts"].pop()),
+    ("mounts", lambda d: pod(d)["volumes"][3]["emptyDir"].pop("medium")),
+    ("config_map", lambda d: d["20-submission.yaml"]["metadata"].update(name="other")),
+    ("config_map", lambda d: d["20-submission.yaml"].pop("immutable")),
+    ("config_map", lambda d: d["20-submission.yaml"]["data"].update(more="x" * 1024 * 1024)),
+    ("indexes", lambda d: job(d)["spec"].pop("completionMode")),
+    ("indexes", lambda d: job(d)["spec"].update(completions=200_000)),
+    ("indexes", lambda d: job(d)["spec"].update(parallelism=20_000)),
+    ("indexes", lambda d: job(d)["spec"].pop("maxFailedIndexes")),
+    ("ends", lambda d: pod(d).pop("terminationGracePeriodSeconds")),
+    ("ends", lambda d: job(d)["spec"].pop("podReplacementPolicy")),
+    ("ends", lambda d: job(d)["spec"].pop("activeDeadlineSeconds")),
+    ("ends", lambda d: job(d)["spec"].pop("ttlSecondsAfterFinished")),
+    ("ends", lambda d: job(d)["spec"].update(backoffLimitPerIndex=100)),
+    ("labels", lambda d: job(d)["metadata"]["labels"].popitem()),
+    ("entry_point", lambda d: container(d).update(command=["job", "run"])),
+    ("secrets", lambda d: container(d)["env"].append({"name": "AWS_SECRET_ACCESS_KEY", "value": "x"})),
+    ("namespace", lambda d: job(d)["metadata"].update(namespace="default")),
+]
+
+
+def test_every_rule_has_a_mutation() -> None:
+    assert {name for name, _ in MUTATIONS} == set(RULES)
+
+
+@pytest.mark.parametrize(("name", "change"), MUTATIONS, ids=[f"{i}-{name}" for i, (name, _) in enumerate(MUTATIONS)])
+def test_every_mutation_is_noticed(name: str, change: Callable[[Documents], Any]) -> None:
+    mutated = copy.deepcopy(documents())
+    change(mutated)
+    assert RULES[name](mutated)
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "disrupted", "action"),
+    [(65, False, "FailIndex"), (69, False, "FailIndex"), (71, False, "Count"), (74, False, "Count"),
+     (75, False, "Count"), (137, False, "Count"), (143, False, "Count"), (143, True, "Ignore"), (137, True, "Ignore")],
+)  # fmt: skip
+def test_failure_policy_is_the_table_of_the_design(exit_code: int, disrupted: bool, action: str) -> None:
+    assert decide(documents(), exit_code=exit_code, disrupted=disrupted) == action
+
+
+def test_name_changes_with_what_is_run_and_with_nothing_else() -> None:
+    def name(**options: Any) -> str:
+        found: str = job(documents(**options))["metadata"]["name"]
+        return found
+
+    names = [name(), name(image="registry/job:2"), name(output="s3://bucket/other"), name(num_runs=5), name(gpus=0)]
+    assert len(set(names)) == len(names)
+    assert name() == name()
+
+
+def test_claim_takes_the_place_of_s3() -> None:
+    rendered = documents(output="pvc://claim/study")
+    assert pod(rendered)["volumes"][0] == {"name": "output", "persistentVolumeClaim": {"claimName": "claim"}}
+    arguments = container(rendered)["args"]
+    assert arguments[arguments.index("--output") + 1] == "/output/study"
+
+
+def test_kueue_is_left_to_start_the_job() -> None:
+    rendered = job(documents(queue="gpu"))
+    assert rendered["spec"]["suspend"] is True
+    assert rendered["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpu"
+    assert "suspend" not in job(documents())["spec"]
+
+
+def test_containers_read_the_submission_that_the_config_map_holds() -> None:
+    rendered = documents()
+    [(file, content)] = rendered["20-submission.yaml"]["data"].items()
+    assert container(rendered)["args"][:2] == ["--manifest", f"/etc/job/{file}"]
+    assert len(Submission.model_validate_json(content).containers) == job(rendered)["spec"]["completions"]
+
+
+def test_image_must_be_named() -> None:
+    with pytest.raises(UsageError, match="--image"):
+        documents(image="")
+
+
+def test_shown_yaml_reads_back_as_what_is_sent() -> None:
+    rendered = documents()
+    assert list(yaml.safe_load_all(show(rendered))) == list(rendered.values())
+
+
+def test_manifests_are_what_submit_renders(job: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
+    """`make manifests` renews them."""
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, "/dev/null")  # without credentials: a dry run needs no storage
+    answer = job(
+        "submit", "--manifest", MANIFESTS / "sweeps/optimizers.json", "--to", "kubernetes", "--dry-run",
+        "--image", "registry.example.com/job:0.1.0", "--output", "s3://my-bucket/study",
+    )  # fmt: skip
+    assert answer.exit_code == 0, answer.stderr
+    rendered = list(yaml.safe_load_all(answer.stdout))
+    files = sorted(path for path in MANIFESTS.iterdir() if path.is_file())
+    assert [yaml.safe_load(path.read_text()) for path in files] == rendered
+    assert [document["kind"] for document in rendered] == ["Namespace", "ServiceAccount", "ConfigMap", "Job"]
+
+
+def test_kubectl_finds_nothing_else_in_the_folder() -> None:
+    """`kubectl apply -f manifests/` reads every .yaml, .yml and .json directly in it, and refuses a kustomization.yaml."""
+    assert sorted(path.name for path in MANIFESTS.iterdir() if path.is_file()) == [
+        "00-namespace.yaml", "10-service-account.yaml", "20-submission.yaml", "30-job.yaml",
+    ]  # fmt: skip
