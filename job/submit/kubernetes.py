@@ -163,9 +163,9 @@ def _job_spec(launch: Launch, settings: KubernetesSettings, *, labels: dict[str,
 
 def _pod_spec(launch: Launch, settings: KubernetesSettings) -> dict[str, Any]:
     output, output_volume = container_output(launch.output)
-    limits: dict[str, Any] = {"memory": settings.memory}
+    limits = {"memory": settings.memory}
     if settings.num_gpus:
-        limits["nvidia.com/gpu"] = settings.num_gpus
+        limits["nvidia.com/gpu"] = str(settings.num_gpus)
     inside = replace(launch, output=output, submission=f"{SUBMISSION_FOLDER}/{SUBMISSION_FILE}")
     return {
         "restartPolicy": "Never",
@@ -237,9 +237,16 @@ def submit(documents: dict[str, dict[str, Any]], settings: KubernetesSettings) -
 
 def observe(job: SubmittedJob) -> list[Child]:
     """What became of each container: two calls, whatever their number. Waiting ones carry why, in one sentence."""
+    from kubernetes import client
+
     core, batch = _clients(job.context)
     with _translate_errors(f"Job {job.job}"):
-        found = batch.read_namespaced_job(job.job, job.namespace)
+        try:
+            found = batch.read_namespaced_job(job.job, job.namespace)
+        except client.ApiException as error:
+            if error.status == 404:
+                return []  # cancelled, or cleared away some days after its end
+            raise
         pods = core.list_namespaced_pod(job.namespace, label_selector=f"batch.kubernetes.io/job-name={job.job}").items
     succeeded = _parse_indexes(found.status.completed_indexes)
     failed = _parse_indexes(found.status.failed_indexes)
@@ -293,10 +300,16 @@ def read_log(job: SubmittedJob, *, index: int, num_lines: int) -> list[str]:
 
 def cancel(job: SubmittedJob, *, reason: str) -> None:
     """Delete the Job and with it its pods: one call; they save their checkpoints. `reason` is for other back ends."""
+    from kubernetes import client
+
     del reason
     _, batch = _clients(job.context)
     with _translate_errors(f"Job {job.job}"):
-        batch.delete_namespaced_job(job.job, job.namespace, propagation_policy="Foreground")
+        try:
+            batch.delete_namespaced_job(job.job, job.namespace, propagation_policy="Foreground")
+        except client.ApiException as error:
+            if error.status != 404:  # it is gone already
+                raise
 
 
 def _parse_indexes(text: str | None) -> set[int]:

@@ -178,7 +178,7 @@ def test_manifests_are_what_submit_renders(job: Callable[..., Answer], monkeypat
 
 
 def test_kubectl_finds_nothing_else_in_the_folder() -> None:
-    """`kubectl apply -f manifests/` reads every .yaml, .yml and .json directly in it, and refuses a kustomization.yaml."""
+    """`kubectl apply -f manifests/` reads every .yaml, .yml and .json directly in it."""
     assert sorted(path.name for path in MANIFESTS.iterdir() if path.is_file()) == [
         "00-namespace.yaml", "10-service-account.yaml", "20-submission.yaml", "30-job.yaml",
     ]  # fmt: skip

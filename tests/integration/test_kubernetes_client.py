@@ -1,0 +1,219 @@
+"""A sweep on Kubernetes, from submit to cancel, through the official client and against a stub API server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from job.plan import SweepPlan
+from job.runs import Progress, RunKeys
+from tests.conftest import Answer
+from tests.stub_kubernetes import Cluster, serve_cluster
+
+Job = Callable[..., Answer]
+UNSCHEDULABLE = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    with serve_cluster() as stub:
+        config = {
+            "apiVersion": "v1", "kind": "Config", "current-context": "stub", "users": [{"name": "me", "user": {}}],
+            "clusters": [{"name": "stub", "cluster": {"server": stub.url}}],
+            "contexts": [{"name": "stub", "context": {"cluster": "stub", "user": "me"}}],
+        }  # fmt: skip
+        path = tmp_path / "kubeconfig"
+        path.write_text(yaml.safe_dump(config))
+        monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(path))
+        yield stub
+
+
+@pytest.fixture
+def submit(job: Job, tmp_path: Path) -> Callable[..., Answer]:
+    """Submits a sweep of so many learning rates, with output in a folder."""
+
+    def call(num_runs: int = 4) -> Answer:
+        rates = [0.001 * (1 + i) for i in range(num_runs)]
+        block = {"base": {"optimizer": {"name": "adam"}}, "vary": {"optimizer.lr": rates}}
+        path = tmp_path / "sweep.json"
+        path.write_text(json.dumps({"name": "rates", "blocks": [block]}))
+        return job("submit", "-m", path, "--to", "kubernetes", "--image", "r/job:1", "--output", tmp_path / "out")
+
+    return call
+
+
+def run_ids(tmp_path: Path) -> list[str]:
+    plan = SweepPlan.model_validate_json((tmp_path / "out/rates/sweep.json").read_bytes())
+    return [run.run_id for run in plan.runs]
+
+
+def finish(tmp_path: Path, run_id: str) -> None:
+    """What status and submit go by: there is a result."""
+    path = tmp_path / "out" / RunKeys("rates", run_id).result
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("{}")
+
+
+def status(job: Job, tmp_path: Path) -> dict[str, Any]:
+    answer = job("status", tmp_path / "out", "--json")
+    assert answer.exit_code == 0, answer.stderr
+    seen: dict[str, Any] = json.loads(answer.stdout)
+    return seen
+
+
+@pytest.mark.parametrize("num_runs", [4, 300])
+def test_sweep_of_any_size_is_submitted_in_four_calls(
+    num_runs: int, submit: Callable[..., Answer], cluster: Cluster
+) -> None:
+    answer = submit(num_runs)
+    assert answer.exit_code == 0, answer.stderr
+    assert [path.rpartition("/")[2] for _, path in cluster.requests] == [
+        "namespaces", "serviceaccounts", "configmaps", "jobs",
+    ]  # fmt: skip
+    assert cluster.job["spec"]["completions"] == num_runs
+
+
+def test_what_is_under_way_is_not_submitted_again_and_what_is_missing_is(
+    submit: Callable[..., Answer], cluster: Cluster, tmp_path: Path
+) -> None:
+    submit()
+    assert "nothing to do; 0 runs are done, 4 under way" in submit().stdout
+    first = cluster.job["metadata"]["name"]
+    cluster.job["status"] = {"completedIndexes": "0-2", "failedIndexes": "3"}
+    for run_id in run_ids(tmp_path)[:3]:
+        finish(tmp_path, run_id)
+    assert "1 runs in 1 containers" in submit().stdout
+    [name] = [name for kind, name in cluster.objects if kind == "jobs" and name != first]
+    assert cluster.objects["jobs", name]["spec"]["completions"] == 1
+
+
+def test_status_says_why_containers_wait_and_how_they_failed(
+    job: Job, submit: Callable[..., Answer], cluster: Cluster, tmp_path: Path
+) -> None:
+    submit()
+    cluster.job["status"] = {"failedIndexes": "2"}
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": UNSCHEDULABLE}
+    cluster.add_pod(0, {"phase": "Pending", "conditions": [condition]})
+    waiting = {"waiting": {"reason": "ImagePullBackOff", "message": 'Back-off pulling image "r/job:1"'}}
+    cluster.add_pod(1, {"phase": "Pending", "containerStatuses": [container(waiting)]})
+    cluster.add_pod(2, {"phase": "Failed", "containerStatuses": [ended(75, "Error")]}, age_seconds=90)
+    cluster.add_pod(
+        2, {"phase": "Failed", "containerStatuses": [ended(137, "OOMKilled")]}, log="one\ntwo\nthree\nfour\n"
+    )
+    seen = status(job, tmp_path)
+    reasons = [(run["state"], run["exit_code"], run["reason"]) for run in seen["runs"]]
+    assert reasons == [
+        ("waiting", None, f"Unschedulable: {UNSCHEDULABLE}"),
+        ("waiting", None, 'ImagePullBackOff: Back-off pulling image "r/job:1"'),
+        ("failed", 137, "OOMKilled with exit code 137"),
+        ("waiting", None, "its pod is not there yet"),
+    ]
+    shown = job("status", tmp_path / "out").stdout
+    assert "exit code 137" in shown
+    assert "two\n  three\n  four" in shown
+
+
+def test_running_container_shows_its_run_s_progress(
+    job: Job, submit: Callable[..., Answer], cluster: Cluster, tmp_path: Path
+) -> None:
+    submit()
+    cluster.add_pod(1, {"phase": "Running", "containerStatuses": [container({"running": {}})]})
+    run_id = run_ids(tmp_path)[1]
+    progress = Progress(
+        run_id=run_id, state="running", attempt=1, epoch=5, step=0, num_epochs=10, num_steps=100,
+        trained_seconds=60.0, updated_at=datetime.now(UTC),
+    )  # fmt: skip
+    path = tmp_path / "out" / RunKeys("rates", run_id).progress
+    path.parent.mkdir(parents=True)
+    path.write_text(progress.model_dump_json())
+    seen = status(job, tmp_path)
+    assert seen["counts"]["running"] == 1
+    assert seen["seconds_left"] == pytest.approx(60)
+    assert seen["runs"][1]["done_fraction"] == 0.5
+
+
+def test_suspended_job_waits_for_kueue(
+    job: Job, submit: Callable[..., Answer], cluster: Cluster, tmp_path: Path
+) -> None:
+    submit()
+    cluster.job["spec"]["suspend"] = True
+    assert {run["reason"] for run in status(job, tmp_path)["runs"]} == {"suspended: Kueue has not admitted it"}
+
+
+def test_logs_are_the_newest_pod_s_and_then_the_run_s_own(
+    job: Job, submit: Callable[..., Answer], cluster: Cluster, tmp_path: Path
+) -> None:
+    submit()
+    cluster.add_pod(0, {"phase": "Failed"}, log="old\n", age_seconds=90)
+    cluster.add_pod(0, {"phase": "Running"}, log="first\nsecond\n")
+    run_id = run_ids(tmp_path)[0]
+    assert job("logs", tmp_path / "out", run_id, "--lines", "1").stdout == "second\n"
+    cluster.pods.clear()
+    missing = job("logs", tmp_path / "out", run_id)
+    assert missing.exit_code == 2
+    assert "no log" in missing.stderr
+    path = tmp_path / "out" / RunKeys("rates", run_id).log
+    path.parent.mkdir(parents=True)
+    path.write_text('{"event": "kept"}\n')
+    assert job("logs", tmp_path / "out", run_id).stdout == '{"event": "kept"}\n'
+
+
+def test_cancel_deletes_the_job_with_its_pods_and_status_goes_on_from_the_records(
+    job: Job, submit: Callable[..., Answer], cluster: Cluster, tmp_path: Path
+) -> None:
+    submit()
+    finish(tmp_path, run_ids(tmp_path)[0])
+    answer = job("cancel", tmp_path / "out")
+    assert answer.exit_code == 0, answer.stderr
+    assert answer.stdout.startswith("cancelled: kubernetes rates-")
+    assert cluster.deletions == ["Foreground"]
+    assert status(job, tmp_path)["counts"] == {
+        "done": 1, "running": 0, "waiting": 3, "interrupted": 0, "failed": 0, "lost": 0,
+    }  # fmt: skip
+    assert job("cancel", tmp_path / "out").exit_code == 0  # there is nothing left to delete
+
+
+@pytest.mark.parametrize(
+    ("refusal", "exit_code"),
+    [((401, "Unauthorized"), 67), ((403, "jobs is forbidden"), 67), ((422, "spec.completions: Invalid value"), 2),
+     ((500, "etcd is gone"), 74)],
+)  # fmt: skip
+def test_refusal_ends_with_its_code_and_the_server_s_words(
+    refusal: tuple[int, str], exit_code: int, submit: Callable[..., Answer], cluster: Cluster
+) -> None:
+    cluster.refusal = refusal
+    answer = submit()
+    assert answer.exit_code == exit_code
+    assert refusal[1] in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_cluster_that_does_not_answer_is_worth_another_try(
+    submit: Callable[..., Answer], cluster: Cluster, tmp_path: Path
+) -> None:
+    path = tmp_path / "kubeconfig"
+    path.write_text(path.read_text().replace(cluster.url, "http://127.0.0.1:1"))
+    answer = submit()
+    assert answer.exit_code == 74
+    assert "cannot be reached" in answer.stderr
+
+
+def test_missing_kubeconfig_is_said(submit: Callable[..., Answer], cluster: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "kubeconfig").unlink()
+    answer = submit()
+    assert answer.exit_code == 2
+    assert "no cluster" in answer.stderr
+
+
+def container(state: dict[str, Any]) -> dict[str, Any]:
+    return {"name": "job", "image": "r/job:1", "imageID": "", "ready": False, "restartCount": 0, "state": state}
+
+
+def ended(code: int, reason: str) -> dict[str, Any]:
+    return container({"terminated": {"exitCode": code, "reason": reason}})
