@@ -576,3 +576,36 @@ def test_every_wait_of_the_client_is_bounded(bucket: str) -> None:
     config = S3Store(bucket)._client.meta.config
     assert (config.connect_timeout, config.read_timeout) == (10, 60)
     assert config.retries == {"mode": "standard", "total_max_attempts": MAX_ATTEMPTS}
+
+
+def tags(client: Any, key: str) -> dict[str, str]:
+    tagging = client.get_object_tagging(Bucket="bucket", Key=f"prefix/{key}")
+    return {one["Key"]: one["Value"] for one in tagging["TagSet"]}
+
+
+CHECKPOINT = "default/runs/tiny-s0-0123456789/checkpoints/epoch-0001.pt"
+
+
+@pytest.mark.parametrize("size", [1, MULTIPART_BYTES + 1], ids=["one part", "several parts"])
+def test_checkpoints_carry_the_tag_by_which_they_expire_and_nothing_else_does(
+    wire: FaultyS3, bucket: str, client: Any, size: int
+) -> None:
+    store = S3Store(f"{bucket}/prefix", client=client)
+    store.write(CHECKPOINT, bytes(size))
+    store.write("default/runs/tiny-s0-0123456789/model.safetensors", b"weights")
+    assert tags(client, CHECKPOINT) == {"kind": "checkpoint"}
+    assert tags(client, "default/runs/tiny-s0-0123456789/model.safetensors") == {}
+
+
+def test_role_that_may_not_tag_writes_checkpoints_without(wire: FaultyS3, bucket: str, client: Any) -> None:
+    store = S3Store(f"{bucket}/prefix", client=client)
+    wire.spoil("PUT", "checkpoints", answer("403 Forbidden", "AccessDenied"))
+    store.write(CHECKPOINT, b"state")
+    assert store.read(CHECKPOINT) == b"state"
+    assert tags(client, CHECKPOINT) == {}
+    wire.requests.clear()
+    store.write(CHECKPOINT, b"next")
+    assert sum(request.startswith("PUT") for request in wire.requests) == 1  # it has learnt
+    wire.spoil("PUT", "checkpoints", answer("403 Forbidden", "AccessDenied"))
+    with pytest.raises(AccessDeniedError):
+        store.write(CHECKPOINT, b"denied altogether")
