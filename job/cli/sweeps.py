@@ -81,24 +81,27 @@ def submit(
     cluster = kubernetes.KubernetesSettings(
         namespace=namespace, context=context, queue=queue or None, num_gpus=_count(gpus)
     )
-    work = prepare(
-        sweep,
-        source=manifest,
-        output=output or "runs",
-        experiment=name_experiment(experiment, sweep),
-        per_container=per_container,
-        is_dry_run=dry_run,
-    )
+    _check_reachable(output or "runs", to)
+    with extra("kubernetes"):  # earlier submissions may be there
+        work = prepare(
+            sweep,
+            source=manifest,
+            output=output or "runs",
+            experiment=name_experiment(experiment, sweep),
+            per_container=per_container,
+            is_dry_run=dry_run,
+        )
     if not work.submission.containers:
         typer.echo(f"{work.experiment}: nothing to do; {work.num_done} runs are done, {work.num_busy} under way")
         return
-    needs_gpu = bool(gpus) if to in (Backend.LOCAL, Backend.DOCKER) else bool(_count(gpus))
+    asked = gpus not in ("", "0")
+    needs_gpu = asked if to in (Backend.LOCAL, Backend.DOCKER) else bool(_count(gpus))
     launch = work.launch(image=image, data=data, device="cuda" if needs_gpu else "auto")
     match to:
         case Backend.LOCAL:
             request: Any = processes.render_local(launch)
         case Backend.DOCKER:
-            request = processes.render_docker(launch, gpus=gpus or None)
+            request = processes.render_docker(launch, gpus=gpus if asked else None)
         case Backend.BATCH:
             request = batch.render(launch, cloud)
         case Backend.KUBERNETES:
@@ -179,6 +182,20 @@ def cancel(
             typer.echo(f"cancelled: {one.job.backend} {one.job.job}")
     if not submitted:
         typer.echo(f"{name}: nothing of it was sent to Batch or Kubernetes")
+
+
+def _check_reachable(output: str, to: Backend) -> None:
+    """Raises `UsageError` for an output that the containers, or this machine, cannot write to."""
+    from job.storage import is_remote
+    from job.submit.launch import CLAIM_SCHEME
+
+    is_claim, in_cloud = output.startswith(CLAIM_SCHEME), to in (Backend.BATCH, Backend.KUBERNETES)
+    if is_claim and to is not Backend.KUBERNETES:
+        raise UsageError(f"--output {output}: a PersistentVolumeClaim is for --to kubernetes")
+    if in_cloud and not is_remote(output):
+        raise UsageError(
+            f"--output {output}: containers of --to {to} cannot reach a folder of this machine; give s3://…"
+        )
 
 
 def _count(gpus: str) -> int:

@@ -85,13 +85,12 @@ class Submitted:
 
 def find_experiment(store: Store, experiment: str | None) -> str:
     """`experiment`, or the only sweep below the output. Raises `UsageError` where there is none, or several."""
+    if experiment is not None:
+        return experiment
     names = sorted({key.partition("/")[0] for key in store.list_keys("") if key.endswith("/sweep.json")})
-    if experiment in names:
-        return str(experiment)
-    wanted = f"no sweep {experiment!r} there" if experiment else "name one with --experiment"
-    if experiment is None and len(names) == 1:
+    if len(names) == 1:
         return names[0]
-    raise UsageError(f"{store.uri}: {wanted}; sweeps: {', '.join(names) or 'none'}")
+    raise UsageError(f"{store.uri}: name one with --experiment; sweeps: {', '.join(names) or 'none'}")
 
 
 def read_plan(store: Store, experiment: str) -> SweepPlan:

@@ -13,6 +13,7 @@ import yaml
 
 from job.plan import SweepPlan
 from job.runs import Progress, RunKeys
+from job.storage import open_store
 from tests.conftest import Answer
 from tests.stub_kubernetes import Cluster, serve_cluster
 
@@ -35,33 +36,31 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster
 
 
 @pytest.fixture
-def submit(job: Job, tmp_path: Path) -> Callable[..., Answer]:
-    """Submits a sweep of so many learning rates, with output in a folder."""
+def submit(job: Job, tmp_path: Path, bucket: str) -> Callable[..., Answer]:
+    """Submits a sweep of so many learning rates, with output in the bucket."""
 
     def call(num_runs: int = 4) -> Answer:
         rates = [0.001 * (1 + i) for i in range(num_runs)]
         block = {"base": {"optimizer": {"name": "adam"}}, "vary": {"optimizer.lr": rates}}
         path = tmp_path / "sweep.json"
         path.write_text(json.dumps({"name": "rates", "blocks": [block]}))
-        return job("submit", "-m", path, "--to", "kubernetes", "--image", "r/job:1", "--output", tmp_path / "out")
+        return job("submit", "-m", path, "--to", "kubernetes", "--image", "r/job:1", "--output", bucket)
 
     return call
 
 
-def run_ids(tmp_path: Path) -> list[str]:
-    plan = SweepPlan.model_validate_json((tmp_path / "out/rates/sweep.json").read_bytes())
+def run_ids(bucket: str) -> list[str]:
+    plan = SweepPlan.model_validate_json(open_store(bucket).read("rates/sweep.json"))
     return [run.run_id for run in plan.runs]
 
 
-def finish(tmp_path: Path, run_id: str) -> None:
+def finish(bucket: str, run_id: str) -> None:
     """What status and submit go by: there is a result."""
-    path = tmp_path / "out" / RunKeys("rates", run_id).result
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("{}")
+    open_store(bucket).write(RunKeys("rates", run_id).result, b"{}")
 
 
-def status(job: Job, tmp_path: Path) -> dict[str, Any]:
-    answer = job("status", tmp_path / "out", "--json")
+def status(job: Job, bucket: str) -> dict[str, Any]:
+    answer = job("status", bucket, "--json")
     assert answer.exit_code == 0, answer.stderr
     seen: dict[str, Any] = json.loads(answer.stdout)
     return seen
@@ -80,21 +79,21 @@ def test_sweep_of_any_size_is_submitted_in_four_calls(
 
 
 def test_what_is_under_way_is_not_submitted_again_and_what_is_missing_is(
-    submit: Callable[..., Answer], cluster: Cluster, tmp_path: Path
+    submit: Callable[..., Answer], cluster: Cluster, bucket: str
 ) -> None:
     submit()
     assert "nothing to do; 0 runs are done, 4 under way" in submit().stdout
     first = cluster.job["metadata"]["name"]
     cluster.job["status"] = {"completedIndexes": "0-2", "failedIndexes": "3"}
-    for run_id in run_ids(tmp_path)[:3]:
-        finish(tmp_path, run_id)
+    for run_id in run_ids(bucket)[:3]:
+        finish(bucket, run_id)
     assert "1 runs in 1 containers" in submit().stdout
     [name] = [name for kind, name in cluster.objects if kind == "jobs" and name != first]
     assert cluster.objects["jobs", name]["spec"]["completions"] == 1
 
 
 def test_status_says_why_containers_wait_and_how_they_failed(
-    job: Job, submit: Callable[..., Answer], cluster: Cluster, tmp_path: Path
+    job: Job, submit: Callable[..., Answer], cluster: Cluster, bucket: str
 ) -> None:
     submit()
     cluster.job["status"] = {"failedIndexes": "2"}
@@ -106,7 +105,7 @@ def test_status_says_why_containers_wait_and_how_they_failed(
     cluster.add_pod(
         2, {"phase": "Failed", "containerStatuses": [ended(137, "OOMKilled")]}, log="one\ntwo\nthree\nfour\n"
     )
-    seen = status(job, tmp_path)
+    seen = status(job, bucket)
     reasons = [(run["state"], run["exit_code"], run["reason"]) for run in seen["runs"]]
     assert reasons == [
         ("waiting", None, f"Unschedulable: {UNSCHEDULABLE}"),
@@ -114,69 +113,63 @@ def test_status_says_why_containers_wait_and_how_they_failed(
         ("failed", 137, "OOMKilled with exit code 137"),
         ("waiting", None, "its pod is not there yet"),
     ]
-    shown = job("status", tmp_path / "out").stdout
+    shown = job("status", bucket).stdout
     assert "exit code 137" in shown
     assert "two\n  three\n  four" in shown
 
 
 def test_running_container_shows_its_run_s_progress(
-    job: Job, submit: Callable[..., Answer], cluster: Cluster, tmp_path: Path
+    job: Job, submit: Callable[..., Answer], cluster: Cluster, bucket: str
 ) -> None:
     submit()
     cluster.add_pod(1, {"phase": "Running", "containerStatuses": [container({"running": {}})]})
-    run_id = run_ids(tmp_path)[1]
+    run_id = run_ids(bucket)[1]
     progress = Progress(
         run_id=run_id, state="running", attempt=1, epoch=5, step=0, num_epochs=10, num_steps=100,
         trained_seconds=60.0, updated_at=datetime.now(UTC),
     )  # fmt: skip
-    path = tmp_path / "out" / RunKeys("rates", run_id).progress
-    path.parent.mkdir(parents=True)
-    path.write_text(progress.model_dump_json())
-    seen = status(job, tmp_path)
+    open_store(bucket).write(RunKeys("rates", run_id).progress, progress.model_dump_json().encode())
+    seen = status(job, bucket)
     assert seen["counts"]["running"] == 1
     assert seen["seconds_left"] == pytest.approx(60)
     assert seen["runs"][1]["done_fraction"] == 0.5
 
 
-def test_suspended_job_waits_for_kueue(
-    job: Job, submit: Callable[..., Answer], cluster: Cluster, tmp_path: Path
-) -> None:
+def test_suspended_job_waits_for_kueue(job: Job, submit: Callable[..., Answer], cluster: Cluster, bucket: str) -> None:
     submit()
     cluster.job["spec"]["suspend"] = True
-    assert {run["reason"] for run in status(job, tmp_path)["runs"]} == {"suspended: Kueue has not admitted it"}
+    assert {run["reason"] for run in status(job, bucket)["runs"]} == {"suspended: Kueue has not admitted it"}
 
 
 def test_logs_are_the_newest_pod_s_and_then_the_run_s_own(
-    job: Job, submit: Callable[..., Answer], cluster: Cluster, tmp_path: Path
+    job: Job, submit: Callable[..., Answer], cluster: Cluster, bucket: str
 ) -> None:
     submit()
     cluster.add_pod(0, {"phase": "Failed"}, log="old\n", age_seconds=90)
     cluster.add_pod(0, {"phase": "Running"}, log="first\nsecond\n")
-    run_id = run_ids(tmp_path)[0]
-    assert job("logs", tmp_path / "out", run_id, "--lines", "1").stdout == "second\n"
+    run_id = run_ids(bucket)[0]
+    assert job("logs", bucket, run_id, "--lines", "1").stdout == "second\n"
     cluster.pods.clear()
-    missing = job("logs", tmp_path / "out", run_id)
+    missing = job("logs", bucket, run_id)
     assert missing.exit_code == 2
     assert "no log" in missing.stderr
-    path = tmp_path / "out" / RunKeys("rates", run_id).log
-    path.parent.mkdir(parents=True)
-    path.write_text('{"event": "kept"}\n')
-    assert job("logs", tmp_path / "out", run_id).stdout == '{"event": "kept"}\n'
+    open_store(bucket).write(RunKeys("rates", run_id).log, b'{"event": "kept"}\n')
+    assert job("logs", bucket, run_id).stdout == '{"event": "kept"}\n'
 
 
 def test_cancel_deletes_the_job_with_its_pods_and_status_goes_on_from_the_records(
-    job: Job, submit: Callable[..., Answer], cluster: Cluster, tmp_path: Path
+    job: Job, submit: Callable[..., Answer], cluster: Cluster, bucket: str
 ) -> None:
     submit()
-    finish(tmp_path, run_ids(tmp_path)[0])
-    answer = job("cancel", tmp_path / "out")
+    finish(bucket, run_ids(bucket)[0])
+    answer = job("cancel", bucket)
     assert answer.exit_code == 0, answer.stderr
     assert answer.stdout.startswith("cancelled: kubernetes rates-")
     assert cluster.deletions == ["Foreground"]
-    assert status(job, tmp_path)["counts"] == {
+    assert status(job, bucket)["counts"] == {
         "done": 1, "running": 0, "waiting": 3, "interrupted": 0, "failed": 0, "lost": 0,
     }  # fmt: skip
-    assert job("cancel", tmp_path / "out").exit_code == 0  # there is nothing left to delete
+    assert job("cancel", bucket).exit_code == 0  # there is nothing left to delete
 
 
 @pytest.mark.parametrize(

@@ -203,6 +203,28 @@ def test_thousand_configurations_are_submitted_with_as_few_calls_as_ten(
     assert len(seen[0]) < 10
 
 
+@pytest.mark.parametrize(
+    ("to", "output", "message"),
+    [("local", "pvc://claim", "is for --to kubernetes"), ("docker", "pvc://claim", "is for --to kubernetes"),
+     ("batch", "runs", "cannot reach a folder"), ("kubernetes", "runs", "cannot reach a folder"),
+     ("batch", "s3://bucket/x", "--queue and --image, or --stack"), ("kubernetes", "s3://bucket/x", "needs --image"),
+     ("docker", "runs", "needs --image")],
+)  # fmt: skip
+def test_what_cannot_be_submitted_is_refused_before_anything_is_sent(
+    to: str, output: str, message: str, job: Job, sweep: Callable[..., Path], bucket: str
+) -> None:
+    answer = job("submit", "-m", sweep(), "--to", to, "--output", output)
+    assert answer.exit_code == 2
+    assert message in answer.stderr
+
+
+@pytest.mark.parametrize("gpus", ["two", "-1"])
+def test_number_of_gpus_must_be_one(gpus: str, job: Job, sweep: Callable[..., Path]) -> None:
+    answer = job("submit", "-m", sweep(), "--to", "batch", "--output", "s3://bucket/x", f"--gpus={gpus}")
+    assert answer.exit_code == 2
+    assert f"--gpus {gpus}: must be a number" in answer.stderr
+
+
 def progress(**fields: Any) -> Progress:
     return Progress.model_validate(
         {
