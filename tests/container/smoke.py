@@ -6,6 +6,7 @@ python -m tests.container.smoke IMAGE [MANIFEST]
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
 from datetime import datetime
@@ -23,6 +24,7 @@ FRACTION_DIGITS = 6
 
 def main(image: str, manifest: str = "smoke.json") -> None:
     """Run, check, copy what is in the bucket to `TARGET`. Exits with the container's code, or 1 without a result."""
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # the S3 server's requests
     engine = docker.from_env()
     with serve_bucket(engine) as bucket:
         asked = time.time()
@@ -39,7 +41,7 @@ def main(image: str, manifest: str = "smoke.json") -> None:
         if not results:
             sys.exit(f"no result among {keys}")
         _tell(json.loads(bucket.get(results[0])), output, asked=asked, began=began)
-    print(f"{len(keys)} artefacts of s3://, copied to {TARGET.resolve()}")
+    print(f"{len(keys)} artefacts were in {bucket.uri}, copied to {TARGET.resolve()}")
 
 
 def _copy(bucket: Bucket, keys: list[str]) -> None:
