@@ -69,7 +69,7 @@ def submit(
 ) -> None:
     """Run a sweep: one container per configuration, and only for those without a result."""
     from job.logs import configure_logs
-    from job.submit import batch, kubernetes, processes
+    from job.submit import batch, kubernetes, kubernetes_documents, processes
     from job.submit.launch import prepare
 
     configure_logs()
@@ -78,7 +78,7 @@ def submit(
     if stack:
         found = batch.read_stack(stack, cloud)
         cloud, output, image = found.settings, output or found.output, image or found.image
-    cluster = kubernetes.KubernetesSettings(
+    cluster = kubernetes_documents.KubernetesSettings(
         namespace=namespace, context=context, queue=queue or None, num_gpus=_count(gpus)
     )
     _check_reachable(output or "runs", to)
@@ -105,7 +105,7 @@ def submit(
         case Backend.BATCH:
             request = batch.render(launch, cloud)
         case Backend.KUBERNETES:
-            request = kubernetes.render(launch, work.submission, cluster)
+            request = kubernetes_documents.render(launch, work.submission, cluster)
     if dry_run:
         _show(to, request)
         return
@@ -215,7 +215,7 @@ def _show(backend: Backend, request: Any) -> None:
         case Backend.BATCH:
             typer.echo(json.dumps(request, indent=2))
         case Backend.KUBERNETES:
-            from job.submit.kubernetes import show
+            from job.submit.kubernetes_documents import show
 
             typer.echo(show(request), nl=False)
         case _:

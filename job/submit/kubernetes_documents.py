@@ -1,0 +1,206 @@
+"""The documents that the back end `kubernetes` sends: one Indexed Job in batch/v1, and what it needs beside it.
+
+All of it is pure: `manifests/` holds what comes out for the bundled sweep of the four optimizers. Source:
+https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/job-v1/.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from typing import Any
+
+import yaml
+
+from job import __version__
+from job.errors import UsageError
+from job.plan import Submission
+from job.submit.launch import CLAIM_SCHEME, MAX_ATTEMPTS, PERMANENT_EXIT_CODES, Launch
+
+SUBMISSION_FOLDER = "/etc/job"
+SUBMISSION_FILE = "submission.json"
+NOTES = {
+    "30-job.yaml": """\
+# Yours to set: `image`, and `--output` in `args`. Without S3 let the volume `output` be a claim,
+#   persistentVolumeClaim: {claimName: NAME}
+# and write to it with `--output /output`.
+"""
+}
+"""Said above a document, by file name."""
+
+
+@dataclass(frozen=True)
+class KubernetesSettings:
+    """Where and on what the containers run."""
+
+    namespace: str = "job"
+    context: str | None = None
+    """Of the kubeconfig; None for its current one."""
+    queue: str | None = None
+    """A Kueue LocalQueue; None where Kueue is not used."""
+    num_gpus: int = 1
+    cpu: str = "3"
+    memory: str = "12Gi"
+    timeout_seconds: int = 24 * 3600
+    """Of the whole Job."""
+    keep_seconds: int = 7 * 24 * 3600
+    """How long an ended Job stays visible."""
+
+
+def render(launch: Launch, submission: Submission, settings: KubernetesSettings) -> dict[str, dict[str, Any]]:
+    """The documents by file name, in the order of `kubectl apply`. Raises `UsageError` without an image.
+
+    The Job's name carries a hash of everything in it: applying the same twice changes nothing, and what differs
+    is another Job.
+    """
+    if not launch.image:
+        raise UsageError("--to kubernetes needs --image")
+    metadata = {"namespace": settings.namespace}
+    labels = {
+        "app.kubernetes.io/name": "job",
+        "app.kubernetes.io/instance": launch.experiment,
+        "app.kubernetes.io/version": __version__,
+        "app.kubernetes.io/component": "training",
+        "app.kubernetes.io/managed-by": "job-submit",
+    }
+    content = submission.model_dump_json(indent=1)
+    spec = _job_spec(launch, settings, labels=labels)
+    digest = hashlib.sha256(json.dumps([spec, content], sort_keys=True).encode()).hexdigest()[:10]
+    name = f"{launch.experiment}-{digest}"
+    for volume in spec["template"]["spec"]["volumes"]:
+        if volume["name"] == "submission":
+            volume["configMap"] = {"name": name}
+    job_labels = labels | ({"kueue.x-k8s.io/queue-name": settings.queue} if settings.queue else {})
+    return {
+        "00-namespace.yaml": {
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {
+                "name": settings.namespace,
+                "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
+            },
+        },
+        "10-service-account.yaml": {
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "metadata": metadata | {"name": "job"},
+            "automountServiceAccountToken": False,
+        },
+        "20-submission.yaml": {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": metadata | {"name": name, "labels": labels},
+            "immutable": True,
+            "data": {SUBMISSION_FILE: content},
+        },
+        "30-job.yaml": {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": metadata | {"name": name, "labels": job_labels},
+            "spec": spec | ({"suspend": True} if settings.queue else {}),  # Kueue starts it
+        },
+    }
+
+
+def show(documents: dict[str, dict[str, Any]]) -> str:
+    """The documents as the YAML that `kubectl apply` reads, each under its file name."""
+    text = ""
+    for name, document in documents.items():
+        text += f"---\n# {name}\n{NOTES.get(name, '')}"
+        text += yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=120)
+    return text
+
+
+class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
+    """Texts of several lines as blocks, as a person writes them."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
+def container_output(output: str) -> tuple[str, dict[str, Any]]:
+    """Where a container writes for `output`, and the volume that lies at /output there.
+
+    `pvc://CLAIM/FOLDER` is a folder on a PersistentVolumeClaim, for clusters without S3.
+    """
+    if not output.startswith(CLAIM_SCHEME):
+        return output, {"name": "output", "emptyDir": {}}
+    claim, _, folder = output.removeprefix(CLAIM_SCHEME).partition("/")
+    return f"/output/{folder}".rstrip("/"), {"name": "output", "persistentVolumeClaim": {"claimName": claim}}
+
+
+def _job_spec(launch: Launch, settings: KubernetesSettings, *, labels: dict[str, str]) -> dict[str, Any]:
+    return {
+        "completionMode": "Indexed",
+        "completions": launch.num_containers,
+        "parallelism": launch.num_containers,
+        "backoffLimitPerIndex": MAX_ATTEMPTS - 1,
+        "maxFailedIndexes": launch.num_containers,
+        "podReplacementPolicy": "Failed",
+        "podFailurePolicy": {
+            "rules": [
+                {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+                {
+                    "action": "FailIndex",
+                    "onExitCodes": {"containerName": "job", "operator": "In", "values": list(PERMANENT_EXIT_CODES)},
+                },
+            ]
+        },
+        "activeDeadlineSeconds": settings.timeout_seconds,
+        "ttlSecondsAfterFinished": settings.keep_seconds,
+        "template": {"metadata": {"labels": labels}, "spec": _pod_spec(launch, settings)},
+    }
+
+
+def _pod_spec(launch: Launch, settings: KubernetesSettings) -> dict[str, Any]:
+    output, output_volume = container_output(launch.output)
+    limits = {"memory": settings.memory}
+    if settings.num_gpus:
+        limits["nvidia.com/gpu"] = str(settings.num_gpus)
+    inside = replace(launch, output=output, submission=f"{SUBMISSION_FOLDER}/{SUBMISSION_FILE}")
+    return {
+        "restartPolicy": "Never",
+        "volumes": [
+            output_volume,
+            {"name": "submission", "configMap": {}},
+            {"name": "tmp", "emptyDir": {}},
+            {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}},
+        ],
+        "containers": [
+            {
+                "name": "job",
+                "image": launch.image,
+                "args": inside.arguments,
+                "env": [{"name": name, "value": value} for name, value in launch.environment.items()],
+                "resources": {"requests": {"cpu": settings.cpu, "memory": settings.memory}, "limits": limits},
+                "securityContext": {
+                    "allowPrivilegeEscalation": False,
+                    "readOnlyRootFilesystem": True,
+                    "capabilities": {"drop": ["ALL"]},
+                },
+                "volumeMounts": [
+                    {"name": "output", "mountPath": "/output"},
+                    {"name": "submission", "mountPath": SUBMISSION_FOLDER, "readOnly": True},
+                    {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
+                    {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108
+                ],
+            }
+        ],
+        "serviceAccountName": "job",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": 120,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 10001,
+            "runAsGroup": 10001,
+            "fsGroup": 10001,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
+    }
