@@ -130,8 +130,9 @@ def paired_power(effect: float, num: int, *, alpha: float = 1 - LEVEL) -> float:
     """Probability that a two-sided paired t test on `num` seeds finds a difference of `effect` deviations."""
     critical = float(special.stdtrit(num - 1, 1 - alpha / 2))
     shift = abs(effect) * math.sqrt(num)
-    far = np.nan_to_num(special.nctdtr(num - 1, shift, -critical))  # scipy gives NaN where it is below 1e-15
-    return 1 - float(special.nctdtr(num - 1, shift, critical) - far)
+    tails = special.nctdtr(num - 1, shift, np.array([-critical, critical]))
+    far, near = np.nan_to_num(tails)  # scipy gives NaN here and there where the probability is next to nothing
+    return 1 - float(near - far)
 
 
 def further_seeds(comparison: Comparison) -> int | None:
