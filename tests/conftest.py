@@ -11,11 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import boto3
+import hypothesis
 import pytest
 import structlog
 from moto.server import ThreadedMotoServer
 
 from job.cli import main
+
+hypothesis.settings.register_profile("ci", derandomize=True, deadline=None)
+"""A change is not held up by an example that another change would have met as well; developers look for new ones."""
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
