@@ -118,3 +118,14 @@ def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     yield f"s3://{BUCKET}"
     container.objects.all().delete()
     container.delete()
+
+
+@pytest.fixture
+def capturable_on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch's capturable implementations run anywhere; it lets them run only where graphs are."""
+    from job.training.optimizers import CLASSES
+
+    for kind in CLASSES.values():
+        module = sys.modules[kind.__module__]
+        if hasattr(module, "_get_capturable_supported_devices"):
+            monkeypatch.setattr(module, "_get_capturable_supported_devices", lambda *_, **__: ["cpu", "cuda"])

@@ -72,6 +72,9 @@ def run(
     threads: Annotated[
         int | None, typer.Option(envvar="JOB_THREADS", min=1, help="CPU threads; by default the cores allowed.")
     ] = None,
+    graphs: Annotated[
+        bool, typer.Option(envvar="JOB_GRAPHS", help="On a GPU, replay training steps as CUDA graphs.")
+    ] = True,
     time_budget: Annotated[
         float | None,
         typer.Option(envvar="JOB_TIME_BUDGET", min=0, help="Seconds; then save a checkpoint and exit with 75."),
@@ -96,6 +99,7 @@ def run(
         cache=cache,
         device=device.value,
         num_threads=threads,
+        graphs=graphs,
         checkpoint_interval_seconds=checkpoint_interval,
         price_per_hour=price_per_hour,
     )

@@ -112,19 +112,26 @@ class BatchSource:
         device = part.images.device
         self._mean = torch.tensor(IMAGENET_MEAN, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(IMAGENET_STD, device=device).view(1, 3, 1, 1)
+        self._drawn = (
+            torch.empty(len(part), dtype=torch.int64, device=device),
+            torch.empty(len(part), dtype=torch.bool, device=device),
+            torch.empty(len(part), 2, dtype=torch.int64, device=device),
+        )
 
-    def training(self, plan: EpochPlan, bounds: list[tuple[int, int]]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Augmented images (B, 3, H, W) float32 and labels (B,) of the batches at `bounds` in the plan's order."""
-        device = self.part.images.device
-        order, flips, offsets = (values.to(device) for values in (plan.order, plan.flips, plan.offsets))
-        for start, end in bounds:
-            index = order[start:end]
-            images = self.part.images[index]
-            if self._augmentation == "crop_flip":
-                images = _crop(images, offsets[start:end])
-            if self._augmentation in ("flip", "crop_flip"):
-                images = torch.where(flips[start:end].view(-1, 1, 1, 1), images.flip(-1), images)
-            yield self._normalised(images), self.part.labels[index]
+    def begin_epoch(self, plan: EpochPlan) -> None:
+        """Take over what is random in the next epoch, into the same memory every time."""
+        for mine, drawn in zip(self._drawn, (plan.order, plan.flips, plan.offsets), strict=True):
+            mine.copy_(drawn)
+
+    def batch(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Augmented images (B, 3, H, W) float32 and labels (B,) at `positions` (B,) int64 of the epoch's order."""
+        index, flips, offsets = (drawn[positions] for drawn in self._drawn)
+        images = self.part.images[index]
+        if self._augmentation == "crop_flip":
+            images = _crop(images, offsets)
+        if self._augmentation in ("flip", "crop_flip"):
+            images = torch.where(flips.view(-1, 1, 1, 1), images.flip(-1), images)
+        return self._normalised(images), self.part.labels[index]
 
     def evaluation(self, batch_size: int) -> Iterator[Tensor]:
         """All images in order, (B, 3, H, W) float32."""

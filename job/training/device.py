@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ import torch
 
 from job.errors import HostError, OutOfMemoryError
 from job.logs import get_logger
+from job.training.graphs import NUM_WARM_UPS, Graphed, Result
 
 Arithmetic = Literal["bf16", "fp16", "tf32", "fp32"]
 CGROUP_V2_QUOTA = Path("/sys/fs/cgroup/cpu.max")
@@ -27,6 +28,8 @@ class Device:
     torch_device: torch.device
     arithmetic: Arithmetic
     num_threads: int
+    graphs: bool = False
+    """Whether work on static memory is replayed as CUDA graphs."""
 
     @property
     def is_cuda(self) -> bool:
@@ -41,6 +44,10 @@ class Device:
         dtype = torch.float16 if self.arithmetic == "fp16" else torch.bfloat16
         return torch.autocast(self.torch_device.type, dtype=dtype, enabled=self.arithmetic in ("bf16", "fp16"))
 
+    def graphed(self, function: Callable[[], Result], *, num_warm_ups: int = NUM_WARM_UPS) -> Callable[[], Result]:
+        """`function`, replayed as a CUDA graph where there are any; see `Graphed` for what it must keep to."""
+        return Graphed(function, num_warm_ups=num_warm_ups) if self.graphs else function
+
     def synchronize(self) -> None:
         if self.is_cuda:
             torch.cuda.synchronize(self.torch_device)
@@ -54,7 +61,9 @@ class Device:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
 
 
-def choose_device(name: str, *, precision: str, deterministic: bool, num_threads: int | None) -> Device:
+def choose_device(
+    name: str, *, precision: str, deterministic: bool, num_threads: int | None, graphs: bool = True
+) -> Device:
     """`name` is auto, cpu or cuda. Sets torch's threads and flags. Raises `HostError` without the GPU asked for."""
     if name == "cuda" and not torch.cuda.is_available():
         raise HostError(
@@ -71,7 +80,7 @@ def choose_device(name: str, *, precision: str, deterministic: bool, num_threads
     tf32 = arithmetic != "fp32"
     torch.backends.cuda.matmul.allow_tf32 = tf32
     torch.backends.cudnn.allow_tf32 = tf32
-    return Device(device, arithmetic, num_threads)
+    return Device(device, arithmetic, num_threads, graphs=graphs and device.type == "cuda")
 
 
 def available_cpus() -> int:

@@ -14,6 +14,7 @@ from torchmetrics.functional.classification import multiclass_accuracy, multicla
 from job.runs import Scores
 from job.training.batches import BatchSource
 from job.training.device import Device
+from job.training.folding import FoldedModel
 
 BATCH_SIZE = 250
 
@@ -63,13 +64,28 @@ class Evaluation:
         )
 
 
-@torch.inference_mode()
-def evaluate(model: nn.Module, source: BatchSource, *, device: Device, on_step: Callable[[], None]) -> Evaluation:
-    """The logits of all images of `source`; leaves `model` in evaluation mode. `on_step` is called per batch."""
-    model.eval()
-    logits = []
-    for images in source.evaluation(BATCH_SIZE):
-        with device.autocast():
-            logits.append(model(images).float())
-        on_step()
-    return Evaluation(torch.cat(logits), source.part.labels)
+class Evaluator:
+    """Evaluates one part of the data again and again while the network changes."""
+
+    def __init__(self, model: nn.Module, source: BatchSource, *, device: Device) -> None:
+        self._model, self._source, self._device = FoldedModel(model), source, device
+        self._whole = device.graphed(self._evaluate, num_warm_ups=1) if device.graphs else None
+
+    def __call__(self, on_step: Callable[[], None] = lambda: None) -> Evaluation:
+        """The logits of all images. `on_step` is called per batch, or once where a graph holds all of them."""
+        if self._whole is not None:
+            logits = self._whole().clone()
+            on_step()
+        else:
+            logits = self._evaluate(on_step)
+        return Evaluation(logits, self._source.part.labels)
+
+    @torch.inference_mode()
+    def _evaluate(self, on_step: Callable[[], None] = lambda: None) -> Tensor:
+        self._model.refresh()
+        logits = []
+        for images in self._source.evaluation(BATCH_SIZE):
+            with self._device.autocast():
+                logits.append(self._model(images).float())
+            on_step()
+        return torch.cat(logits)

@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from torch.nn import functional
 
 from job.runs import Divergence, EpochRecord, Scores
-from job.training.batches import BatchSource, batch_bounds, plan_epoch
-from job.training.diagnostics import build_diagnostics, is_measured
-from job.training.evaluation import Evaluation, evaluate
-from job.training.model import train_mode
+from job.training.batches import BatchSource, batch_bounds
+from job.training.diagnostics import build_diagnostics
+from job.training.evaluation import Evaluation, Evaluator
 from job.training.state import TrainingState
+from job.training.step import TrainingStep
 
 
 @dataclass(frozen=True)
@@ -48,18 +47,22 @@ def train_epochs(state: TrainingState, sources: Sources, *, on_step: Callable[[]
     with `state` whole. Within an epoch the host never waits for the device.
     Raises `Diverged` after the first epoch with a loss that is not finite.
     """
+    take_step = TrainingStep(state, sources.train)
+    evaluate_test = Evaluator(state.model, sources.test, device=state.device)
+    evaluate_validation = (
+        Evaluator(state.model, sources.validation, device=state.device) if sources.validation else None
+    )
     while state.epoch < state.manifest.epochs:
         with state.timed("train_seconds"):
-            _train_epoch(state, sources.train, on_step=on_step)
+            take_step.begin_epoch()
+            while state.step < state.num_steps:
+                take_step()
+                on_step()
             _check_finite(state)
         evaluated_before = state.evaluate_seconds
         with state.timed("evaluate_seconds"):
-            test = evaluate(state.model, sources.test, device=state.device, on_step=on_step)
-            validation = (
-                evaluate(state.model, sources.validation, device=state.device, on_step=on_step)
-                if sources.validation
-                else None
-            )
+            test = evaluate_test(on_step)
+            validation = evaluate_validation(on_step) if evaluate_validation else None
         record = _build_record(
             state, sources, test, validation, evaluate_seconds=state.evaluate_seconds - evaluated_before
         )
@@ -67,39 +70,6 @@ def train_epochs(state: TrainingState, sources: Sources, *, on_step: Callable[[]
         state.epoch += 1
         state.begin_epoch()
         yield Epoch(record, test)
-
-
-def _train_epoch(state: TrainingState, source: BatchSource, *, on_step: Callable[[], None]) -> None:
-    """The steps of the present epoch that are still to do."""
-    manifest, optimizer = state.manifest, state.optimizer
-    images_shape = source.part.images.shape
-    plan = plan_epoch(
-        seed=manifest.seed, epoch=state.epoch + 1, num_images=images_shape[0], image_size=images_shape[-1]
-    )
-    bounds = batch_bounds(images_shape[0], manifest.batch_size)
-    train_mode(state.model, freeze_backbone=manifest.model.freeze_backbone)
-    for images, labels in source.training(plan, bounds[state.step :]):
-        with state.device.autocast():
-            logits = state.model(images)
-        loss = functional.cross_entropy(logits.float(), labels, label_smoothing=manifest.label_smoothing)
-        optimizer.zero_grad(set_to_none=True)
-        state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        state.scaler.unscale_(optimizer)
-        global_step = state.epoch * state.num_steps + state.step
-        measured = is_measured(global_step)
-        if measured:
-            state.meter.before_step()
-        state.scaler.step(optimizer)
-        state.scaler.update()
-        if measured:
-            state.norms.append(state.meter.after_step())
-            state.measured_steps.append(global_step)
-        state.learning_rate = optimizer.param_groups[0]["lr"]
-        state.schedule.step()
-        state.losses[state.step] = loss.detach()
-        state.num_correct += (logits.detach().argmax(1) == labels).sum()
-        state.step += 1
-        on_step()
 
 
 def _check_finite(state: TrainingState) -> None:
@@ -129,7 +99,7 @@ def _build_record(
         train=Scores(loss=loss, top1=state.num_correct.item() / num_train),
         test=test_scores,
         validation=validation.scores() if validation else None,
-        learning_rate=state.learning_rate,
+        learning_rate=state.learning_rate(state.global_step - 1),
         diagnostics=build_diagnostics(state.measured_steps, state.norms, state.meter.num_weights),
         train_seconds=state.train_seconds,
         evaluate_seconds=state.evaluate_seconds,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterable
-from typing import assert_never
+from typing import Any, assert_never
 
 import torch
-from torch.optim.lr_scheduler import LambdaLR
+from torch import Tensor
 
 from job.manifest import Optimizer
 from job.manifest.models import Constant, Cosine, OneCycle, Schedule
@@ -24,26 +25,47 @@ CLASSES: dict[str, type[torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
 }
 FUSED = {"adam", "adamw", "adagrad", "sgd"}
-"""Those with one kernel for the whole step on CPU."""
+"""Those with one kernel for the whole step, on CPU and CUDA; the others go tensor list by tensor list on CUDA."""
+IMPLEMENTATION = ("fused", "foreach", "capturable")
+"""What differs between devices in an optimizer's settings, and is no attribute of it."""
 
 
-def build_optimizer(config: Optimizer, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
-    """torch's optimizer with the attributes of `config`, in the implementation that suits the device."""
+def build_optimizer(
+    config: Optimizer, parameters: Iterable[torch.nn.Parameter], *, capturable: bool = False
+) -> torch.optim.Optimizer:
+    """torch's optimizer with the attributes of `config`, in the implementation that suits the device.
+
+    A `capturable` one may step in a CUDA graph: its learning rate and its count of steps lie on the device.
+    """
     parameters = list(parameters)
-    attributes = config.model_dump(exclude={"name"})
-    if config.name in FUSED and parameters[0].device.type == "cpu":
-        attributes["fused"] = True  # on CUDA torch itself picks foreach
-    return CLASSES[config.name](parameters, **attributes)
+    device, kind = parameters[0].device, CLASSES[config.name]
+    settings = config.model_dump(exclude={"name"})
+    if config.name in FUSED:
+        settings["fused"] = True
+    elif device.type == "cuda" or capturable:
+        settings["foreach"] = True
+    if capturable:
+        settings["lr"] = torch.tensor(config.lr, device=device)
+        if "capturable" in inspect.signature(kind).parameters:  # fused Adagrad and SGD are without it
+            settings["capturable"] = True
+    return kind(parameters, **settings)
 
 
-def build_schedule(
-    optimizer: torch.optim.Optimizer, schedule: Schedule, *, num_epochs: int, num_steps: int
-) -> LambdaLR:
-    """The learning rate by step; `num_steps` are those of one epoch."""
-    return LambdaLR(
-        optimizer,
-        lambda step: learning_rate_factor(schedule, step=step, num_epochs=num_epochs, num_steps=num_steps),
-    )
+def restore_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+    """Load the state dict `saved`, perhaps on another kind of device, and keep the implementation of this one."""
+    own = [{name: group[name] for name in (*IMPLEMENTATION, "lr") if name in group} for group in optimizer.param_groups]
+    optimizer.load_state_dict(saved)
+    for group, kept in zip(optimizer.param_groups, own, strict=True):
+        group |= kept
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+    """For the next step; where it lies on the device, into the same memory."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(learning_rate)
+        else:
+            group["lr"] = learning_rate
 
 
 def learning_rate_factor(schedule: Schedule, *, step: int, num_epochs: int, num_steps: int) -> float:

@@ -13,7 +13,7 @@ from torch import nn
 from job import plots
 from job.runs import BestEpoch, Divergence, EpochRecord, RunResult, Timings
 from job.training.data import ImageData
-from job.training.evaluation import Evaluation, evaluate
+from job.training.evaluation import Evaluation, Evaluator
 from job.training.loop import Epoch, Sources
 from job.training.state import TrainingState
 
@@ -39,7 +39,7 @@ class Outcome:
             return self.last.test
         if not self.state.history or self.divergence:
             return None
-        return evaluate(self.state.model, self.sources.test, device=self.state.device, on_step=lambda: None)
+        return Evaluator(self.state.model, self.sources.test, device=self.state.device)()
 
 
 def build_result(

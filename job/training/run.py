@@ -114,6 +114,7 @@ def stage(manifest: Manifest, settings: RunSettings) -> Staged:
         precision=manifest.precision,
         deterministic=manifest.deterministic,
         num_threads=settings.num_threads,
+        graphs=settings.graphs,
     )
     cache = settings.cache.expanduser()
     data = load_data(manifest.dataset, data=settings.data, cache=cache, num_threads=device.num_threads)

@@ -16,6 +16,8 @@ class RunSettings:
     device: str = "auto"
     num_threads: int | None = None
     """None for the cores that this process may use."""
+    graphs: bool = True
+    """Replay training and evaluation as CUDA graphs, where there is a GPU."""
     checkpoint_interval_seconds: float = 10.0
     """Least time between checkpoints of whole epochs; the last epoch always gets one."""
     price_per_hour: float | None = None

@@ -16,10 +16,9 @@ from job.manifest import Manifest
 from job.runs import EpochRecord, configuration_digest
 from job.training.device import Device
 from job.training.diagnostics import StepMeter
-from job.training.optimizers import build_optimizer, build_schedule
+from job.training.optimizers import build_optimizer, learning_rate_factor, restore_optimizer, set_learning_rate
 
-COMPONENTS = ("model", "optimizer", "schedule", "scaler")
-COUNTERS = ("epoch", "step", "measured_steps", "learning_rate", "train_seconds", "evaluate_seconds")
+COUNTERS = ("epoch", "step", "measured_steps", "train_seconds", "evaluate_seconds")
 
 
 class TrainingState:
@@ -32,28 +31,48 @@ class TrainingState:
         self.device = device
         self.model = model.to(device.torch_device).to(memory_format=torch.channels_last)
         self.optimizer = build_optimizer(
-            manifest.optimizer, [weight for weight in self.model.parameters() if weight.requires_grad]
-        )
-        self.schedule = build_schedule(
-            self.optimizer, manifest.schedule, num_epochs=manifest.epochs, num_steps=num_steps
+            manifest.optimizer,
+            [weight for weight in self.model.parameters() if weight.requires_grad],
+            capturable=device.graphs,
         )
         self.scaler = torch.amp.GradScaler(device.torch_device.type, enabled=device.arithmetic == "fp16")
         self.meter = StepMeter(self.model)
         self.history: list[EpochRecord] = []
         self.epoch = 0
+        self.losses = torch.zeros(num_steps, device=device.torch_device)
+        """(num_steps,) float32, of this epoch. As the next two in the same memory for the whole run."""
+        self.num_correct = torch.zeros((), dtype=torch.int64, device=device.torch_device)
+        self.device_step = torch.zeros(1, dtype=torch.int64, device=device.torch_device)
+        """`step`, for what runs on the device."""
         self._open_since: float | None = None
         self.begin_epoch()
 
     def begin_epoch(self) -> None:
         """Forget what was gathered over the epoch before."""
         self.step = 0
-        self.losses = torch.zeros(self.num_steps, device=self.device.torch_device)
-        self.num_correct = torch.zeros((), dtype=torch.int64, device=self.device.torch_device)
+        for tensor in (self.losses, self.num_correct, self.device_step):
+            tensor.zero_()
         self.measured_steps: list[int] = []
         self.norms: list[Tensor] = []
-        self.learning_rate = self.optimizer.param_groups[0]["lr"]
         self.train_seconds = 0.0
         self.evaluate_seconds = 0.0
+
+    @property
+    def global_step(self) -> int:
+        """Steps since the start of training."""
+        return self.epoch * self.num_steps + self.step
+
+    def learning_rate(self, step: int) -> float:
+        """Of the step with this number since the start of training."""
+        manifest = self.manifest
+        factor = learning_rate_factor(
+            manifest.schedule, step=step, num_epochs=manifest.epochs, num_steps=self.num_steps
+        )
+        return manifest.optimizer.lr * factor
+
+    def begin_step(self) -> None:
+        """Set what the optimizer is told from outside."""
+        set_learning_rate(self.optimizer, self.learning_rate(self.global_step))
 
     @contextmanager
     def timed(self, name: Literal["train_seconds", "evaluate_seconds"]) -> Iterator[None]:
@@ -89,7 +108,7 @@ class TrainingState:
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state(self.device.torch_device) if self.device.is_cuda else None,
         }
-        content |= {name: getattr(self, name).state_dict() for name in COMPONENTS}
+        content |= {name: getattr(self, name).state_dict() for name in ("model", "optimizer", "scaler")}
         content |= {name: getattr(self, name) for name in COUNTERS}
         buffer = io.BytesIO()
         torch.save(content, buffer)
@@ -113,12 +132,15 @@ class TrainingState:
                     f"{source}: belongs to another {key.removesuffix('_sha256')} ({content.get(key)}, here {value}); "
                     "name another --output or --experiment"
                 )
-        for name in COMPONENTS:
-            getattr(self, name).load_state_dict(content[name])
+        self.model.load_state_dict(content["model"])
+        restore_optimizer(self.optimizer, content["optimizer"])
+        self.scaler.load_state_dict(content["scaler"])
         for name in COUNTERS:
             setattr(self, name, content[name])
         self.history = [EpochRecord.model_validate(record) for record in content["history"]]
-        self.losses, self.num_correct = content["losses"], content["num_correct"]
+        self.losses.copy_(content["losses"])
+        self.num_correct.copy_(content["num_correct"])
+        self.device_step.fill_(self.step)
         self.norms = content["norms"]
         torch.set_rng_state(content["rng"].cpu())
         if content["cuda_rng"] is not None and self.device.is_cuda:

@@ -19,7 +19,7 @@ from job.training.data.synthetic import load_synthetic
 from job.training.device import choose_device
 from job.training.loop import Diverged, Epoch, Sources, train_epochs
 from job.training.model import Weights, build_model
-from job.training.optimizers import CLASSES, FUSED
+from job.training.optimizers import CLASSES, FUSED, learning_rate_factor
 from job.training.state import TrainingState
 
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
@@ -93,6 +93,18 @@ def test_first_twenty_losses_equal_a_plain_loop(name: str, data: ImageData) -> N
     assert losses[19].tolist() == pytest.approx(plain_losses(name, data, num_steps=20), abs=1e-5)
 
 
+def test_learning_rate_of_every_step_is_the_schedule_s(data: ImageData) -> None:
+    manifest = manifest_with(schedule={"name": "onecycle"}, batch_size=100, epochs=2)
+    state, sources = prepare(manifest, data)
+    seen: list[float] = []
+    epochs = list(train_epochs(state, sources, on_step=lambda: seen.append(state.optimizer.param_groups[0]["lr"])))
+    seen = seen[:4] + seen[5:9]  # without the calls after the evaluations
+    assert seen == [
+        0.001 * learning_rate_factor(manifest.schedule, step=step, num_epochs=2, num_steps=4) for step in range(8)
+    ]
+    assert [epoch.record.learning_rate for epoch in epochs] == [seen[3], seen[7]]
+
+
 @pytest.mark.parametrize("name", sorted(FUSED))
 def test_fused_step_equals_the_formula_written_out(name: str) -> None:
     """One step from the same gradient: torch's single-tensor form is the readable one."""
@@ -110,13 +122,9 @@ def test_record_counts_what_the_epoch_saw(data: ImageData) -> None:
     manifest = manifest_with(batch_size=60)  # the last batch of an epoch is smaller
     state, sources = prepare(manifest, data)
     seen: list[float] = []
-
-    def on_step() -> None:
-        if state.model.training:
-            seen.append(float(state.losses[state.step - 1]))
-
-    (epoch,) = train_epochs(state, sources, on_step=on_step)
+    (epoch,) = train_epochs(state, sources, on_step=lambda: seen.append(float(state.losses[state.step - 1])))
     sizes = [60] * 6 + [40]
+    del seen[len(sizes) :]  # the last call was the evaluation's
     expected = sum(loss * size for loss, size in zip(seen, sizes, strict=True)) / 400
     assert epoch.record.train.loss == pytest.approx(expected)
     assert epoch.record.learning_rate == 0.001

@@ -14,43 +14,15 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, O
 
 from job.manifest import Manifest, parse_manifest
 from job.manifest.models import Constant, Cosine, OneCycle, Schedule
-from job.training.optimizers import build_optimizer, build_schedule, learning_rate_factor
+from job.training.optimizers import (
+    IMPLEMENTATION,
+    build_optimizer,
+    learning_rate_factor,
+    restore_optimizer,
+    set_learning_rate,
+)
+from tests.optimizers import CONFIGURED
 
-CONFIGURED: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
-    "adam": (
-        torch.optim.Adam,
-        {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": 0.1, "amsgrad": True}
-        | {"decoupled_weight_decay": True},
-    ),
-    "adamw": (
-        torch.optim.AdamW,
-        {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": 0.1, "amsgrad": True},
-    ),
-    "adamax": (torch.optim.Adamax, {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": 0.1}),
-    "nadam": (
-        torch.optim.NAdam,
-        {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": 0.1, "momentum_decay": 0.02}
-        | {"decoupled_weight_decay": True},
-    ),
-    "radam": (
-        torch.optim.RAdam,
-        {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": 0.1, "decoupled_weight_decay": True},
-    ),
-    "adagrad": (
-        torch.optim.Adagrad,
-        {"lr": 0.02, "lr_decay": 0.3, "weight_decay": 0.1, "initial_accumulator_value": 0.2, "eps": 1e-3},
-    ),
-    "adadelta": (torch.optim.Adadelta, {"lr": 0.5, "rho": 0.8, "eps": 1e-3, "weight_decay": 0.1}),
-    "rmsprop": (
-        torch.optim.RMSprop,
-        {"lr": 0.02, "alpha": 0.8, "eps": 1e-3, "weight_decay": 0.1, "momentum": 0.5, "centered": True},
-    ),
-    "sgd": (
-        torch.optim.SGD,
-        {"lr": 0.02, "momentum": 0.5, "dampening": 0.0, "weight_decay": 0.1, "nesterov": True},
-    ),
-}
-"""Every attribute away from its default, so that one lost on the way changes the weights."""
 LR = 0.1
 
 
@@ -227,25 +199,26 @@ def test_cosine_ends_at_its_final_fraction(warmup: float, final: float, num_epoc
         assert last == pytest.approx(final, abs=1e-12)
 
 
-@pytest.mark.parametrize(
-    "schedule", [Constant(warmup_epochs=1.0), Cosine(name="cosine"), OneCycle(name="onecycle")], ids=lambda s: s.name
-)
-def test_built_schedule_sets_the_learning_rate_of_every_step_and_survives_one_step_more(schedule: Schedule) -> None:
-    optimizer = plain_sgd()
-    scheduler = build_schedule(optimizer, schedule, num_epochs=2, num_steps=3)
-    expected = [LR * factor for factor in factors(schedule, num_epochs=2, num_steps=3)]
-    assert learning_rates(scheduler, num_steps=6) == pytest.approx(expected)
-    optimizer.step()
-    scheduler.step()  # the training loop calls it after its last step too
+def test_learning_rate_on_the_device_changes_in_its_place() -> None:
+    optimizer = torch.optim.SGD(fresh_weights(), lr=torch.tensor(LR), fused=True)
+    place = optimizer.param_groups[0]["lr"]
+    set_learning_rate(optimizer, 0.25)
+    assert optimizer.param_groups[0]["lr"] is place
+    assert place.item() == 0.25
 
 
-def test_schedule_continues_from_its_saved_state() -> None:
-    schedule = OneCycle(name="onecycle")
-    whole = learning_rates(build_schedule(plain_sgd(), schedule, num_epochs=2, num_steps=5), num_steps=10)
-    first = build_schedule(plain_sgd(), schedule, num_epochs=2, num_steps=5)
-    begun = learning_rates(first, num_steps=4)
-    first.step()
-    second = build_schedule(plain_sgd(), schedule, num_epochs=2, num_steps=5)
-    second.optimizer.load_state_dict(first.optimizer.state_dict())
-    second.load_state_dict(first.state_dict())
-    assert begun + learning_rates(second, num_steps=6) == whole
+@pytest.mark.parametrize("name", sorted(CONFIGURED))
+def test_state_of_another_device_s_implementation_is_taken_over(name: str, capturable_on_cpu: None) -> None:
+    """A checkpoint of a GPU goes on on the CPU and the other way round, each as suits the device."""
+    config = manifest(name, CONFIGURED[name][1]).optimizer
+    for first, second in ((True, False), (False, True)):
+        weights, others = fresh_weights(), fresh_weights()
+        saved = build_optimizer(config, weights, capturable=first)
+        trained(saved, weights)
+        optimizer = build_optimizer(config, others, capturable=second)
+        before = {key: optimizer.param_groups[0].get(key) for key in (*IMPLEMENTATION, "lr")}
+        restore_optimizer(optimizer, saved.state_dict())
+        assert {key: optimizer.param_groups[0].get(key) for key in before} == before
+        for mine, theirs in zip(optimizer.state.values(), saved.state.values(), strict=True):
+            assert mine.keys() == theirs.keys()
+            torch.testing.assert_close(mine, theirs)

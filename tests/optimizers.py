@@ -1,0 +1,43 @@
+"""Every optimizer with every attribute away from its default."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+CONFIGURED: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
+    "adam": (
+        torch.optim.Adam,
+        {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": 0.1, "amsgrad": True}
+        | {"decoupled_weight_decay": True},
+    ),
+    "adamw": (
+        torch.optim.AdamW,
+        {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": 0.1, "amsgrad": True},
+    ),
+    "adamax": (torch.optim.Adamax, {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": 0.1}),
+    "nadam": (
+        torch.optim.NAdam,
+        {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": 0.1, "momentum_decay": 0.02}
+        | {"decoupled_weight_decay": True},
+    ),
+    "radam": (
+        torch.optim.RAdam,
+        {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": 0.1, "decoupled_weight_decay": True},
+    ),
+    "adagrad": (
+        torch.optim.Adagrad,
+        {"lr": 0.02, "lr_decay": 0.3, "weight_decay": 0.1, "initial_accumulator_value": 0.2, "eps": 1e-3},
+    ),
+    "adadelta": (torch.optim.Adadelta, {"lr": 0.5, "rho": 0.8, "eps": 1e-3, "weight_decay": 0.1}),
+    "rmsprop": (
+        torch.optim.RMSprop,
+        {"lr": 0.02, "alpha": 0.8, "eps": 1e-3, "weight_decay": 0.1, "momentum": 0.5, "centered": True},
+    ),
+    "sgd": (
+        torch.optim.SGD,
+        {"lr": 0.02, "momentum": 0.5, "dampening": 0.0, "weight_decay": 0.1, "nesterov": True},
+    ),
+}
+"""Every attribute away from its default, so that one lost on the way changes the weights."""
