@@ -265,6 +265,21 @@ class Timings(Record):
     total: float
 
 
+class Efficiency(Record):
+    """How well the training used the device."""
+
+    flop_per_image: int
+    """Floating-point operations of the forward and backward pass; a multiply-add counts as two."""
+    achieved_flops: float | None
+    """Per second of training time."""
+    peak_flops: float | None
+    """Of the device in its precision, by its data sheet; null where it is not known."""
+    utilisation_fraction: float | None
+    """achieved_flops / peak_flops."""
+    energy_joules: float | None
+    """Of the whole GPU while the attempt that finished the run trained and evaluated; null without NVML."""
+
+
 class RunResult(Record):
     """result.json: the run exists when this does."""
 
@@ -293,6 +308,9 @@ class RunResult(Record):
     train_images_per_second: float | None
     peak_memory_bytes: int
     """Of the GPU's allocator, or of the process where there is no GPU."""
+    efficiency: Efficiency | None = None
+    environment: Environment | None = None
+    """As in environment.json; null in results of before 2026-11."""
     attempts: int
     lost_seconds: float
     estimated_cost_usd: float | None

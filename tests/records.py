@@ -17,6 +17,8 @@ from job.runs import (
     BestEpoch,
     Diagnostics,
     Divergence,
+    Efficiency,
+    Environment,
     EpochRecord,
     GroupDiagnostics,
     RunKeys,
@@ -111,6 +113,19 @@ def make_result(
         "finished_at": datetime(2026, 1, 1, tzinfo=UTC),
     }
     return RunResult.model_validate(values | changes)
+
+
+def on_device(result: RunResult, device: str, *, utilisation: float | None, joules: float | None) -> RunResult:
+    """`result` as a run on `device` in bf16 would have left it."""
+    environment = Environment(
+        package_version="1", python="3.12", platform="Linux", packages={}, device=device, driver=None, cuda=None,
+        cpu_capability="AVX2", num_threads=1, precision="bf16", git_sha=None, image_digest=None, instance_type=None,
+        data_sha256="0", weights_sha256=None,
+    )  # fmt: skip
+    efficiency = Efficiency(
+        flop_per_image=1, achieved_flops=1.0, peak_flops=None, utilisation_fraction=utilisation, energy_joules=joules
+    )
+    return result.model_copy(update={"environment": environment, "efficiency": efficiency})
 
 
 def diverged(result: RunResult, *, epoch: int = 1, step: int = 3) -> RunResult:

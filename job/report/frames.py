@@ -19,7 +19,8 @@ RUN_COLUMNS = (
     "score", "score_on", "final_top1", "final_top5", "final_loss", "best_epoch", "best_top1", "best_top5", "best_loss",
     "best_chosen_on", "train_top1", "train_loss", "diverged_epoch", "diverged_step", "num_epochs", "num_train",
     "num_validation", "num_test", "startup_seconds", "staging_seconds", "train_seconds", "evaluate_seconds",
-    "upload_seconds", "total_seconds", "lost_seconds", "train_images_per_second", "peak_memory_bytes", "attempts",
+    "upload_seconds", "total_seconds", "lost_seconds", "train_images_per_second", "peak_memory_bytes",
+    "utilisation_fraction", "energy_joules", "device", "arithmetic", "attempts",
     "estimated_cost_usd", "finished_at", "manifest",
 )  # fmt: skip
 EPOCH_COLUMNS = (

@@ -42,8 +42,11 @@ class Standing:
     loss: float | None
     train_top1: float | None
     images_per_second: float | None
+    utilisation_fraction: float | None
+    """Of the device's peak arithmetic, while it trained."""
+    energy_joules: float | None
+    """Of a whole run, as the next one."""
     cost_usd: float | None
-    """Of a whole run."""
     behind: Comparison | None
     """Against the leader, corrected over the leaderboard; None for the leader and where nothing can be compared."""
     reach: Reach
@@ -57,7 +60,10 @@ def choose_target(configurations: Sequence[Configuration]) -> float:
 
 def rank_configurations(configurations: Sequence[Configuration], runs: Runs, *, target: float) -> list[Standing]:
     """The standings in the order of `configurations`, which are best first."""
-    columns = ["final_top5", "final_loss", "train_top1", "train_images_per_second", "estimated_cost_usd"]
+    columns = [
+        "final_top5", "final_loss", "train_top1", "train_images_per_second", "utilisation_fraction", "energy_joules",
+        "estimated_cost_usd",
+    ]  # fmt: skip
     numbers = dict(zip(runs.runs["run"], runs.runs[columns].to_numpy(dtype=float), strict=True))
     reached = reach_target(runs, target).set_index("run")
     reach_rows = dict(zip(reached.index, reached.to_numpy(dtype=float), strict=True))
@@ -69,10 +75,13 @@ def rank_configurations(configurations: Sequence[Configuration], runs: Runs, *, 
     standings = []
     for each in configurations:
         own = np.array([numbers[run] for run in each.runs])
-        top5, loss, train, speed, cost = (_mean(own[:, column]) for column in range(len(columns)))
+        top5, loss, train, speed, utilisation, energy, cost = (_mean(own[:, column]) for column in range(len(columns)))
         score = estimate_mean(list(each.scores.values())) if each.scores else None
         reach = _summarise(np.array([reach_rows.get(run, np.full(3, np.nan)) for run in each.runs]))
-        standings.append(Standing(each, score, top5, loss, train, speed, cost, behind.get(each.digest), reach))
+        behind_leader = behind.get(each.digest)
+        standings.append(
+            Standing(each, score, top5, loss, train, speed, utilisation, energy, cost, behind_leader, reach)
+        )
     return standings
 
 

@@ -53,6 +53,7 @@ def parse_result(content: bytes, *, key: str) -> RunRows:
 
 def _run_row(result: RunResult) -> dict[str, Any]:
     manifest, times = result.manifest, result.timings
+    efficiency, environment = result.efficiency, result.environment
     last = result.history[-1].train if result.history else None
     on_validation = result.best is not None and result.best.chosen_on == "validation"
     score = result.best.test if result.best is not None and on_validation else result.final
@@ -84,6 +85,10 @@ def _run_row(result: RunResult) -> dict[str, Any]:
         "lost_seconds": result.lost_seconds,
         "train_images_per_second": _number(result.train_images_per_second),
         "peak_memory_bytes": result.peak_memory_bytes,
+        "utilisation_fraction": _number(efficiency.utilisation_fraction if efficiency else None),
+        "energy_joules": _number(efficiency.energy_joules if efficiency else None),
+        "device": environment.device if environment else None,
+        "arithmetic": environment.precision if environment else None,
         "attempts": result.attempts,
         "estimated_cost_usd": _number(result.estimated_cost_usd),
         "finished_at": _in_utc(result.finished_at),

@@ -44,6 +44,11 @@ class Study:
     reasons: list[Reason]
     measured: Measurements
 
+    @property
+    def tells_efficiency(self) -> bool:
+        """Whether any run knows its utilisation or energy, as only those on a GPU do."""
+        return any(line.utilisation_fraction is not None or line.energy_joules is not None for line in self.standings)
+
 
 def build_studies(runs: Runs, *, target: float | None = None) -> list[Study]:
     """A study per experiment and data set, by name. Without `target` each takes a part of its best score."""
@@ -106,7 +111,20 @@ def _tell_facts(runs: pd.DataFrame, configurations: Sequence[Configuration]) -> 
     facts.append(f"All alike: {', '.join(common)}.")
     if differing:
         facts.append(f"Not all alike beside the optimizer's attributes: {', '.join(differing)}.")
-    return [*facts, _tell_score(runs)]
+    return [*facts, *_tell_hardware(runs), _tell_score(runs)]
+
+
+def _tell_hardware(runs: pd.DataFrame) -> list[str]:
+    known = runs[runs["device"].notna()]
+    counts = (known["device"] + " in " + known["arithmetic"]).value_counts().sort_index()
+    if counts.empty:
+        return []
+    if len(counts) == 1 and len(known) == len(runs):
+        return [f"Trained on {counts.index[0]}."]
+    listed = [f"{name} ({count})" for name, count in counts.items()]
+    if len(known) < len(runs):
+        listed.append(f"unrecorded ({len(runs) - len(known)})")
+    return [f"Trained on {join(listed)}: times, energy and dollars of different devices are not comparable."]
 
 
 def _tell_score(runs: pd.DataFrame) -> str:

@@ -59,6 +59,8 @@ def build_leaderboard(studies: Sequence[Study]) -> pd.DataFrame:
                     "seconds_to_target": reach.seconds,
                     "usd_to_target": reach.cost_usd,
                     "images_per_second": line.images_per_second,
+                    "utilisation_fraction": line.utilisation_fraction,
+                    "joules_per_run": line.energy_joules,
                     "usd_per_run": line.cost_usd,
                 }
             )

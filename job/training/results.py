@@ -11,7 +11,8 @@ from safetensors.torch import save
 from torch import nn
 
 from job import plots
-from job.runs import BestEpoch, Divergence, EpochRecord, RunResult, Timings
+from job.runs import BestEpoch, Divergence, Environment, EpochRecord, RunResult, Timings
+from job.training.accounting import count_flop, measure_efficiency
 from job.training.data import ImageData
 from job.training.evaluation import Evaluation, Evaluator
 from job.training.loop import Epoch, Sources
@@ -31,6 +32,7 @@ class Outcome:
     last: Epoch | None
     """The last evaluated epoch of this attempt; None when it had none to do."""
     divergence: Divergence | None
+    energy_joules: float | None = None
 
     @cached_property
     def last_test(self) -> Evaluation | None:
@@ -51,6 +53,7 @@ def build_result(
     attempts: int,
     lost_seconds: float,
     timings: Timings,
+    environment: Environment,
     price_per_hour: float | None,
 ) -> RunResult:
     """The content of result.json."""
@@ -58,6 +61,7 @@ def build_result(
     history, test = state.history, outcome.last_test
     num_images = len(history) * len(sources.train.part)
     trained = sum(record.train_seconds for record in history)
+    images_per_second = num_images / trained if history else None
     total = timings.startup + timings.staging + timings.train + timings.evaluate + timings.upload + lost_seconds
     return RunResult(
         run_id=run_id,
@@ -77,8 +81,15 @@ def build_result(
         confusion=test.confusion() if test else [],
         history=history,
         timings=timings,
-        train_images_per_second=num_images / trained if history else None,
+        train_images_per_second=images_per_second,
         peak_memory_bytes=state.device.peak_memory_bytes(),
+        efficiency=measure_efficiency(
+            state.device,
+            flop_per_image=count_flop(state.model, image_size=state.manifest.image_size or data.test_images.shape[-1]),
+            images_per_second=images_per_second,
+            energy_joules=outcome.energy_joules,
+        ),
+        environment=environment,
         attempts=attempts,
         lost_seconds=lost_seconds,
         estimated_cost_usd=price_per_hour * total / 3600 if price_per_hour is not None else None,

@@ -19,6 +19,7 @@ from job.logs import RecordedLog, get_logger
 from job.manifest import Manifest
 from job.runs import Divergence, Environment, RunKeys, RunResult, Timings, configuration_digest
 from job.storage import Store
+from job.training.accounting import EnergyMeter
 from job.training.artefacts import (
     ArtefactWriter,
     check_owner,
@@ -99,6 +100,7 @@ def run_manifest(
                 attempts=journal.attempt,
                 lost_seconds=journal.lost_seconds,
                 timings=timings,
+                environment=staged.environment,
                 price_per_hour=settings.price_per_hour,
             )
             return _commit(result, store, keys, writer=writer, journal=journal)
@@ -163,6 +165,7 @@ def _train(
         device=environment.device, precision=environment.precision, num_threads=environment.num_threads,
     )  # fmt: skip
     on_start(state)
+    energy = EnergyMeter(state.device)
     last: Epoch | None = None
     divergence: Divergence | None = None
     checkpointed = perf_counter()
@@ -198,7 +201,7 @@ def _train(
         writer.write(checkpoint(), then=clean)
         writer.flush()
         raise
-    return Outcome(staged.data, state, staged.sources, last, divergence)
+    return Outcome(staged.data, state, staged.sources, last, divergence, energy.joules())
 
 
 def _publish(outcome: Outcome, writer: ArtefactWriter, keys: RunKeys) -> None:

@@ -16,7 +16,7 @@ import pytest
 from job.runs import EpochRecord, Scores
 from job.storage import Store, open_store
 from tests.conftest import Answer
-from tests.records import diverged, make_manifest, make_result, make_study, store_results
+from tests.records import diverged, make_manifest, make_result, make_study, on_device, store_results
 
 Job = Callable[..., Answer]
 HOSTILE = "<script>alert('x')</script>$\\frac$"
@@ -110,6 +110,27 @@ def test_experiments_and_data_sets_are_not_compared_with_each_other(job: Job, tm
     assert re.findall(r"<h2[^>]*>([^<]+)</h2>", page)[0] == "a"
     assert len(re.findall(r"<h2[^>]*>b, (?:folder|stl10)-\w{6}</h2>", page)) == 2
     assert page.count("nothing to compare it with yet") == 3
+
+
+def test_hardware_its_utilisation_and_energy_are_told(job: Job, tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    h100 = on_device(short("adam"), "NVIDIA H100", utilisation=0.314, joules=1500.0)
+    store_results(store, h100)
+    job("report", tmp_path)
+    page = store.read("report/index.html").decode()
+    assert "Trained on NVIDIA H100 in bf16." in page
+    assert "31.4 %" in page
+    assert '<td data-value="1500.0">1.50</td>' in page
+    store_results(store, on_device(short("adagrad"), "NVIDIA L4", utilisation=None, joules=None), short("rmsprop"))
+    job("report", tmp_path)
+    text = store.read("report/report.md").decode()
+    assert "Trained on NVIDIA H100 in bf16 (1), NVIDIA L4 in bf16 (1) and unrecorded (1): times" in text
+
+
+def test_cpu_report_is_without_columns_that_would_be_empty(study: Path) -> None:
+    page = (study / "index.html").read_text()
+    assert "Trained on" not in page
+    assert "kJ a run" not in page
 
 
 def test_experiment_option_leaves_the_others_out(job: Job, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from job.runs import (
     CheckpointDigest,
     Diagnostics,
     Divergence,
+    Efficiency,
     Environment,
     EpochRecord,
     GroupDiagnostics,
@@ -258,6 +259,7 @@ EXAMPLES: list[Record] = [
     TIMINGS,
     BEST,
     DIVERGENCE,
+    Efficiency(flop_per_image=2, achieved_flops=1.5, peak_flops=3.0, utilisation_fraction=0.5, energy_joules=None),
     RESULT,
     CheckpointDigest(size_bytes=1, sha256="00", configuration="0123456789"),
     Progress(
