@@ -1,0 +1,25 @@
+"""What two results of one configuration must share, however often they were interrupted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from job.runs import RunResult
+from job.storage import Store
+
+TIMES = {"train_seconds", "evaluate_seconds", "train_images_per_second", "evaluate_images_per_second"}
+VARIES = {"attempt_id", "attempts", "lost_seconds", "timings", "finished_at", "train_images_per_second",
+          "peak_memory_bytes", "estimated_cost_usd", "experiment", "efficiency"}  # fmt: skip
+
+
+def metrics(result: RunResult) -> dict[str, Any]:
+    """All that must not depend on interruptions: everything but times and attempts."""
+    content = result.model_dump(mode="json", exclude=VARIES)
+    content["history"] = [{k: v for k, v in record.items() if k not in TIMES} for record in content["history"]]
+    return content
+
+
+def result_in(store: Store) -> RunResult:
+    """The one result that `store` holds."""
+    (key,) = [key for key in store.list_keys("") if key.endswith("/result.json")]
+    return RunResult.model_validate_json(store.read(key))
