@@ -21,11 +21,19 @@ No run ends with 70.
 
 from __future__ import annotations
 
+import re
+
+CREDENTIALS_IN_URL = re.compile(r"(?<=://)[^\s/]+@")
+"""Of an endpoint or a proxy, which libraries quote whole when they cannot reach it."""
+
 
 class JobError(Exception):
-    """Base of all expected failures; `str()` is the message for the user."""
+    """Base of all expected failures; `str()` is the message for the user, in which no URL shows its credentials."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return CREDENTIALS_IN_URL.sub("***@", super().__str__())
 
 
 class UsageError(JobError):

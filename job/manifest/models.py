@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
+from job.errors import CREDENTIALS_IN_URL
 from job.manifest.base import StrictModel
 from job.manifest.optimizers import Optimizer
 
@@ -71,6 +73,16 @@ class Model(StrictModel):
     state dict with torchvision's names."""
     freeze_backbone: bool = False
     """Train fc alone; the backbone keeps its weights and its BatchNorm statistics."""
+
+    @field_validator("weights")
+    @classmethod
+    def _weights_can_be_written_down(cls, weights: str) -> str:
+        """They stand in every record of the run, in its log and on terminals."""
+        if not weights.isprintable():
+            raise ValueError(f"{json.dumps(weights[:40])} holds characters that cannot be printed")
+        if CREDENTIALS_IN_URL.search(weights):
+            raise ValueError("must hold no credentials; they come from the environment")
+        return weights
 
 
 class Constant(StrictModel):

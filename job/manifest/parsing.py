@@ -58,9 +58,7 @@ def parse_json_object(content: bytes, *, source: str) -> dict[str, Any]:
     if len(content) > MAX_BYTES:
         raise ManifestError(f"{source}: {len(content)} bytes is too large; a manifest has at most {MAX_BYTES}")
     try:
-        document = json.loads(
-            content.decode("utf-8-sig"), parse_constant=_refuse_constant, object_pairs_hook=_refuse_duplicates
-        )
+        document = _load(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise ManifestError(f"{source}: not UTF-8 text (byte {error.start})") from error
     except RecursionError as error:
@@ -72,6 +70,16 @@ def parse_json_object(content: bytes, *, source: str) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise ManifestError(f"{source}: must be a JSON object, is {_show(document)}")
     return document
+
+
+def _load(text: str) -> Any:
+    """JSON as one reader alone could understand it; minus zero is zero, so that one configuration has one digest."""
+    return json.loads(
+        text,
+        parse_constant=_refuse_constant,
+        parse_float=lambda number: float(number) + 0.0,
+        object_pairs_hook=_refuse_duplicates,
+    )
 
 
 def _refuse_constant(constant: str) -> NoReturn:
@@ -97,9 +105,11 @@ def apply_settings(document: dict[str, Any], settings: Iterable[str]) -> dict[st
         if not separator or not all(path.split(".")):
             raise ManifestError(f"--set {setting}: must be KEY=VALUE, such as optimizer.lr=0.01")
         try:
-            value = json.loads(text)
-        except (ValueError, RecursionError):
+            value = _load(text)
+        except (json.JSONDecodeError, RecursionError):
             value = text
+        except ValueError as error:
+            raise ManifestError(f"--set {setting}: {error}") from error
         try:
             set_path(result, path, value)
         except ValueError as error:

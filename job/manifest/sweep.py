@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 import math
@@ -14,10 +15,12 @@ from pydantic import Field, model_validator
 from job.errors import ManifestError
 from job.manifest.base import StrictModel
 from job.manifest.models import Manifest, Name, Seed
-from job.manifest.parsing import set_path, validate
+from job.manifest.parsing import MAX_FAULTS, set_path, validate
 
 MAX_RUNS = 10_000
 """Children of an AWS Batch array job, https://docs.aws.amazon.com/batch/latest/userguide/array_jobs.html."""
+MAX_FAULTY_BYTES = 2 * 1024 * 1024
+"""Of combinations that turned out wrong: after a second of them the others are not looked at."""
 
 
 class Block(StrictModel):
@@ -55,7 +58,8 @@ class Sweep(StrictModel):
     def _number_of_runs_is_bounded(self) -> Self:
         num_runs = len(self.seeds) * sum(_count(block) for block in self.blocks)
         if num_runs > MAX_RUNS:
-            raise ValueError(f"blocks and seeds give {num_runs} runs; must be at most {MAX_RUNS}")
+            shown = num_runs if num_runs < 10**9 else "billions of"  # Python writes no integer of 4300 digits
+            raise ValueError(f"blocks and seeds give {shown} runs; must be at most {MAX_RUNS}")
         return self
 
 
@@ -72,8 +76,9 @@ def expand(sweep: Sweep, *, source: str) -> list[Configuration]:
     """All configurations, seed by seed, so that a sweep stopped half-way has compared everything with some seeds.
 
     What resolves to the same configuration is listed once, whatever it is called.
-    Raises `ManifestError` with every fault of every combination.
+    Raises `ManifestError` with the faults of the combinations, each once, but not with more than can be read.
     """
+    size, num_faulty = len(sweep.model_dump_json()), 0
     faults: dict[str, None] = {}  # in order, each once
     first_seed: dict[Manifest, dict[str, Any]] = {}
     names: dict[Manifest, str] = {}
@@ -84,6 +89,9 @@ def expand(sweep: Sweep, *, source: str) -> list[Configuration]:
                 manifest = validate(_build_document(sweep, block, varied, place=place), Manifest, source=place)
             except ManifestError as error:
                 faults |= dict.fromkeys(error.faults)
+                num_faulty += 1
+                if len(faults) > MAX_FAULTS or num_faulty * size > MAX_FAULTY_BYTES:
+                    raise ManifestError(*faults, f"{source}: further combinations were not looked at") from error
                 continue
             nameless = manifest.model_copy(update={"name": ""})
             first_seed.setdefault(nameless, varied)
@@ -115,9 +123,9 @@ def _combinations(block: Block) -> Iterator[dict[str, Any]]:
 
 def _build_document(sweep: Sweep, block: Block, varied: dict[str, Any], *, place: str) -> dict[str, Any]:
     document = _merge(sweep.defaults, block.base)
-    for path, value in varied.items():
+    for path, value in sorted(varied.items(), key=lambda item: item[0].count(".")):  # a field after its object
         try:
-            set_path(document, path, value)
+            set_path(document, path, copy.deepcopy(value))
         except ValueError as error:
             raise ManifestError(f"{place}.vary: {path}: {error}") from error
     document["seed"] = sweep.seeds[0]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from job.errors import UsageError
 from job.storage.base import Store
-from job.storage.folder import FolderStore
+from job.storage.folder import FolderStore, reported
 
-__all__ = ["FolderStore", "Store", "is_remote", "open_store", "read_uri"]
+__all__ = ["FolderStore", "Store", "is_remote", "open_store", "read_uri", "reported"]
 
 
 def is_remote(location: str) -> bool:

@@ -23,24 +23,24 @@ class FolderStore:
         self.uri = str(root)
 
     def read(self, key: str) -> bytes:
-        with _reported(self.locate(key)):
+        with reported(self.locate(key)):
             return self._path(key).read_bytes()
 
     def write(self, key: str, content: bytes) -> None:
         path = self._path(key)
-        with _reported(str(path)), _temporary(path, content) as temporary:
+        with reported(str(path)), _temporary(path, content) as temporary:
             os.replace(temporary, path)
             _sync_folder(path.parent)
 
     def create(self, key: str, content: bytes) -> None:
         path = self._path(key)
-        with _reported(str(path)), _temporary(path, content) as temporary:
+        with reported(str(path)), _temporary(path, content) as temporary:
             os.link(temporary, path)  # fails where the name is taken, unlike rename
             _sync_folder(path.parent)
 
     def delete(self, keys: Iterable[str]) -> None:
         for key in keys:
-            with _reported(self.locate(key)):
+            with reported(self.locate(key)):
                 self._path(key).unlink(missing_ok=True)
 
     def list_keys(self, prefix: str) -> list[str]:
@@ -96,7 +96,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def _reported(place: str) -> Iterator[None]:
+def reported(place: str) -> Iterator[None]:
     """Turn what the operating system says into the errors that a `Store` raises."""
     try:
         yield

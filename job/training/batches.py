@@ -56,7 +56,10 @@ class EpochPlan:
 
 
 def split_data(data: ImageData, *, validation_fraction: float, seed: int, device: torch.device) -> Parts:
-    """Move the data to `device`, a stratified part of the training images held out for validation."""
+    """Move the data to `device`, a stratified part of the training images held out for validation.
+
+    Of every class at least one image is held out, where any are to be, and at least one stays.
+    """
     train, validation = _split_indices(data.train_labels, validation_fraction=validation_fraction, seed=seed)
     return Parts(
         train=_part(data.train_images[train], data.train_labels[train], device),
@@ -78,7 +81,8 @@ def _split_indices(
     held_out: list[npt.NDArray[np.int64]] = []
     for label in np.unique(labels):
         members = random.permutation(np.flatnonzero(labels == label))
-        held_out.append(members[: round(len(members) * validation_fraction)])
+        wanted = max(round(len(members) * validation_fraction), 1) if validation_fraction else 0
+        held_out.append(members[: min(wanted, len(members) - 1)])
     validation = np.sort(np.concatenate(held_out))
     return np.setdiff1d(np.arange(len(labels)), validation), validation
 

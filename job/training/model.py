@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import io
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
 
 import torch
@@ -16,6 +15,7 @@ from torchvision.models import ResNet18_Weights, resnet18
 from job.errors import DataError, JobError, ObjectMissing, StorageError
 from job.manifest.models import Model
 from job.storage import FolderStore, Store, is_remote, open_store, read_uri
+from job.training.data.download import receive
 
 IMAGENET_URL: str = ResNet18_Weights.IMAGENET1K_V1.url
 """Ends in `resnet18-<first eight digits of its SHA-256>.pth`."""
@@ -99,15 +99,10 @@ def _read_imagenet(url: str, *, data: str | None, cache: Path) -> bytes:
             content = _verified(staged.read(path.name), place=staged.locate(path.name))
             FolderStore(cache).write(path.name, content)
             return content
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(url, str(path), hash_prefix=_expected_sha256(path.name), progress=False)
-    except (OSError, HTTPException, RuntimeError) as error:  # URLError is an OSError; a wrong hash a RuntimeError
-        raise DataError(
-            f"{url}: cannot be downloaded ({error}); stage it in a bucket with `job stage`, "
-            "or name a local file in model.weights"
-        ) from error
-    return path.read_bytes()
+    advice = "stage it in a bucket with `job stage`, or name a local file in model.weights"
+    content = _verified(b"".join(receive(url, advice=advice)), place=url)
+    FolderStore(cache).write(path.name, content)
+    return content
 
 
 def _verified(content: bytes, *, place: str) -> bytes:
@@ -115,7 +110,7 @@ def _verified(content: bytes, *, place: str) -> bytes:
     seen = hashlib.sha256(content).hexdigest()
     expected = _expected_sha256(place)
     if not seen.startswith(expected):
-        raise DataError(f"{place}: corrupt: sha256 {seen} must begin with {expected}; remove it and run again")
+        raise DataError(f"{place}: corrupt: sha256 {seen} must begin with {expected}; fetch it again")
     return content
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from job.training.device import Device
 from job.training.diagnostics import StepMeter
 from job.training.optimizers import build_optimizer, learning_rate_factor, restore_optimizer, set_learning_rate
 
+NOT_THE_FILE_S_FAULT = (JobError, MemoryError, torch.OutOfMemoryError)
+"""What may come up while a checkpoint is read: a signal, or a machine too small."""
 COUNTERS = ("epoch", "step", "measured_steps", "train_seconds", "evaluate_seconds")
 
 
@@ -117,14 +120,17 @@ class TrainingState:
     def restore(self, checkpoint: bytes, *, data_sha256: str, source: str) -> None:
         """Continue from what `serialise` gave; nothing in it is executed.
 
-        Raises `DataError` when it cannot be read, `ConflictError` when it belongs to something else.
+        Raises `DataError` when it cannot be read, and is then as it was; `ConflictError` when it belongs to something
+        else.
         """
         try:
             content = torch.load(io.BytesIO(checkpoint), map_location=self.device.torch_device, weights_only=True)
-        except JobError:  # a signal's
+        except NOT_THE_FILE_S_FAULT:
             raise
         except Exception as error:  # a damaged file makes the unpickler raise nearly anything
             raise DataError(f"{source}: not a checkpoint: {type(error).__name__}") from error
+        if not isinstance(content, dict):
+            raise DataError(f"{source}: not a checkpoint: {type(content).__name__}")
         expected = {"configuration": configuration_digest(self.manifest), "data_sha256": data_sha256}
         for key, value in expected.items():
             if content.get(key) != value:
@@ -132,9 +138,25 @@ class TrainingState:
                     f"{source}: belongs to another {key.removesuffix('_sha256')} ({content.get(key)}, here {value}); "
                     "name another --output or --experiment"
                 )
-        self.model.load_state_dict(content["model"])
-        restore_optimizer(self.optimizer, content["optimizer"])
-        self.scaler.load_state_dict(content["scaler"])
+        start = copy.deepcopy([part.state_dict() for part in (self.model, self.optimizer, self.scaler)])
+        try:
+            self._take(content)
+        except NOT_THE_FILE_S_FAULT:
+            raise
+        except Exception as error:  # another version's, or made by hand
+            self._load(*start)
+            self.history, self.epoch = [], 0
+            self.begin_epoch()
+            raise DataError(f"{source}: not a checkpoint of this version: {error!r:.200}") from error
+
+    def _load(self, model: dict[str, Any], optimizer: dict[str, Any], scaler: dict[str, Any]) -> None:
+        self.model.load_state_dict(model)
+        restore_optimizer(self.optimizer, optimizer)
+        self.scaler.load_state_dict(scaler)
+
+    def _take(self, content: dict[str, Any]) -> None:
+        """Become what `content` says; the random numbers last."""
+        self._load(content["model"], content["optimizer"], content["scaler"])
         for name in COUNTERS:
             setattr(self, name, content[name])
         self.history = [EpochRecord.model_validate(record) for record in content["history"]]

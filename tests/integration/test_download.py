@@ -6,28 +6,40 @@ import gzip
 import hashlib
 import io
 import json
+import re
 import socket
+import ssl
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from urllib.error import HTTPError
 
 import numpy as np
 import pytest
 import torch
 import torchvision
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
-from job.errors import DataError
+from job.errors import DataError, HostError
 from job.manifest.models import Model
 from job.storage import FolderStore
-from job.training.data import cifar100
+from job.training.data import STAGED, cifar100, download
 from job.training.data.files import BinaryFiles
 from job.training.model import IMAGENET_SHA256, IMAGENET_URL, load_weights, stage_imagenet
+from tests.conftest import ROOT, Answer
 from tests.unit.test_cifar100 import TRAIN_IMAGES, write_cifar100
 
+Job = Callable[..., Answer]
 FOLDER = "cifar-100-binary"
 
 
@@ -40,31 +52,80 @@ class Site:
     requests: list[str] = field(default_factory=list)
     missing_bytes: int = 0
     """So many bytes less are sent than announced."""
+    answering: Event = field(default_factory=Event)
+    """Until it is set nothing is sent after the first half of a page."""
+    moved: dict[str, str] = field(default_factory=dict)
+    """Where pages are now."""
 
 
-@pytest.fixture
-def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+@contextmanager
+def serve(certificate: Path | None = None) -> Iterator[Site]:
+    """A `Site` until the block ends, over TLS where there is a certificate with its key."""
+
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             site.requests.append(self.path)
-            content = site.pages.get(self.path)
-            self.send_response(200 if content is not None else 404)
-            self.send_header("Content-Length", str(len(content or b"")))
+            content = site.pages.get(self.path, b"")
+            self.send_response(302 if self.path in site.moved else 200 if self.path in site.pages else 404)
+            self.send_header("Content-Length", str(len(content)))
+            self.send_header("Location", site.moved.get(self.path, ""))
             self.end_headers()
-            self.wfile.write((content or b"")[: len(content or b"") - site.missing_bytes])
+            self.wfile.write(content[: len(content) // 2])
+            assert site.answering.wait(30)
+            self.wfile.write(content[len(content) // 2 : len(content) - site.missing_bytes])
 
         def log_message(self, *_: object) -> None:
             pass
 
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    site = Site(f"http://127.0.0.1:{server.server_port}")
+    server.handle_error = lambda *_: None  # type: ignore[method-assign] - a client that has hung up is what is tested
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    site = Site(f"http{'s' if certificate else ''}://127.0.0.1:{server.server_port}")
+    site.answering.set()
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    yield site
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield site
+    finally:
+        site.answering.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with serve() as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of 127.0.0.1, signed by itself, with its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    start = datetime.now(UTC) - timedelta(days=1)
+    signed = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), start, start + timedelta(9))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "server.pem"
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path.write_bytes(secret + signed.public_bytes(Encoding.PEM))
+    return path
+
+
+@pytest.fixture
+def tls_site(site: Site, certificate: Path) -> Iterator[Site]:
+    with serve(certificate) as tls_site:
+        tls_site.pages = site.pages
+        yield tls_site
 
 
 @pytest.fixture(autouse=True)
@@ -201,6 +262,66 @@ def test_failed_download_says_what_else_can_be_done(site: Site, files: BinaryFil
     close_response(caught.value)
 
 
+def test_server_that_falls_silent_is_given_up(
+    site: Site, files: BinaryFiles, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert download.TIMEOUT_SECONDS == 60
+    monkeypatch.setattr(download, "TIMEOUT_SECONDS", 0.2)
+    site.answering.clear()
+    with pytest.raises(DataError, match=r"cannot be downloaded \(no answer for 0 s\)") as caught:
+        files.locate(None, cache=cache)
+    assert caught.value.exit_code == 66
+    assert contents(cache) == []
+
+
+def test_full_disk_is_a_fault_of_this_host_and_not_of_the_data(files: BinaryFiles, small_disk: Path) -> None:
+    for cache in (small_disk, small_disk / "below"):
+        with pytest.raises(HostError, match="the disk is full") as caught:
+            files.locate(None, cache=cache)
+        assert caught.value.exit_code == 71
+        assert contents(small_disk) == []
+
+
+def test_certificate_that_nobody_vouches_for_is_refused(tls_site: Site, files: BinaryFiles, cache: Path) -> None:
+    with pytest.raises(DataError, match="certificate verify failed") as caught:
+        replace(files, url=f"{tls_site.url}/data.tar.gz").locate(None, cache=cache)
+    assert caught.value.exit_code == 66
+    assert contents(cache) == []
+
+
+@pytest.mark.parametrize("target", ["within TLS", "out of TLS", "file"])
+def test_redirect_is_followed_only_within_tls(
+    tls_site: Site, site: Site, files: BinaryFiles, cache: Path, certificate: Path, monkeypatch: pytest.MonkeyPatch,
+    target: str,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    moved = {"within TLS": f"{tls_site.url}/data.tar.gz", "out of TLS": files.url, "file": certificate.as_uri()}
+    tls_site.moved["/old.tar.gz"] = moved[target]
+    moved_files = replace(files, url=f"{tls_site.url}/old.tar.gz")
+    if target == "within TLS":
+        assert moved_files.locate(None, cache=cache) == cache / FOLDER
+        return
+    with pytest.raises(DataError, match=r"redirected out of TLS, to http://|'file://.*' is not allowed") as caught:
+        moved_files.locate(None, cache=cache)
+    assert caught.value.exit_code == 66
+    assert site.requests == []
+    assert contents(cache) == []
+
+
+def test_everything_that_is_downloaded_comes_over_tls_and_has_a_digest() -> None:
+    """Nothing else opens a URL: what it opens is a `BinaryFiles` or torchvision's weights."""
+    for files in STAGED.values():
+        assert files.url.startswith("https://")
+        assert re.fullmatch(r"[0-9a-f]{32}", files.archive_md5)
+    assert IMAGENET_URL.startswith("https://")
+    assert re.fullmatch(r"[0-9a-f]{64}", IMAGENET_SHA256)
+    opening = re.compile(r"urlopen|build_opener|urlretrieve|download_url|requests\.|httpx|http\.client\.HTTPS?C")
+    found = [path.name for path in (ROOT / "job").rglob("*.py") if opening.search(path.read_text())]
+    assert found == ["download.py"]
+    using = [path.name for path in (ROOT / "job").rglob("*.py") if "import receive" in path.read_text()]
+    assert sorted(using) == ["files.py", "model.py"]
+
+
 def member(name: str, **fields: object) -> tarfile.TarInfo:
     info = tarfile.TarInfo(name)
     info.size = 0 if fields else 4
@@ -226,6 +347,27 @@ def test_link_in_place_of_a_file_is_not_followed(site: Site, folder: Path, cache
     link = member(f"{FOLDER}/train.bin", type=tarfile.SYMTYPE, linkname=str(tmp_path / "secret"))
     with pytest.raises(DataError, match=f"not the archive of cifar100: holds no {FOLDER}/train.bin"):
         publish(site, pack(folder, members=(link,))).locate(None, cache=cache)
+
+
+def test_run_on_a_hostile_archive_ends_with_66_and_writes_nothing_beside_its_folders(
+    job: Job, tiny: Callable[..., Path], site: Site, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("test.bin", "train.bin"):
+        (folder / name).unlink()
+    evil = tuple(
+        member(name, type=kind, linkname=str(tmp_path))
+        for name in ("../evil", str(tmp_path / "absolute"), f"{FOLDER}/train.bin", f"{FOLDER}/test.bin", FOLDER)
+        for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE)
+    )
+    monkeypatch.setattr(cifar100, "FILES", publish(site, pack(folder, members=evil)))
+    manifest = tiny(dataset={"name": "cifar100"})
+    before = set(tmp_path.iterdir())
+    answer = job("run", "--manifest", manifest, "--output", tmp_path / "out", "--cache", tmp_path / "work")
+    assert answer.exit_code == 66
+    assert f"not the archive of cifar100: holds no {FOLDER}/train.bin" in answer.stderr
+    assert set(tmp_path.iterdir()) - before == {tmp_path / "out", tmp_path / "work"}
+    assert contents(tmp_path / "work") == [f"{FOLDER}/fine_label_names.txt"]
+    assert {path.name for path in (tmp_path / "out").rglob("*.*")} == {"log.jsonl", "manifest.json", "progress.json"}
 
 
 def test_leading_dot_in_the_members_names_does_not_matter(site: Site, folder: Path, cache: Path) -> None:
@@ -276,7 +418,7 @@ def test_weights_with_another_hash_are_refused(site: Site, weights: str, cache: 
     path = weights.removeprefix(site.url)
     good = site.pages[path]
     site.pages[path] = good + b"!"
-    with pytest.raises(DataError, match="invalid hash value") as caught:
+    with pytest.raises(DataError, match="corrupt: sha256") as caught:
         bias(weights, cache)
     assert caught.value.exit_code == 66
     assert weights in str(caught.value)

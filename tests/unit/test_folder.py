@@ -6,6 +6,8 @@ import io
 import os
 import shutil
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -229,16 +231,41 @@ def test_corrupt_cache_is_decoded_anew_with_a_warning(load: Load, tmp_path: Path
     assert logs == []
 
 
-def png_header(width: int, height: int) -> bytes:
+def png_header(width: int, height: int, *, pixels: bytes = bytes(100), text: bytes = b"") -> bytes:
     """A valid PNG that says how large it is, and holds next to nothing."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND", b"")
+    texts = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(text)) if text else b""
+    data = chunk(b"IDAT", zlib.compress(pixels))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + texts + data + chunk(b"IEND", b"")
+
+
+BOMBS = {
+    "pixels": png_header(10_001, 10_000, pixels=bytes(300_040_000)),
+    "text": png_header(16, 16, text=bytes(300_000_000)),
+    "size": png_header(2**31 - 1, 2**31 - 1),
+}
+"""Three hundred megabytes and more in less than one."""
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_image_bomb_is_refused_without_being_unpacked(root: Path, tmp_path: Path, bomb: str) -> None:
+    (root / "train/dog/bomb.png").write_bytes(BOMBS[bomb])
+    assert (root / "train/dog/bomb.png").stat().st_size < 1_000_000
+    script = (
+        "import re, sys; from pathlib import Path; from job.errors import DataError;"
+        "from job.training.data.folder import load_folder\n"
+        "try: load_folder(Path(sys.argv[1]), size=16, cache=Path(sys.argv[2]), num_threads=1)\n"
+        "except DataError as error: print(re.search(r'HWM:\\s*(\\d+)', open('/proc/self/status').read())[1], error)"
     )
+    command = [sys.executable, "-c", script, root, tmp_path / "cache"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True)
+    kilobytes, _, message = answer.stdout.partition(" ")
+    assert message.startswith(f"{root}/train/dog/bomb.png: ")
+    assert int(kilobytes) < 250_000
 
 
 @pytest.mark.parametrize(
@@ -250,6 +277,7 @@ def png_header(width: int, height: int) -> bytes:
         ("large.png", png_header(10_001, 10_000), "10001x10000 pixels are more than 100000000"),
         ("header.png", png_header(9_999, 9_999), "cannot be decoded as an image"),
         ("none.png", png_header(0, 16), "cannot be decoded as an image"),
+        ("script.png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "cannot identify image file"),
     ],
 )
 def test_file_that_is_no_image_is_named(root: Path, load: Load, name: str, content: bytes, what: str) -> None:

@@ -10,11 +10,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from job import runs
+from job.cli.options import check_experiment
+from job.errors import ManifestError, UsageError
 from job.manifest import Manifest, parse_manifest
+from job.plan import job_key, plan_key, submission_key
 from job.runs import (
     BestEpoch,
     CheckpointDigest,
@@ -36,7 +39,8 @@ from job.runs import (
     run_id,
 )
 
-NAMES = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?", fullmatch=True)
+NAME = r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?"
+NAMES = st.from_regex(NAME, fullmatch=True)
 SEEDS = st.integers(0, 2**32 - 1)
 
 
@@ -132,6 +136,26 @@ def test_every_key_stays_below_the_prefix(experiment: str, name: str, seed: int)
         assert posixpath.normpath(key) == key.rstrip("/")
         assert key.isascii()
     assert len(set(found.values())) == len(found)
+
+
+TRICKS = st.text(st.sampled_from("./\\\0\n:~%-a9٣é\u202e"), max_size=4) | st.text()
+
+
+@settings(deadline=None)
+@given(NAMES | TRICKS, NAMES | TRICKS, SEEDS)
+@example("..", "a", 0)
+@example("a", "..", 0)
+@example("a\n", "a", 0)
+def test_no_name_that_is_accepted_leads_a_key_out_of_the_experiment(experiment: str, name: str, seed: int) -> None:
+    try:
+        check_experiment(experiment)
+        keys = keys_of(RunKeys(experiment, run_id(manifest(name=name, seed=seed))))
+    except (UsageError, ManifestError):
+        assert not (re.fullmatch(NAME, experiment) and re.fullmatch(NAME, name))
+        return
+    for key in (*keys.values(), plan_key(experiment), submission_key(experiment, "ab"), job_key(experiment, "ab")):
+        assert posixpath.normpath(posixpath.join("/output", key)).startswith(f"/output/{experiment}/")
+        assert re.fullmatch(r"[a-z0-9._/-]+", key)
 
 
 def test_keys_are_those_of_the_design() -> None:

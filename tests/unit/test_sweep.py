@@ -102,6 +102,15 @@ def test_settings_change_every_configuration_and_the_sweep_itself() -> None:
     assert {run.manifest.optimizer.lr for run in runs} == {0.1, 0.2}
 
 
+def test_field_is_varied_within_each_varied_object_whatever_their_order() -> None:
+    vary = {"optimizer.lr": [0.1, 0.2], "optimizer": [{"name": "adam"}, {"name": "sgd", "momentum": 0.5}]}
+    runs = plan({"vary": vary}).runs
+    found = [(run.manifest.optimizer.name, run.manifest.optimizer.lr) for run in runs]
+    assert sorted(found) == [("adam", 0.1), ("adam", 0.2), ("sgd", 0.1), ("sgd", 0.2)]
+    assert [run.varied["optimizer.lr"] for run in runs] == [run.manifest.optimizer.lr for run in runs]
+    assert all("lr" not in run.varied["optimizer"] for run in runs)
+
+
 def test_every_fault_is_named_once_with_its_block() -> None:
     vary = {"optimizer.lr": [-1.0, 0.1], "optimizer.momentun": [0.9]}
     seen = faults({"base": ADAM}, {"base": {"optimizer": {"name": "sgd"}}, "vary": vary}, seeds=[0, 1, 2])

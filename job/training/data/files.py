@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 import tarfile
 import tempfile
 import zlib
 from dataclasses import dataclass, field
-from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -20,11 +18,13 @@ from pydantic import TypeAdapter
 
 from job.errors import DataError, ObjectMissing
 from job.logs import get_logger
-from job.storage import FolderStore, Store, is_remote, open_store
+from job.storage import FolderStore, Store, is_remote, open_store, reported
 from job.training.data.base import Labels, file_digest
+from job.training.data.download import receive
 
 MANIFEST_NAME = "SHA256SUMS.json"
 """Digests of all files, for those that have no official ones; in the cache, written when all of them are there."""
+ADVICE = "fetch it elsewhere and name its folder with --data, or stage it in a bucket with `job stage`"
 _DIGESTS = TypeAdapter(dict[str, str])
 
 
@@ -56,12 +56,15 @@ class BinaryFiles:
 
     def find(self, root: Path) -> Path:
         """`root` or the archive's folder in it, whichever holds the files. Raises `DataError`."""
-        for folder in (root, root / self.folder):
-            if all((folder / name).is_file() for name in self.names):
-                return folder
-        missing = [name for name in self.names if not (root / name).is_file()]
+        missing = {
+            folder: [name for name in self.names if not (folder / name).is_file()]
+            for folder in (root, root / self.folder)
+        }
+        folder = min(missing, key=lambda each: len(missing[each]))
+        if not missing[folder]:
+            return folder
         raise DataError(
-            f"{root}: {', '.join(missing)} of {self.dataset} not found there; "
+            f"{folder}: {', '.join(missing[folder])} of {self.dataset} not found there; "
             f"unpack {self.url} into it, or leave --data away to download"
         )
 
@@ -78,20 +81,15 @@ class BinaryFiles:
 
     def download(self, cache: Path) -> Path:
         """Fetch the archive, and unpack what is needed once it is verified; returns the folder with the files."""
-        from torch.hub import download_url_to_file
-
         get_logger().info("data_download_started", dataset=self.dataset, url=self.url)
-        try:
+        with reported(str(cache)):
             cache.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".download-", dir=cache) as temporary:
                 archive = Path(temporary) / PurePosixPath(self.url).name
-                download_url_to_file(self.url, str(archive), progress=sys.stderr.isatty())
+                with archive.open("wb") as file:
+                    for chunk in receive(self.url, advice=ADVICE):
+                        file.write(chunk)
                 self._unpack(archive, cache)
-        except (OSError, HTTPException, tarfile.TarError, EOFError, zlib.error) as error:  # URLError is an OSError
-            raise DataError(
-                f"{self.url}: cannot be downloaded ({error}); fetch it elsewhere and name its folder with --data, "
-                "or stage it in a bucket with `job stage`"
-            ) from error
         return cache / self.folder
 
     def stage(self, folder: Path, store: Store) -> list[str]:
@@ -156,14 +154,17 @@ class BinaryFiles:
         local = FolderStore(cache)
         wanted = {PurePosixPath(self.folder) / name: name for name in self.names}
         digests: dict[str, str] = {}
-        with tarfile.open(archive, "r|gz") as members:
-            for member in members:
-                name = wanted.get(PurePosixPath(member.name))
-                file = members.extractfile(member) if name and member.isfile() else None
-                if name and file:
-                    content = file.read()
-                    local.write(f"{self.folder}/{name}", content)
-                    digests[name] = hashlib.sha256(content).hexdigest()
+        try:
+            with tarfile.open(archive, "r|gz") as members:
+                for member in members:
+                    name = wanted.get(PurePosixPath(member.name))
+                    file = members.extractfile(member) if name and member.isfile() else None
+                    if name and file:
+                        content = file.read()
+                        local.write(f"{self.folder}/{name}", content)
+                        digests[name] = hashlib.sha256(content).hexdigest()
+        except (tarfile.TarError, EOFError, zlib.error) as error:
+            raise DataError(f"{self.url}: cannot be unpacked ({error}); {ADVICE}") from error
         missing = [name for name in self.names if name not in digests]
         if missing:
             raise DataError(f"{self.url}: not the archive of {self.dataset}: holds no {self.folder}/{missing[0]}")

@@ -18,6 +18,8 @@ from job.storage import FolderStore
 from job.training.data.base import ImageData, Images
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm"}
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+"""Pillow goes by the content, and for others than these would start programs, such as Ghostscript."""
 MAX_PIXELS = 100_000_000
 """A larger image is taken for a decompression bomb; the largest cameras have about this many."""
 
@@ -90,7 +92,7 @@ def _read(path: Path) -> bytes:
 def _decode(path: Path, content: bytes, *, size: int) -> Images:
     """One image as (3, size, size) uint8: the centre square, resized."""
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             _check_header(path, image)
             rgb = image.convert("RGB")
     except DataError:

@@ -1,0 +1,48 @@
+"""Fetching a published file: over TLS, with bounded waits. Whether it is the right one is for its digest to say."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from http.client import HTTPException, HTTPMessage
+from typing import IO
+from urllib.error import URLError
+from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+from job.errors import DataError
+
+TIMEOUT_SECONDS = 60.0
+"""Of silence: a server that sends nothing for so long is given up."""
+CHUNK_BYTES = 1024 * 1024
+
+
+class _KeepTLS(HTTPRedirectHandler):
+    """Follows redirects, but not out of TLS."""
+
+    def redirect_request(
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> Request | None:
+        if req.type == "https" and not newurl.startswith("https://"):
+            fp.close()
+            raise URLError(f"redirected out of TLS, to {newurl}")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def receive(url: str, *, advice: str) -> Iterator[bytes]:
+    """The content of `url` in pieces; a terminal is told how far it is.
+
+    Raises `DataError`, which ends with `advice`.
+    """
+    try:
+        request = Request(url, headers={"User-Agent": "job"})  # noqa: S310 - the callers have constants
+        with build_opener(_KeepTLS).open(request, timeout=TIMEOUT_SECONDS) as answer:
+            num_bytes, received = int(answer.headers.get("Content-Length", 0)), 0
+            while chunk := answer.read(CHUNK_BYTES):
+                received += len(chunk)
+                if sys.stderr.isatty() and num_bytes:
+                    sys.stderr.write(f"\r{url}: {received / num_bytes:.0%}" + "\n" * (received == num_bytes))
+                yield chunk
+    except (OSError, HTTPException, ValueError) as error:  # URLError and TimeoutError are OSErrors
+        is_silent = isinstance(getattr(error, "reason", error), TimeoutError)
+        reason = f"no answer for {TIMEOUT_SECONDS:.0f} s" if is_silent else error
+        raise DataError(f"{url}: cannot be downloaded ({reason}); {advice}") from error

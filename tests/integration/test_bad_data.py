@@ -1,0 +1,197 @@
+"""Data and weights that are missing, damaged or hostile: `job run` ends with 66, says why, and leaves just that."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from tests.conftest import Answer
+from tests.unit.test_cifar100 import records_with, write_cifar100
+from tests.unit.test_folder import png_header
+from tests.unit.test_model import Bomb, legacy_file, zip_file
+
+Job = Callable[..., Answer]
+Tiny = Callable[..., Path]
+Damage = Callable[[Path], object]
+CIFAR = "cifar-100-binary"
+
+
+def write_folder(root: Path) -> None:
+    """Two images of each of two classes to train on, and as many to test on."""
+    for part in ("train", "test"):
+        for shade, name in enumerate(("dark", "light")):
+            (root / part / name).mkdir(parents=True)
+            for number in range(2):
+                Image.new("RGB", (96, 96), (200 * shade + number,) * 3).save(root / part / name / f"{number}.png")
+
+
+def write_staged(root: Path) -> None:
+    """CIFAR-100 with the digest that `job stage` leaves of it, as far as it is damaged here."""
+    write_cifar100(root / CIFAR)
+    (root / CIFAR / "SHA256SUMS.json").write_text(json.dumps({"train.bin": "0" * 64}))
+
+
+def write_stl10(root: Path) -> None:
+    for name in ("train_X.bin", "train_y.bin", "test_X.bin", "test_y.bin", "class_names.txt"):
+        (root / name).write_bytes(b"not what was published")
+
+
+def change(name: str, how: Callable[[bytes], bytes]) -> Damage:
+    return lambda root: (root / name).write_bytes(how((root / name).read_bytes()))
+
+
+def put(name: str, content: bytes) -> Damage:
+    return lambda root: (root / name).write_bytes(content)
+
+
+def link(name: str, target: str) -> Damage:
+    return lambda root: (root / name).symlink_to(root.parent / target)
+
+
+WRITERS = {"folder": write_folder, "cifar100": lambda root: write_cifar100(root / CIFAR), "staged": write_staged,
+           "stl10": write_stl10}  # fmt: skip
+DAMAGES: dict[str, tuple[str, Damage, str]] = {
+    "folder that is not there": ("folder", shutil.rmtree, "data/train: no such folder"),
+    "class without training images": (
+        "folder",
+        lambda root: [path.unlink() for path in (root / "train/dark").iterdir()],
+        "train/dark: holds no image files",
+    ),
+    "class without test images": (
+        "folder",
+        lambda root: [path.unlink() for path in (root / "test/dark").iterdir()],
+        "test/dark: holds no image files",
+    ),
+    "class in one part only": ("folder", lambda root: shutil.rmtree(root / "test/dark"), "holds 1 class folders"),
+    "truncated image": (
+        "folder",
+        change("train/dark/0.png", lambda content: content[:-30]),
+        "train/dark/0.png: cannot be decoded",
+    ),
+    "page instead of an image": (
+        "folder",
+        put("train/dark/0.png", b"<html>404</html>"),
+        "train/dark/0.png: cannot be decoded",
+    ),
+    "image bomb": ("folder", put("train/dark/0.png", png_header(60_000, 60_000)), "3600000000 pixels"),
+    "program for Ghostscript": (
+        "folder",
+        put("train/dark/0.png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(%pipe%touch exploded) (w) file\n"),
+        "train/dark/0.png: cannot be decoded as an image: cannot identify",
+    ),
+    "image that is a link out": ("folder", link("train/dark/2.png", "elsewhere/secret.png"), "is a link out of"),
+    "class that is a link out": ("folder", link("train/other", "elsewhere"), "only one has other"),
+    "missing file": ("cifar100", lambda root: (root / CIFAR / "test.bin").unlink(), "test.bin of cifar100 not found"),
+    "truncated file": (
+        "cifar100",
+        change(f"{CIFAR}/train.bin", lambda content: content[:-1]),
+        "not a whole number of records",
+    ),
+    "label out of range": (
+        "cifar100",
+        put(f"{CIFAR}/train.bin", records_with(100)),
+        "label 100 of image 99 is outside",
+    ),
+    "class without images": ("cifar100", put(f"{CIFAR}/test.bin", records_with(0)), "class 99 has no images"),
+    "file that is a link to a device": (
+        "cifar100",
+        lambda root: [(root / CIFAR / "test.bin").unlink(), (root / CIFAR / "test.bin").symlink_to("/dev/zero")],
+        "test.bin of cifar100 not found",
+    ),
+    "flipped bit": (
+        "staged",
+        change(f"{CIFAR}/train.bin", lambda content: bytes([content[0] ^ 1]) + content[1:]),
+        "train.bin: corrupt: sha256 is",
+    ),
+    "digests that are none": (
+        "staged",
+        put(f"{CIFAR}/SHA256SUMS.json", b"\xff"),
+        "must be a JSON object of file names",
+    ),
+    "other files than the published ones": ("stl10", lambda _root: None, "train_X.bin: corrupt: md5 is"),
+}
+
+
+def snapshot(root: Path) -> dict[str, bytes | None]:
+    """Everything below `root`: files with their content."""
+    return {str(path): path.read_bytes() if path.is_file() and not path.is_symlink() else None
+            for path in root.rglob("*")}  # fmt: skip
+
+
+def assert_only_word_is_left(output: Path, answer: Answer) -> None:
+    """The run failed with 66, and its output says so and holds nothing else."""
+    assert answer.exit_code == 66, answer.stderr
+    (run,) = (output / "default/runs").iterdir()
+    assert sorted(path.name for path in run.iterdir()) == ["log.jsonl", "manifest.json", "progress.json"]
+    progress = json.loads((run / "progress.json").read_text())
+    assert (progress["state"], progress["exit_code"]) == ("failed", 66)
+    assert f"error: {progress['error']}" in answer.stderr.splitlines()
+    assert "Traceback" not in answer.stderr
+
+
+@pytest.mark.parametrize(("dataset", "damage", "message"), DAMAGES.values(), ids=DAMAGES.keys())
+def test_run_on_bad_data_ends_with_66_and_leaves_only_word_of_it(
+    job: Job, tiny: Tiny, tmp_path: Path, dataset: str, damage: Damage, message: str
+) -> None:
+    data, output = tmp_path / "world/data", tmp_path / "out"
+    data.mkdir(parents=True)
+    WRITERS[dataset](data)
+    outside = data.parent / "elsewhere"
+    outside.mkdir()
+    Image.new("RGB", (96, 96)).save(outside / "secret.png")
+    damage(data)
+    before = snapshot(tmp_path / "world")
+    manifest = tiny(dataset={"name": "cifar100" if dataset == "staged" else dataset})
+    answer = job("run", "--manifest", manifest, "--output", output, "--data", data, "--cache", tmp_path / "cache")
+    assert message in answer.stderr
+    assert_only_word_is_left(output, answer)
+    assert snapshot(tmp_path / "world") == before
+    assert not list((tmp_path / "cache").rglob("*"))
+
+
+@pytest.mark.parametrize("write", [zip_file, legacy_file], ids=["zip", "legacy"])
+def test_run_does_not_execute_its_weights(
+    job: Job, tiny: Tiny, tmp_path: Path, write: Callable[[object], bytes]
+) -> None:
+    (tmp_path / "bomb.pth").write_bytes(write({"conv1.weight": Bomb(tmp_path / "exploded")}))
+    answer = job("run", "--manifest", tiny(model={"weights": f"{tmp_path}/bomb.pth"}), "--output", tmp_path / "out")
+    assert "nothing in it was executed" in answer.stderr
+    assert_only_word_is_left(tmp_path / "out", answer)
+    assert not (tmp_path / "exploded").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("missing.pth", None, "missing.pth: not found"),
+        ("cut.pth", zip_file({"conv1.weight": torch.zeros(64, 3, 7, 7)})[:-100], "cut.pth: damaged"),
+        ("other.pth", zip_file({"conv1.weight": torch.zeros(64, 3, 7, 7)}), "not a state dict of resnet18"),
+        ("page.safetensors", b"<html>404</html>", "page.safetensors: damaged"),
+        (f"{'w' * 300}.pth", None, "not found"),
+    ],
+)
+def test_run_with_bad_weights_ends_with_66_and_leaves_only_word_of_it(
+    job: Job, tiny: Tiny, tmp_path: Path, name: str, content: bytes | None, message: str
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    answer = job("run", "--manifest", tiny(model={"weights": f"{tmp_path}/{name}"}), "--output", tmp_path / "out")
+    assert message in answer.stderr
+    assert_only_word_is_left(tmp_path / "out", answer)
+
+
+def test_cache_on_a_full_disk_is_a_fault_of_this_host(job: Job, tiny: Tiny, tmp_path: Path, small_disk: Path) -> None:
+    data = tmp_path / "data"
+    write_folder(data)
+    manifest = tiny(dataset={"name": "folder"})
+    answer = job("run", "--manifest", manifest, "--output", tmp_path / "out", "--data", data, "--cache", small_disk)
+    assert answer.exit_code == 71
+    assert "the disk is full" in answer.stderr
+    assert not [path for path in small_disk.rglob("*") if path.is_file()]
+    assert not list((tmp_path / "out").rglob("result.json"))
