@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import io
-import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
@@ -27,7 +26,7 @@ from botocore.exceptions import (
 )
 from s3transfer.exceptions import RetriesExceededError
 
-from job.errors import AccessDeniedError, ObjectExists, ObjectMissing, StorageError, UsageError
+from job.errors import CREDENTIALS_IN_URL, AccessDeniedError, ObjectExists, ObjectMissing, StorageError, UsageError
 from job.runs import is_checkpoint_key
 
 MAX_ATTEMPTS = 6
@@ -215,15 +214,11 @@ def _log_trouble(
     """botocore's event after every answer, of which only those are told that it will try again."""
     status = response[0].status_code if response else None
     if caught_exception is not None or (status is not None and (status >= 500 or status == 429)):
-        reason = str(caught_exception or response[1].get("Error", {}).get("Code", status))  # type: ignore[index]
+        told = caught_exception or (response[1].get("Error", {}).get("Code", status) if response else None)
+        reason = CREDENTIALS_IN_URL.sub("***@", str(told))
         structlog.get_logger().warning(
-            "storage_trouble", operation=operation.name, attempt=attempts, of=MAX_ATTEMPTS, reason=_redact(reason)
+            "storage_trouble", operation=operation.name, attempt=attempts, of=MAX_ATTEMPTS, reason=reason
         )
-
-
-def _redact(text: str) -> str:
-    """`text` without the user and password of the URLs in it, as an endpoint or a proxy may have them."""
-    return re.sub(r"(?<=://)[^/@\s]+@", "", text)
 
 
 def content_type(key: str) -> str:
@@ -249,12 +244,11 @@ def translate_errors(place: str) -> Iterator[None]:
         expected = f"{EXPECTED_URI}: " if place.startswith("s3://") else ""
         raise UsageError(f"{place}: {expected}{error.kwargs['report']}") from error
     except RetriesExceededError as error:
-        last = _redact(str(error.last_exception))
-        raise StorageError(f"{place}: the download broke off again and again: {last}") from error
+        raise StorageError(f"{place}: the download broke off again and again: {error.last_exception}") from error
     except (IncompleteReadError, ReadTimeoutError, ResponseStreamingError) as error:
-        raise StorageError(f"{place}: the download broke off again and again: {_redact(str(error))}") from error
+        raise StorageError(f"{place}: the download broke off again and again: {error}") from error
     except BotoCoreError as error:
-        raise StorageError(f"{place}: {_redact(str(error))}") from error
+        raise StorageError(f"{place}: {error}") from error
 
 
 def _translate(error: ClientError, place: str) -> Exception:

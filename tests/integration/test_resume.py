@@ -15,6 +15,7 @@ from job.manifest import Manifest
 from job.runs import RunKeys, RunResult, run_id
 from job.storage import FolderStore
 from job.training.control import Control
+from job.training.inputs import Inputs
 from job.training.optimizers import CLASSES
 from job.training.run import run_manifest
 from job.training.settings import RunSettings
@@ -47,6 +48,7 @@ def run(manifest: Manifest, output: Path, *, control: Control | None = None) -> 
         keys=RunKeys("default", run_id(manifest)),
         control=control or Control(),
         log=configure_logs(),
+        inputs=Inputs(),
     )
 
 
