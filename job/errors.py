@@ -23,8 +23,8 @@ from __future__ import annotations
 
 import re
 
-CREDENTIALS_IN_URL = re.compile(r"(?<=://)[^\s/]+@")
-"""Of an endpoint or a proxy, which libraries quote whole when they cannot reach it."""
+CREDENTIALS_IN_URL = re.compile(r"(?:(?<=://)|(?<=Invalid endpoint: ))[^\s/]+@")
+"""Libraries quote an endpoint or a proxy whole when they cannot reach it, or find no scheme before it."""
 
 
 class JobError(Exception):

@@ -18,6 +18,8 @@ from pydantic import BaseModel, ConfigDict
 from job.manifest import Manifest
 
 SCHEMA_VERSION = 1
+"""Of every record. A new field has a default and leaves it as it is; it rises when an old reader would go wrong, and
+then old records must still be read. tests/data/version-1 is read for ever."""
 KEPT_CHECKPOINTS = 2
 LOST_AFTER_SECONDS = 900.0
 """A run that says it runs, but said so longer ago, is lost: while it trains it reports every 15 s."""

@@ -40,8 +40,6 @@ def parse_result(content: bytes, *, key: str) -> RunRows:
         result = RunResult.model_validate_json(content)
     except ValidationError as error:
         raise ValueError(_reason(error, content)) from error
-    if result.schema_version != SCHEMA_VERSION:
-        raise ValueError(f"has schema version {result.schema_version}; this report reads {SCHEMA_VERSION}")
     _check(result, key)
     return RunRows(
         _run_row(result),
@@ -168,12 +166,13 @@ def _reason(error: ValidationError, content: bytes) -> str:
         version = json.loads(content).get("schema_version", SCHEMA_VERSION)
     except (ValueError, AttributeError, RecursionError):
         version = SCHEMA_VERSION
-    if version != SCHEMA_VERSION:
-        return f"has schema version {version!r:.20}; this report reads {SCHEMA_VERSION}"
     faults = error.errors(include_url=False, include_input=False)
     where = ".".join(str(part) for part in faults[0]["loc"])
     more = f", and {len(faults) - 1} more faults" if len(faults) > 1 else ""
-    return f"is no result: {where + ': ' if where else ''}{faults[0]['msg']}{more}"[:300]
+    what = "is no result"
+    if version != SCHEMA_VERSION:
+        what = f"was written with schema version {version!r:.20}, which this program ({SCHEMA_VERSION}) cannot read"
+    return f"{what}: {where + ': ' if where else ''}{faults[0]['msg']}{more}"[:300]
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

@@ -83,7 +83,7 @@ class S3Store:
         """`client` is a boto3 S3 client; by default one with this project's time-outs and retries."""
         scheme, _, place = uri.partition("://")
         self._bucket, _, prefix = place.rstrip("/").partition("/")
-        if scheme != "s3" or not self._bucket:
+        if scheme != "s3" or not self._bucket or "@" in self._bucket:  # credentials have their own way
             raise UsageError(f"{uri}: {EXPECTED_URI}")
         self.uri = uri.rstrip("/")
         self._prefix = f"{prefix.strip('/')}/" if prefix else ""

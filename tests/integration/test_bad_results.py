@@ -1,0 +1,129 @@
+"""`job report` over what is missing, damaged, hostile or of another version: it is written, and lists what it lacks."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from job.plan import Submission, SweepPlan
+from job.runs import SCHEMA_VERSION, CheckpointDigest, Environment, EpochRecord, Progress, Record, RunKeys, RunResult
+from job.storage import FolderStore, Store, open_store
+from tests.conftest import Answer
+from tests.records import make_manifest, make_result, store_results
+
+Job = Callable[..., Answer]
+VERSION_1 = Path(__file__).parents[1] / "data/version-1"
+"""What `job submit --to local` left on 23 November 2026, a day before the records got their first new fields."""
+READERS: dict[str, type[Record]] = {
+    "sweep.json": SweepPlan,
+    "submissions/*.json": Submission,
+    "runs/*/environment.json": Environment,
+    "runs/*/progress.json": Progress,
+    "runs/*/result.json": RunResult,
+    "runs/*/history.jsonl": EpochRecord,
+    "runs/*/checkpoints/*.json": CheckpointDigest,
+}
+
+
+def changed(*, without: str = "", **fields: Any) -> bytes:
+    """A result that was fine, with these fields."""
+    document = json.loads(make_result(make_manifest("sgd")).model_dump_json()) | fields
+    return json.dumps({key: value for key, value in document.items() if key != without}).encode()
+
+
+BROKEN: dict[str, tuple[bytes, str]] = {
+    "empty": (b"", "is no result: Invalid JSON"),
+    "truncated": (changed()[:-300], "is no result: Invalid JSON"),
+    "binary": (b"\x00\xff", "is no result: Invalid JSON"),
+    "deep": (b"[" * 100_000, "is no result: Invalid JSON"),
+    "hostile": (changed(classes=["<script>alert(1)</script>"] * 10, status="<img src=x>"), "is no result: status"),
+    "of-another": (changed(), "belongs to default/sgd-s0-"),
+    "newer": (
+        changed(schema_version=2, without="timings"),
+        "was written with schema version 2, which this program (1) cannot read",
+    ),
+    "of-no-version": (changed(schema_version="x" * 50), "was written with schema version 'xxxxxxxxx"),
+}
+
+
+def rows(store: Store, name: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(store.read(f"report/{name}").decode())))
+
+
+@pytest.mark.parametrize("place", ["folder", "s3"])
+def test_report_over_broken_results_is_written_and_lists_them(
+    job: Job, tmp_path: Path, place: str, request: pytest.FixtureRequest
+) -> None:
+    output = str(tmp_path / "out") if place == "folder" else f"{request.getfixturevalue('bucket')}/study"
+    store = open_store(output)
+    good = make_result(make_manifest("adam", epochs=2), accuracy=0.8)
+    store_results(store, good)
+    for name, (content, _) in BROKEN.items():
+        store.write(RunKeys("default", f"{name}-s0-0123456789").result, content)
+    store.write("default/sweep.json", json.dumps({"runs": [{"run_id": "absent-s0-0123456789"}]}).encode())
+    store.write("report/cache.zip", b"no zip")
+    answer = job("report", output)
+    assert (answer.exit_code, answer.stdout.strip()) == (0, f"{output}/report/index.html")
+    strict = job("report", output, "--strict")
+    assert strict.exit_code == 3
+    assert strict.stderr.strip().endswith(f"of its runs there are: {len(BROKEN)} corrupt, 1 missing")
+    holes = {row["run_id"].partition("-s0-")[0]: (row["kind"], row["reason"]) for row in rows(store, "holes.csv")}
+    assert holes.pop("absent") == ("missing", "planned in sweep.json, never started")
+    assert holes.keys() == BROKEN.keys()
+    page = store.read("report/index.html").decode()
+    for name, (_, reason) in BROKEN.items():
+        assert holes[name][0] == "corrupt"
+        assert holes[name][1].startswith(f"result.json {reason}")
+        assert f"{name}-s0-0123456789" in page
+    assert "<script>alert" not in page
+    assert [row["run_id"] for row in rows(store, "results.csv")] == [good.run_id]
+
+
+def test_newer_result_that_can_be_read_is_read(job: Job, tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    result = make_result(make_manifest("adam", epochs=2), accuracy=0.8)
+    later = json.loads(result.model_dump_json()) | {"schema_version": SCHEMA_VERSION + 1, "watts_of_the_fan": 3}
+    store.write(RunKeys("default", result.run_id).result, json.dumps(later).encode())
+    assert job("report", tmp_path, "--strict").exit_code == 0
+    assert [float(row["score"]) for row in rows(store, "results.csv")] == [0.8]
+
+
+def as_read(document: Any, read: Any) -> Any:
+    """The part of `read` that stands in `document`: what was added since is left away."""
+    if isinstance(document, dict):
+        return {key: as_read(value, read[key]) for key, value in document.items()}
+    if isinstance(document, list):
+        return [as_read(*each) for each in zip(document, read, strict=True)]
+    return read
+
+
+@pytest.mark.parametrize("pattern", READERS)
+def test_record_of_version_1_is_read_with_every_field(pattern: str) -> None:
+    texts = [path.read_text() for path in VERSION_1.glob(f"*/{pattern}")]
+    records = [line for text in texts for line in (text.splitlines() if pattern.endswith(".jsonl") else [text])]
+    assert records
+    for text in records:
+        document = json.loads(text)
+        assert document["schema_version"] == 1
+        assert as_read(document, READERS[pattern].model_validate_json(text).model_dump(mode="json")) == document
+
+
+def test_output_of_version_1_is_reported_and_watched(job: Job, tmp_path: Path) -> None:
+    shutil.copytree(VERSION_1, tmp_path / "out")
+    answer = job("report", tmp_path / "out", "--strict")
+    assert answer.exit_code == 0, answer.stderr
+    found = {row["name"]: row for row in rows(FolderStore(tmp_path / "out"), "results.csv")}
+    assert {name: row["status"] for name, row in found.items()} == {"adam": "completed", "sgd": "diverged"}
+    (path,) = VERSION_1.glob("*/runs/adam-*/result.json")
+    written = json.loads(path.read_text())
+    assert float(found["adam"]["final_loss"]) == written["final"]["loss"]
+    assert float(found["adam"]["best_top1"]) == written["best"]["test"]["top1"]
+    seen = json.loads(job("status", tmp_path / "out", "--json").stdout)
+    assert seen["counts"]["done"] == len(seen["runs"]) == 2
