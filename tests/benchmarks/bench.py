@@ -48,8 +48,13 @@ class Bench:
 
     @property
     def num_warm_up_steps(self) -> int:
-        """Until oneDNN has its primitives; on CUDA an epoch, so that every graph has been captured."""
+        """Until oneDNN has its primitives."""
         return self.num_steps if self.device.is_cuda else min(2, self.num_steps)
+
+    @property
+    def num_warm_ups(self) -> int:
+        """Until every graph has been captured: those of training take four steps each, with and without norms."""
+        return max(3, -(-20 // self.num_steps)) if self.device.is_cuda else 1
 
     @property
     def image_size(self) -> int:

@@ -94,6 +94,7 @@ class LadderTrainer:
             else torch.optim.Adam(parameters, lr=LEARNING_RATE)
         )
         self._scaler = torch.amp.GradScaler(device.torch_device.type, enabled=device.arithmetic == "fp16")
+        self._network = model
         self._model = torch.compile(model) if techniques.compiled else model
         self._losses = torch.zeros(bench.num_steps, device=device.torch_device)
         self._num_correct = torch.zeros((), dtype=torch.int64, device=device.torch_device)
@@ -102,7 +103,7 @@ class LadderTrainer:
         self._take = device.graphed(self._take_step)
 
     def __call__(self, num_steps: int) -> float:
-        self._model.train()
+        self._network.train()
         self._step.zero_()
         for _ in range(num_steps):
             self._take()

@@ -50,7 +50,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--only", choices=["speed", "startup"], help="one of the two tables")
     options = parser.parse_args(arguments)
     load_average = round(os.getloadavg()[0], 1)
-    os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"  # or the second run would not compile
+    if options.compile:
+        os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"  # or the second run would find it compiled
     with tempfile.TemporaryDirectory() as folder:
         bench = build_bench(
             Path(folder), source=options.data, num_images=options.num_images, image_size=options.image_size,
@@ -124,8 +125,8 @@ def _describe_cell(variant: Variant, bench: Bench) -> Document:
         "max": max(rates),
         "loss": variant.loss,
         "tolerance": tolerance,
-        "warm_up_seconds": variant.warm_up_seconds,
-        "compile_seconds": variant.warm_up_seconds if variant.may_fail else None,
+        "first_call_seconds": variant.first_call_seconds,
+        "compile_seconds": variant.first_call_seconds if variant.may_fail else None,
     }
 
 
@@ -135,16 +136,17 @@ def describe_floor(bench: Bench, probes: list[Variant]) -> Document:
     product = MatrixProduct(bench.device)
     flops = product.flop / median(probes[0].seconds)
     rows = [_floor_row("(d) floor: arithmetic", {part: flops / flop[part] for part in flop})]
-    launches, launch_seconds = None, None
+    launches = launch_seconds = None
     if bench.device.is_cuda:
         eager = LadderTrainer(
             bench, Techniques(tuned=True, channels_last=True, autocast=True, optimizer=True, no_item=True)
         )
         eager(3)
-        launches, launch_seconds = count_launches(eager, num_steps=3), median(probes[1].seconds) / NUM_LAUNCHES
-        rows.append(
-            _floor_row("(d) floor: eager launches", {"train": bench.manifest.batch_size / launches / launch_seconds})
-        )
+        launches = count_launches(eager, num_steps=3) or None  # none are seen where CUPTI may not look
+        launch_seconds = median(probes[1].seconds) / NUM_LAUNCHES
+    if launches is not None and launch_seconds is not None:
+        rate = bench.manifest.batch_size / (launches * launch_seconds)
+        rows.append(_floor_row("(d) floor: eager launches", {"train": rate}))
     return {
         "rows": rows,
         "flop_per_image": flop,
@@ -165,7 +167,8 @@ def _floor_row(name: str, rates: dict[str, float]) -> Document:
 
 def add_ratios(rows: list[Document], *, floor: Document) -> None:
     """Against the first row and the floor, and the epoch of each row; a part it does not have is the row above's."""
-    naive, current = rows[0], {}
+    naive = rows[0]
+    current: dict[str, float] = {}
     batch_1 = batch_256 = None
     for row in rows:
         measured = {part: row[part] for part in EPOCH if row[part] is not None and "skipped" not in row[part]}

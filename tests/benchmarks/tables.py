@@ -70,7 +70,7 @@ def _remarks(document: Document) -> Iterable[str]:
         for part, what in (("train", "loss of the first step"), ("evaluate", "loss")):
             cell = row[part] or {}
             if cell.get("compile_seconds") is not None:
-                yield f"{row['name']}: {cell['compile_seconds']:.1f} s of the wall until it had compiled."
+                yield f"{row['name']}: {cell['compile_seconds']:.1f} s of the wall to the end of its first steps."
             if not cell.get("agrees", True):
                 yield (
                     f"**{row['name']}: {what} is {cell['loss']:.6g}, but {cell['expected_loss']:.6g} in the first row; "

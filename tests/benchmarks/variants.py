@@ -45,8 +45,8 @@ class Variant:
     skipped: str | None = None
     loss: float | None = None
     """Of the first step, or of the first evaluation."""
-    warm_up_seconds: float | None = None
-    """Of the wall; what is compiled or captured is so in it."""
+    first_call_seconds: float | None = None
+    """Of the wall; what is compiled is so in it."""
     seconds: list[float] = field(default_factory=list)
     """One number a round."""
     _work: Work | None = None
@@ -58,13 +58,13 @@ class Variant:
         try:
             self._work = self.build(bench)
             self.loss = self._call(bench.num_warm_up_steps)
-            for _ in range(2 if bench.device.is_cuda and self.part == "evaluate" else 0):  # a graph is captured
-                self._call(0)
+            self.first_call_seconds = time.perf_counter() - started
+            for _ in range(bench.num_warm_ups - 1):
+                self._call(bench.num_warm_up_steps)
         except RuntimeError as error:
             if not self.may_fail:
                 raise
             self._work, self.skipped = None, f"{type(error).__name__}: {str(error).strip().splitlines()[0][:100]}"
-        self.warm_up_seconds = time.perf_counter() - started
 
     def measure(self, bench: Bench) -> None:
         """One round."""
