@@ -60,14 +60,19 @@ def main(arguments: list[str] | None = None) -> None:
         document = describe(bench, options) | {"load_average": load_average}
         if options.only != "startup":
             document |= measure_speed(bench, num_repeats=options.repeats, compiled=options.compile)
+            write(document, options.output)  # whatever becomes of the rest
     if options.only != "speed":
         print("start-up", file=sys.stderr)
         document["startup"] = measure_startup(device_name=options.device, num_repeats=options.repeats)
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "speed.json").write_text(json.dumps(document, indent=1))
-    markdown = render_markdown(document)
-    (options.output / "speed.md").write_text(markdown)
-    print(markdown)
+        write(document, options.output)
+    print((options.output / "speed.md").read_text())
+
+
+def write(document: Document, folder: Path) -> None:
+    """Both files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "speed.json").write_text(json.dumps(document, indent=1))
+    (folder / "speed.md").write_text(render_markdown(document))
 
 
 def describe(bench: Bench, options: argparse.Namespace) -> Document:
