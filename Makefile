@@ -14,7 +14,7 @@ STACK ?= job
 TAG ?= $(shell git describe --always --abbrev=12 --exclude '*' --dirty)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check format lock manifests sbom image smoke-docker bench audit deploy push-image clean
+.PHONY: help install run test soak check format lock manifests sbom image smoke-docker bench audit deploy push-image clean
 
 help:     ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 12
@@ -36,6 +36,9 @@ test: $(READY)  ## run all tests that this machine can run, with coverage
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+soak: $(READY)  ## 200 small runs against a local S3 server, killed and cheated at random; SOAK="--runs 20" for fewer
+	$(BIN)/python -m tests.soak $(SOAK)
 
 check: $(READY)  ## lint, format, types, layers
 	$(BIN)/ruff format --check .

@@ -68,10 +68,10 @@ def damage(api: WSGIApplication, environ: Environ, start: StartResponse) -> Iter
     """One bit of what is sent changes on its way. As S3 does, and moto does not, the checksum is compared."""
     body = bytearray(get_input_stream(environ).read())
     body[-1] ^= 1
+    environ["wsgi.input"] = io.BytesIO(body)
     checksum = base64.b64encode(zlib.crc32(body).to_bytes(4, "big")).decode()
     if checksum != environ["HTTP_X_AMZ_CHECKSUM_CRC32"]:
         return answer("400 Bad Request", "BadDigest")(api, environ, start)
-    environ["wsgi.input"] = io.BytesIO(body)
     return list(api(environ, start))
 
 
@@ -82,7 +82,9 @@ def flip(api: WSGIApplication, environ: Environ, start: StartResponse) -> Iterab
 
 
 @dataclass
-class _Rule:
+class Rule:
+    """A fault that is to come; with `times` 0 it is over."""
+
     method: str
     target: str
     fault: Fault
@@ -95,14 +97,15 @@ class FaultyS3:
 
     requests: list[str] = field(default_factory=list)
     endpoint: str = ""
-    _rules: list[_Rule] = field(default_factory=list)
+    _rules: list[Rule] = field(default_factory=list)
     _api: WSGIApplication = field(default_factory=lambda: DomainDispatcherApplication(create_backend_app))
     _one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
     """moto looks whether a key is taken and stores it in two steps; S3 does it in one."""
 
-    def spoil(self, method: str, target: str, fault: Fault, *, times: int = 1) -> None:
+    def spoil(self, method: str, target: str, fault: Fault, *, times: int = 1) -> Rule:
         """Give `fault` to the next requests whose method and path with query match these patterns."""
-        self._rules.append(_Rule(method, target, fault, times))
+        self._rules.append(Rule(method, target, fault, times))
+        return self._rules[-1]
 
     def __call__(self, environ: Environ, start: StartResponse) -> Iterable[bytes]:
         method, target = environ["REQUEST_METHOD"], f"{environ['PATH_INFO']}?{environ.get('QUERY_STRING', '')}"
