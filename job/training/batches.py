@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from job.errors import DataError
 from job.manifest.models import Augmentation
 from job.training.data import ImageData
 
@@ -58,9 +59,14 @@ class EpochPlan:
 def split_data(data: ImageData, *, validation_fraction: float, seed: int, device: torch.device) -> Parts:
     """Move the data to `device`, a stratified part of the training images held out for validation.
 
-    Of every class at least one image is held out, where any are to be, and at least one stays.
+    Of every class at least one image is held out, where any are to be, and at least one stays. Raises `DataError`
+    where that leaves none to hold out.
     """
     train, validation = _split_indices(data.train_labels, validation_fraction=validation_fraction, seed=seed)
+    if validation_fraction and not len(validation):
+        raise DataError(
+            f"dataset.validation_fraction is {validation_fraction}, but no class has two training images; must be 0"
+        )
     return Parts(
         train=_part(data.train_images[train], data.train_labels[train], device),
         validation=_part(data.train_images[validation], data.train_labels[validation], device)

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
 
+from job.errors import DataError
 from job.manifest.models import Augmentation
 from job.training.batches import (
     IMAGENET_MEAN,
@@ -296,6 +297,20 @@ def test_validation_part_is_not_the_beginning_of_every_class() -> None:
     for label in (0, 1):
         members = np.flatnonzero(data.train_labels == label)
         assert not set(members[:20].tolist()) <= set(indices(validation))
+
+
+@pytest.mark.parametrize("fraction", [5e-324, 1e-9, 0.5])
+def test_some_image_of_every_class_is_held_out_however_small_the_fraction(fraction: float) -> None:
+    """Else the best epoch would be chosen on the test images, although the manifest forbids it."""
+    parts = split_data(labelled([2, 3, 1]), validation_fraction=fraction, seed=0, device=CPU)
+    assert parts.validation is not None
+    assert torch.bincount(parts.validation.labels, minlength=3).tolist() == (
+        [1, 2, 0] if fraction == 0.5 else [1, 1, 0]
+    )
+    assert torch.bincount(parts.train.labels).min() >= 1
+    with pytest.raises(DataError, match="no class has two training images") as caught:
+        split_data(labelled([1, 1]), validation_fraction=fraction, seed=0, device=CPU)
+    assert caught.value.exit_code == 66
 
 
 def test_without_validation_all_training_images_stay_in_order() -> None:

@@ -1,0 +1,27 @@
+"""The table of scenarios names tests that are there."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+from tests.conftest import ROOT
+
+README = (ROOT / "tests/README.md").read_text(encoding="utf-8")
+SECTIONS = dict(re.findall(r"^### (\d+\. .*)\n((?:(?!^### ).*\n?)*)", README, re.MULTILINE))
+
+
+def test_every_test_of_the_scenarios_exists() -> None:
+    for file, name in re.findall(r"`([\w/]+\.py)::(\w+)`", README):
+        tree = ast.parse((ROOT / "tests" / file).read_text(encoding="utf-8"))
+        assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, f"{file}::{name}"
+
+
+def test_every_scenario_names_its_code_or_state_and_a_test() -> None:
+    assert [int(title.partition(".")[0]) for title in SECTIONS] == list(range(1, 11))
+    for title, section in SECTIONS.items():
+        rows = [line.strip("| ").split(" | ") for line in section.splitlines()[3:] if line.startswith("|")]
+        assert rows or section.strip() == "see below", title
+        for row in rows:
+            assert len(row) == 3, row
+            assert re.fullmatch(r"`[\w/]+\.py::test_\w+`(, `[\w/]+\.py::test_\w+`)*", row[2]), row
