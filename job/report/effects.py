@@ -101,7 +101,7 @@ def _summarise(optimizer: str, baseline: Configuration, effects: Sequence[Effect
     if mattered:
         sentences.append(f"What mattered for {shown}: {join(mattered)}.")
     if quiet:
-        sentences.append(f"No effect was found of {join(quiet)}.")
+        sentences.append(f"No certain effect of {join(quiet)}.")
     if unknown:
         sentences.append(f"Too few seeds to say anything certain of {join(unknown)}.")
     return sentences

@@ -35,6 +35,9 @@ WIDTH, HEIGHT = 4.8, 3.3
 """Inches."""
 SMALL: dict[Any, Any] = STYLE | {"font.size": 9, "legend.fontsize": 8.5, "lines.linewidth": 1.8}
 
+BESIDE = 0.06
+"""How far right of a mean its single values stand, so that its mark does not hide them."""
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -109,7 +112,15 @@ def draw_points(points: Sequence[Point], *, title: str, ylabel: str, baseline: s
     figure, axes = _axes(title, height=2.7)
     for place, point in enumerate(points):
         colour = COLOURS.get(point.optimizer, OTHER)
-        axes.plot([place] * len(point.members), point.members, "o", color=colour, alpha=0.4, markersize=4, linewidth=0)
+        axes.plot(
+            [place + BESIDE] * len(point.members),
+            point.members,
+            "o",
+            color=colour,
+            alpha=0.4,
+            markersize=4,
+            linewidth=0,
+        )
         if point.low is not None and point.high is not None:
             axes.plot([place, place], [point.low, point.high], color=colour, linewidth=2)
         is_baseline = point.label == baseline

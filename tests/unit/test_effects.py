@@ -59,7 +59,7 @@ def test_summary_tells_what_mattered_and_what_did_not(tmp_path: Path) -> None:
     (effects,) = build_study(tmp_path, *results).effects
     mattered, quiet = effects.summary
     assert mattered.startswith("What mattered for Adam: lr (0.01: −10.0 [−10.6, −9.4] points, against 0.001).")
-    assert quiet.startswith("No effect was found of eps (any effect of the values tried is within 0.4 points)")
+    assert quiet.startswith("No certain effect of eps (any effect of the values tried is within 0.4 points)")
 
 
 def test_one_seed_leaves_effects_uncertain(tmp_path: Path) -> None:
