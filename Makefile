@@ -14,7 +14,7 @@ STACK ?= job
 TAG ?= $(shell git describe --always --abbrev=12 --exclude '*' --dirty)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check format lock manifests sbom image smoke-docker audit deploy push-image clean
+.PHONY: help install run test check format lock manifests sbom image smoke-docker bench audit deploy push-image clean
 
 help:     ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 12
@@ -78,6 +78,9 @@ $(AUDIT)/.ready: requirements/audit.txt
 	$(PYTHON) -m venv $(AUDIT)
 	$(AUDIT)/bin/python -m pip install --quiet --require-hashes -r requirements/audit.txt
 	@touch $@
+
+bench: $(READY)  ## measure speed and start-up beside the naive script on this device, into build/bench; BENCH takes options
+	$(BIN)/python -m tests.benchmarks.speed $(BENCH)
 
 audit: $(AUDIT)/.ready  ## check the CloudFormation templates with checkov; asks nothing of the network once it is installed
 	$(AUDIT)/bin/checkov -f infra/batch.yaml infra/pod-role.yaml --compact --quiet --skip-download

@@ -7,7 +7,7 @@
     ├── DataError              66   data set or weights missing or corrupt
     ├── AccessDeniedError      67   credentials missing, wrong or not allowed
     ├── ConflictError          68   another configuration's files lie under this run
-    ├── OutOfMemoryError       69   the GPU's memory does not suffice
+    ├── OutOfMemoryError       69   the memory of the GPU or of the machine does not suffice
     ├── HostError              71   this machine is at fault: no GPU, disk full
     ├── StorageError           74   storage unreachable after retries, token expired
     │   └── (ObjectMissing, ObjectExists are answers of a store, not failures of a run)
@@ -71,7 +71,7 @@ class ConflictError(JobError):
 
 
 class OutOfMemoryError(JobError):
-    """The GPU's memory does not suffice."""
+    """The memory of the GPU or of the machine does not suffice; on another one of its kind it would not either."""
 
     exit_code = 69
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import boto3
 import hypothesis
@@ -18,6 +19,7 @@ import structlog
 from moto.server import ThreadedMotoServer
 
 from job.cli import main
+from tests.faulty_s3 import FaultyS3, serve_faulty_s3
 
 hypothesis.settings.register_profile("ci", derandomize=True, deadline=None)
 """A change is not held up by an example that another change would have met as well; developers look for new ones."""
@@ -37,6 +39,9 @@ TINY = {
     "model": {"weights": "none"},
 }
 """Two steps an epoch: about a second on one core."""
+
+
+Tiny = Callable[..., Path]
 
 
 @dataclass(frozen=True)
@@ -145,3 +150,19 @@ def capturable_on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
         module = sys.modules[kind.__module__]
         if hasattr(module, "_get_capturable_supported_devices"):
             monkeypatch.setattr(module, "_get_capturable_supported_devices", lambda *_, **__: ["cpu", "cuda"])
+
+
+@pytest.fixture(scope="session")
+def faulty_server() -> Iterator[FaultyS3]:
+    with serve_faulty_s3() as server:
+        yield server
+
+
+@pytest.fixture
+def wire(faulty_server: FaultyS3, bucket: str, monkeypatch: pytest.MonkeyPatch) -> FaultyS3:
+    """The server that boto3 reaches now, without faults yet. Retries do not wait."""
+    faulty_server.requests.clear()
+    faulty_server._rules.clear()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", faulty_server.endpoint)
+    monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda _seconds: None))
+    return faulty_server

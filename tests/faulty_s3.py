@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import re
 import socket
 import threading
+import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -48,6 +52,27 @@ def truncate(api: WSGIApplication, environ: Environ, start: StartResponse) -> It
     """The connection ends in the middle of the body."""
     body = b"".join(api(environ, start))
     return [body[: len(body) // 2]]
+
+
+def delay(seconds: float) -> Fault:
+    """The request is carried out, and nobody is served meanwhile."""
+
+    def fault(api: WSGIApplication, environ: Environ, start: StartResponse) -> Iterable[bytes]:
+        time.sleep(seconds)
+        return list(api(environ, start))
+
+    return fault
+
+
+def damage(api: WSGIApplication, environ: Environ, start: StartResponse) -> Iterable[bytes]:
+    """One bit of what is sent changes on its way. As S3 does, and moto does not, the checksum is compared."""
+    body = bytearray(get_input_stream(environ).read())
+    body[-1] ^= 1
+    checksum = base64.b64encode(zlib.crc32(body).to_bytes(4, "big")).decode()
+    if checksum != environ["HTTP_X_AMZ_CHECKSUM_CRC32"]:
+        return answer("400 Bad Request", "BadDigest")(api, environ, start)
+    environ["wsgi.input"] = io.BytesIO(body)
+    return list(api(environ, start))
 
 
 def flip(api: WSGIApplication, environ: Environ, start: StartResponse) -> Iterable[bytes]:

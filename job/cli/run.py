@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from job.plan import Submission
     from job.storage import Store
     from job.training.control import Control
+    from job.training.inputs import Inputs
     from job.training.settings import RunSettings
 
 _STARTED = time.perf_counter()
@@ -90,6 +91,7 @@ def run(
     from job.manifest import Manifest
     from job.storage import open_store
     from job.training.control import Control
+    from job.training.inputs import Inputs
     from job.training.settings import RunSettings
 
     document = read_document(manifest, settings or [])
@@ -103,7 +105,7 @@ def run(
         checkpoint_interval_seconds=checkpoint_interval,
         price_per_hour=price_per_hour,
     )
-    store, control = open_store(output), Control(time_budget_seconds=time_budget)
+    store, control, inputs = open_store(output), Control(time_budget_seconds=time_budget), Inputs()
     if isinstance(document, Manifest):
         manifests = [document]
     else:
@@ -111,7 +113,7 @@ def run(
     failures: list[JobError] = []
     for number, one in enumerate(manifests):
         try:
-            _run_one(one, how, store=store, experiment=experiment, control=control, is_first=number == 0)
+            _run_one(one, how, store=store, experiment=experiment, control=control, inputs=inputs, is_first=number == 0)
         except (DataError, ConflictError, OutOfMemoryError) as error:  # this configuration's fault: others may do
             failures.append(error)
     if failures:
@@ -162,7 +164,14 @@ def _select(
 
 
 def _run_one(
-    manifest: Manifest, how: RunSettings, *, store: Store, experiment: str, control: Control, is_first: bool
+    manifest: Manifest,
+    how: RunSettings,
+    *,
+    store: Store,
+    experiment: str,
+    control: Control,
+    inputs: Inputs,
+    is_first: bool,
 ) -> None:
     from job.cli.terminal import TrainingBar, print_summary
     from job.logs import configure_logs, get_logger
@@ -186,6 +195,7 @@ def _run_one(
                 keys=keys,
                 control=control,
                 log=log,
+                inputs=inputs,
                 startup_seconds=_process_seconds() if is_first else 0.0,
                 on_start=bar.start,
             )

@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+import functools
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import boto3
+import structlog
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    FlexibleChecksumError,
+    IncompleteReadError,
     NoCredentialsError,
     ParamValidationError,
     PartialCredentialsError,
     ProfileNotFound,
+    ReadTimeoutError,
+    ResponseStreamingError,
 )
 from s3transfer.exceptions import RetriesExceededError
 
-from job.errors import AccessDeniedError, ObjectExists, ObjectMissing, StorageError, UsageError
+from job.errors import CREDENTIALS_IN_URL, AccessDeniedError, ObjectExists, ObjectMissing, StorageError, UsageError
 from job.runs import is_checkpoint_key
 
 MAX_ATTEMPTS = 6
 """Per request, boto3's standard mode: exponential back-off up to 20 s, so a minute at most."""
+READ_ATTEMPTS = 5
+"""For an answer whose body breaks off, which is after botocore's own attempts; as many as s3transfer makes."""
+BODY_ERRORS = (IncompleteReadError, ReadTimeoutError, ResponseStreamingError, FlexibleChecksumError)
 MULTIPART_BYTES = 16 * 1024 * 1024
 DELETE_BATCH = 1000
 """Keys in one request, https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html."""
@@ -45,7 +54,26 @@ DENIED = {
 }
 REFUSED = {"ValidationError", "ClientException"}
 """CloudFormation's and Batch's words for what is not there or cannot be meant."""
+Params = ParamSpec("Params")
+Answer = TypeVar("Answer")
+
 EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired", "InvalidToken"}
+
+
+def _renewing(method: Callable[Params, Answer]) -> Callable[Params, Answer]:
+    """`method` of a store, carried out once more with fresh credentials where the old ones have expired."""
+
+    @functools.wraps(method)
+    def renewing(*args: Params.args, **kwargs: Params.kwargs) -> Answer:
+        try:
+            return method(*args, **kwargs)
+        except CredentialsExpired as error:
+            store: S3Store = args[0]  # type: ignore[assignment]
+            structlog.get_logger().warning("credentials_renewed", reason=str(error))
+            store.renew_client()
+            return method(*args, **kwargs)
+
+    return renewing
 
 
 class S3Store:
@@ -62,17 +90,30 @@ class S3Store:
         self._client = client or build_client()
         self._tags_checkpoints = True
 
-    def read(self, key: str) -> bytes:
-        buffer = io.BytesIO()
-        with translate_errors(self.locate(key)):
-            try:
-                self._client.download_fileobj(self._bucket, self._prefix + key, buffer, Config=_transfer())
-            except ClientError as error:
-                if error.operation_name == "HeadObject":  # without a body; the answer to GET says why
-                    self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
-                raise
-        return buffer.getvalue()
+    def renew_client(self) -> None:
+        """Ask the credential chain anew."""
+        self._client = build_client()
 
+    @_renewing
+    def read(self, key: str) -> bytes:
+        with translate_errors(self.locate(key)):
+            for attempts_left in reversed(range(READ_ATTEMPTS)):
+                answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
+                if answer["ContentLength"] > MULTIPART_BYTES:
+                    answer["Body"].close()
+                    break
+                try:
+                    content: bytes = answer["Body"].read()
+                except BODY_ERRORS:
+                    if not attempts_left:
+                        raise
+                else:
+                    return content
+            buffer = io.BytesIO()  # several ranges at once, each with attempts of its own
+            self._client.download_fileobj(self._bucket, self._prefix + key, buffer, Config=_transfer())
+            return buffer.getvalue()
+
+    @_renewing
     def write(self, key: str, content: bytes) -> None:
         extra = {"ContentType": content_type(key)}
         if self._tags_checkpoints and is_checkpoint_key(key):
@@ -90,6 +131,7 @@ class S3Store:
                 io.BytesIO(content), self._bucket, self._prefix + key, ExtraArgs=extra, Config=_transfer()
             )
 
+    @_renewing
     def create(self, key: str, content: bytes) -> None:
         for attempts_left in reversed(range(COMMIT_CONFLICT_ATTEMPTS)):
             try:
@@ -120,6 +162,7 @@ class S3Store:
     def list_keys(self, prefix: str) -> list[str]:
         return list(self.list_versions(prefix))
 
+    @_renewing
     def list_versions(self, prefix: str) -> dict[str, str]:
         with translate_errors(self.locate(prefix)):
             pages = self._client.get_paginator("list_objects_v2").paginate(
@@ -134,15 +177,19 @@ class S3Store:
         return f"{self.uri}/{key}"
 
 
+class CredentialsExpired(StorageError):
+    """S3 says that the credentials were good once."""
+
+
 class _Conflict(StorageError):
     """409: another conditional write to the key was under way; S3 asks to try again."""
 
 
 def build_client() -> Any:
-    """A boto3 S3 client by the default credential chain, with bounded waits and standard retries."""
+    """A boto3 S3 client by the default credential chain, with bounded waits and standard retries, which it logs."""
     with translate_errors("S3"):
         try:
-            return boto3.client(
+            client: Any = boto3.session.Session().client(  # of its own: the default session keeps expired credentials
                 "s3",
                 config=Config(
                     connect_timeout=10,
@@ -153,6 +200,25 @@ def build_client() -> Any:
             )
         except ValueError as error:  # botocore's word for an endpoint that is no URL
             raise UsageError(f"{error}; AWS_ENDPOINT_URL must be like https://HOST:PORT") from error
+    client.meta.events.register("needs-retry.s3", _log_trouble)
+    return client
+
+
+def _log_trouble(
+    operation: Any,
+    attempts: int,
+    response: tuple[Any, dict[str, Any]] | None,
+    caught_exception: Exception | None,
+    **_: Any,
+) -> None:
+    """botocore's event after every answer, of which only those are told that it will try again."""
+    status = response[0].status_code if response else None
+    if caught_exception is not None or (status is not None and (status >= 500 or status == 429)):
+        told = caught_exception or (response[1].get("Error", {}).get("Code", status) if response else None)
+        reason = CREDENTIALS_IN_URL.sub("***@", str(told))
+        structlog.get_logger().warning(
+            "storage_trouble", operation=operation.name, attempt=attempts, of=MAX_ATTEMPTS, reason=reason
+        )
 
 
 def content_type(key: str) -> str:
@@ -179,6 +245,8 @@ def translate_errors(place: str) -> Iterator[None]:
         raise UsageError(f"{place}: {expected}{error.kwargs['report']}") from error
     except RetriesExceededError as error:
         raise StorageError(f"{place}: the download broke off again and again: {error.last_exception}") from error
+    except (IncompleteReadError, ReadTimeoutError, ResponseStreamingError) as error:
+        raise StorageError(f"{place}: the download broke off again and again: {error}") from error
     except BotoCoreError as error:
         raise StorageError(f"{place}: {error}") from error
 
@@ -199,7 +267,7 @@ def _translate(error: ClientError, place: str) -> Exception:
     if code in DENIED:
         return AccessDeniedError(f"{place}: {code}: {text}; check the credentials and the role's policy")
     if code in EXPIRED:
-        return StorageError(f"{place}: the credentials expired: {code}: {text}")
+        return CredentialsExpired(f"{place}: the credentials expired: {code}: {text}")
     if code == "RequestTimeTooSkewed":
         return StorageError(f"{place}: this machine's clock is wrong ({text}); set it and run again")
     return StorageError(f"{place}: {code}: {text}")

@@ -18,6 +18,8 @@ from job.training.graphs import NUM_WARM_UPS, Graphed, Result
 
 Arithmetic = Literal["bf16", "fp16", "tf32", "fp32"]
 CGROUP_V2_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+CPU_ALLOCATION_FAILED = "DefaultCPUAllocator"
+"""How torch's allocator begins its complaint, which is a plain RuntimeError."""
 CGROUP_V1_FOLDER = Path("/sys/fs/cgroup/cpu")
 
 
@@ -120,8 +122,13 @@ def _arithmetic(device: torch.device, precision: str) -> Arithmetic:
 
 @contextmanager
 def memory_errors() -> Iterator[None]:
-    """Turn torch's out-of-memory into the one with an exit code."""
+    """Turn torch's and Python's out-of-memory into the one with an exit code."""
     try:
         yield
     except torch.OutOfMemoryError as error:
         raise OutOfMemoryError(f"GPU memory does not suffice: {error}; lower batch_size or image_size") from error
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError) or CPU_ALLOCATION_FAILED in str(error):
+            advice = "lower batch_size or image_size, or give the container more"
+            raise OutOfMemoryError(f"this machine's memory does not suffice: {error}; {advice}") from error
+        raise

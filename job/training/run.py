@@ -31,12 +31,13 @@ from job.training.artefacts import (
 )
 from job.training.batches import BatchSource, batch_bounds, split_data
 from job.training.control import Control
-from job.training.data import ImageData, load_data
+from job.training.data import ImageData
 from job.training.device import choose_device, memory_errors
 from job.training.environment import describe_environment
+from job.training.inputs import Inputs
 from job.training.journal import Journal
 from job.training.loop import Diverged, Epoch, Sources, train_epochs
-from job.training.model import build_model, load_weights
+from job.training.model import build_model
 from job.training.results import Outcome, build_result, draw_plots, model_bytes
 from job.training.settings import RunSettings
 from job.training.state import TrainingState
@@ -60,13 +61,15 @@ def run_manifest(
     keys: RunKeys,
     control: Control,
     log: RecordedLog,
+    inputs: Inputs,
     startup_seconds: float = 0.0,
     on_start: Callable[[TrainingState], None] = lambda _state: None,
 ) -> RunResult:
     """Train what `manifest` says, or carry on from its newest checkpoint; the result is in `store` at the end.
 
     Whether there is a result already is for the caller to ask (`read_result`). `control` stops the training;
-    `startup_seconds` is what the process took before; `on_start` is told once when the training begins.
+    `inputs` are those of the process, for all of its runs; `startup_seconds` is what it took before;
+    `on_start` is told once when the training begins.
     Raises the `JobError` that says what to do; for an `Interruption` the checkpoint is saved.
     """
     started = perf_counter()
@@ -79,7 +82,7 @@ def run_manifest(
             writer.write({keys.manifest: manifest.model_dump_json(indent=1).encode()} | journal.progress("starting"))
             writer.flush()
             staging = perf_counter()
-            staged = stage(manifest, settings)
+            staged = stage(manifest, settings, inputs)
             staging_seconds = perf_counter() - staging
             outcome = _train(staged, store, keys, writer=writer, journal=journal, control=control,
                              settings=settings, on_start=on_start)  # fmt: skip
@@ -109,7 +112,7 @@ def run_manifest(
         raise
 
 
-def stage(manifest: Manifest, settings: RunSettings) -> Staged:
+def stage(manifest: Manifest, settings: RunSettings, inputs: Inputs) -> Staged:
     """Data, network and optimizer, ready on the device."""
     device = choose_device(
         settings.device,
@@ -118,9 +121,9 @@ def stage(manifest: Manifest, settings: RunSettings) -> Staged:
         num_threads=settings.num_threads,
         graphs=settings.graphs,
     )
-    cache = settings.cache.expanduser()
-    data = load_data(manifest.dataset, data=settings.data, cache=cache, num_threads=device.num_threads)
-    weights = load_weights(manifest.model, data=settings.data, cache=cache)
+    verified = inputs.load_data(manifest, settings, num_threads=device.num_threads)
+    weights = inputs.load_weights(manifest, settings)
+    data = verified.data
     model = build_model(manifest.model, weights, num_classes=len(data.classes), seed=manifest.seed)
     parts = split_data(
         data, validation_fraction=manifest.dataset.validation_fraction, seed=manifest.seed, device=device.torch_device
@@ -133,7 +136,7 @@ def stage(manifest: Manifest, settings: RunSettings) -> Staged:
     )
     num_steps = len(batch_bounds(len(parts.train), manifest.batch_size))
     environment = describe_environment(
-        device, data_sha256=data.sha256(), weights_sha256=weights.sha256 if weights else None
+        device, data_sha256=verified.sha256, weights_sha256=weights.sha256 if weights else None
     )
     return Staged(data, TrainingState(manifest, model, device=device, num_steps=num_steps), sources, environment)
 

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,23 +15,15 @@ from job.manifest import Manifest
 from job.runs import RunKeys, RunResult, run_id
 from job.storage import FolderStore
 from job.training.control import Control
+from job.training.inputs import Inputs
 from job.training.optimizers import CLASSES
 from job.training.run import run_manifest
 from job.training.settings import RunSettings
 from tests.conftest import TINY, Answer
+from tests.results import metrics
 
 Job = Callable[..., Answer]
 Tiny = Callable[..., Path]
-TIMES = {"train_seconds", "evaluate_seconds", "train_images_per_second", "evaluate_images_per_second"}
-VARIES = {"attempt_id", "attempts", "lost_seconds", "timings", "finished_at", "train_images_per_second",
-          "peak_memory_bytes", "estimated_cost_usd", "experiment", "efficiency"}  # fmt: skip
-
-
-def metrics(result: RunResult) -> dict[str, Any]:
-    """All that must not depend on interruptions: everything but times and attempts."""
-    content = result.model_dump(mode="json", exclude=VARIES)
-    content["history"] = [{k: v for k, v in record.items() if k not in TIMES} for record in content["history"]]
-    return content
 
 
 class StopAfter(Control):
@@ -61,6 +48,7 @@ def run(manifest: Manifest, output: Path, *, control: Control | None = None) -> 
         keys=RunKeys("default", run_id(manifest)),
         control=control or Control(),
         log=configure_logs(),
+        inputs=Inputs(),
     )
 
 
@@ -146,61 +134,6 @@ def test_lost_acknowledgement_of_the_commit_is_recognised(
     answer = job("run", "--manifest", tiny(epochs=1), "--output", tmp_path / "out")
     assert answer.exit_code == 0
     assert "run_completed_elsewhere" not in answer.stderr
-
-
-@pytest.fixture
-def start_job(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Starts `job` as a real process, and leaves none behind."""
-    started: list[subprocess.Popen[bytes]] = []
-
-    def start(*arguments: object) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "job", *map(str, arguments)]
-        with (tmp_path / f"job-{len(started)}.log").open("wb") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ.copy())
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
-
-
-def wait_for(output: Path, pattern: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 180
-    while not list(output.rglob(pattern)):
-        assert process.poll() is None, f"the run ended before {pattern} was there"
-        assert time.monotonic() < deadline, f"no {pattern} in time"
-        time.sleep(0.02)
-
-
-@pytest.mark.slow
-def test_killed_process_is_resumed_by_the_same_command(
-    start_job: Callable[..., subprocess.Popen[bytes]], tiny: Tiny, tmp_path: Path
-) -> None:
-    """SIGTERM gives 143 and a checkpoint, SIGKILL leaves what was stored; both carry on to the same result."""
-    manifest = tiny(epochs=4)
-    arguments = ("run", "--manifest", manifest, "--checkpoint-interval", "0", "--output")
-    stopped = tmp_path / "stopped"
-    first = start_job(*arguments, stopped)
-    wait_for(stopped, "epoch-0001.json", first)
-    first.send_signal(signal.SIGTERM)
-    first.send_signal(signal.SIGTERM)
-    assert first.wait(timeout=60) == 143
-    assert json.loads(next(stopped.rglob("progress.json")).read_text())["exit_code"] == 143
-    checkpoints = set(stopped.rglob("*.pt"))
-    second = start_job(*arguments, stopped)
-    while second.poll() is None and set(stopped.rglob("*.pt")) <= checkpoints:
-        time.sleep(0.02)
-    second.kill()
-    assert second.wait() == -signal.SIGKILL
-    assert not list(stopped.rglob("result.json"))
-    assert start_job(*arguments, stopped).wait(timeout=180) == 0
-    assert start_job(*arguments, tmp_path / "whole").wait(timeout=180) == 0
-    results = [next((tmp_path / part).rglob("result.json")).read_bytes() for part in ("stopped", "whole")]
-    resumed, whole = (RunResult.model_validate_json(content) for content in results)
-    assert resumed.attempts == 3
-    assert metrics(resumed) == metrics(whole)
 
 
 def test_time_budget_saves_a_checkpoint_and_exits_with_75(job: Job, tiny: Tiny, tmp_path: Path) -> None:

@@ -1,0 +1,185 @@
+"""S3 and the machine fail under `job run`: the exit code, the message, the state of the bucket."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import boto3
+import numpy as np
+import pytest
+import torch
+
+from job.errors import OutOfMemoryError
+from job.storage.s3 import MAX_ATTEMPTS
+from job.training.device import memory_errors
+from tests.conftest import BUCKET, Answer, Tiny
+from tests.faulty_s3 import ALWAYS, Fault, FaultyS3, answer, cut, damage, truncate
+
+Job = Callable[..., Answer]
+SGD = {"optimizer": {"name": "sgd", "lr": 0.01}, "epochs": 1}
+
+
+# 6. S3
+
+
+@pytest.fixture
+def run_to_s3(job: Job, tiny: Tiny, wire: FaultyS3, bucket: str) -> Callable[..., Answer]:
+    return lambda *options, **fields: job(
+        "run", "--manifest", tiny(**(SGD | fields)), "--output", f"{bucket}/study", *options
+    )
+
+
+def committed() -> bool:
+    return any(entry.key.endswith("result.json") for entry in boto3.resource("s3").Bucket(BUCKET).objects.all())
+
+
+def pending_uploads() -> int:
+    return len(list(boto3.resource("s3").Bucket(BUCKET).multipart_uploads.all()))
+
+
+@pytest.mark.parametrize(
+    ("fault", "times"),
+    [(answer("503 Slow Down", "SlowDown"), 2), (answer("500 Internal Server Error", "InternalError"), 2), (cut, 2)],
+    ids=["503", "500", "reset"],
+)
+@pytest.mark.parametrize("method", ["GET", "PUT", "POST"])
+def test_passing_fault_of_s3_changes_nothing(
+    run_to_s3: Callable[..., Answer], wire: FaultyS3, method: str, fault: Fault, times: int
+) -> None:
+    wire.spoil(method, "study", fault, times=times)
+    told = run_to_s3()
+    assert told.exit_code == 0, told.stderr
+    assert told.stderr.count("storage_trouble") >= times  # the wait is told
+    assert committed()
+    assert pending_uploads() == 0
+
+
+@pytest.mark.parametrize("target", [r"/manifest\.json", r"partNumber=2", r"/model\.safetensors", r"/result\.json"])
+def test_s3_that_stays_down_ends_with_74_without_a_commit(
+    run_to_s3: Callable[..., Answer], wire: FaultyS3, target: str
+) -> None:
+    wire.spoil("PUT|POST", target, answer("503 Slow Down", "SlowDown"), times=ALWAYS)
+    told = run_to_s3()
+    assert told.exit_code == 74
+    assert told.stderr.count('"storage_trouble"') <= 3 * MAX_ATTEMPTS
+    assert not committed()
+    assert pending_uploads() == 0
+    assert run_after_repair(run_to_s3, wire).exit_code == 0
+    assert committed()
+
+
+def run_after_repair(run_to_s3: Callable[..., Answer], wire: FaultyS3) -> Answer:
+    wire._rules.clear()
+    return run_to_s3()
+
+
+def test_truncated_answer_is_read_again(run_to_s3: Callable[..., Answer], wire: FaultyS3) -> None:
+    assert run_to_s3("--time-budget", "0.001").exit_code == 75
+    wire.spoil("GET", r"/manifest\.json", truncate)
+    wire.spoil("GET", r"\.pt", truncate)
+    told = run_to_s3()
+    assert told.exit_code == 0
+    assert "checkpoint_restored" in told.stderr
+
+
+@pytest.mark.parametrize("target", [r"/manifest\.json", r"partNumber=1&", r"/result\.json"])
+def test_upload_that_is_damaged_on_its_way_is_noticed(
+    run_to_s3: Callable[..., Answer], wire: FaultyS3, target: str
+) -> None:
+    wire.spoil("PUT", target, damage, times=ALWAYS)
+    told = run_to_s3()
+    assert told.exit_code == 74
+    assert "BadDigest" in told.stderr
+    assert not committed()
+    assert pending_uploads() == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "exit_code", "said"),
+    [
+        ("403 Forbidden", "AccessDenied", 67, "check the credentials and the role's policy"),
+        ("404 Not Found", "NoSuchBucket", 67, "the bucket does not exist"),
+        ("403 Forbidden", "RequestTimeTooSkewed", 74, "this machine's clock is wrong"),
+    ],
+)
+def test_refusal_is_met_before_any_training(
+    run_to_s3: Callable[..., Answer], wire: FaultyS3, status: str, code: str, exit_code: int, said: str
+) -> None:
+    wire.spoil(".*", "study", answer(status, code), times=ALWAYS)
+    told = run_to_s3()
+    assert told.exit_code == exit_code
+    assert said in told.stderr
+    assert "training_started" not in told.stderr
+    assert not committed()
+
+
+def test_write_that_is_denied_is_met_before_any_training(run_to_s3: Callable[..., Answer], wire: FaultyS3) -> None:
+    wire.spoil("PUT", "study", answer("403 Forbidden", "AccessDenied"), times=ALWAYS)
+    told = run_to_s3()
+    assert told.exit_code == 67
+    assert "training_started" not in told.stderr
+
+
+@pytest.fixture
+def credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A program that gives credentials, as boto3's chain knows; it notes every call."""
+    calls, program, config = tmp_path / "calls", tmp_path / "credentials.sh", tmp_path / "config"
+    answered = {"Version": 1, "AccessKeyId": "test", "SecretAccessKey": "test", "SessionToken": "token"}
+    program.write_text(f"#!/bin/sh\necho called >> {calls}\necho '{json.dumps(answered)}'\n")
+    program.chmod(0o755)
+    config.write_text(f"[default]\ncredential_process = {program}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    return calls
+
+
+@pytest.mark.parametrize(("times", "exit_code"), [(1, 0), (ALWAYS, 74)])
+def test_expired_credentials_are_asked_for_anew_once(
+    run_to_s3: Callable[..., Answer], wire: FaultyS3, credentials: Path, times: int, exit_code: int
+) -> None:
+    wire.spoil("PUT", r"/history\.jsonl", answer("400 Bad Request", "ExpiredToken"), times=times)
+    told = run_to_s3()
+    assert told.exit_code == exit_code, told.stderr
+    assert told.stderr.count("credentials_renewed") == 1
+    assert len(credentials.read_text().split()) == 2
+
+
+# 7. Host
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """20 MiB: room for the records, and none for a checkpoint."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(place)]
+    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        pytest.skip("no file system can be mounted here")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_full_disk_ends_with_71_and_leaves_no_result(job: Job, tiny: Tiny, small_disk: Path) -> None:
+    told = job("run", "--manifest", tiny(**SGD), "--output", small_disk)
+    assert told.exit_code == 71
+    assert "the disk is full" in told.stderr
+    names = {path.name for path in small_disk.rglob("*") if path.is_file()}
+    assert "result.json" not in names
+    assert not any(name.startswith(".partial-") for name in names)
+    assert json.loads(next(small_disk.rglob("progress.json")).read_text())["exit_code"] == 71
+
+
+@pytest.mark.parametrize("allocate", [lambda: torch.empty(2**50), lambda: np.empty(2**50), lambda: bytes(2**50)])
+def test_memory_that_does_not_suffice_has_its_own_code(allocate: Callable[[], object]) -> None:
+    with pytest.raises(OutOfMemoryError, match="this machine's memory does not suffice") as caught, memory_errors():
+        allocate()
+    assert caught.value.exit_code == 69
+
+
+def test_other_runtime_errors_stay_what_they_are() -> None:
+    with pytest.raises(RuntimeError, match="a bug"), memory_errors():
+        raise RuntimeError("a bug")

@@ -1,0 +1,53 @@
+"""`job` in processes of its own, forked from one that has imported everything: started at once, killed for real."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+from job.cli import main
+from job.training import run as _preloaded  # noqa: F401 - this module is what the fork server loads
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload([__name__])
+
+
+def start_job(*arguments: object, log: Path) -> ForkServerProcess:
+    """`job ARGUMENTS` with this process's environment; what it says goes to `log`."""
+    process = CONTEXT.Process(target=_run, args=([str(argument) for argument in arguments], dict(os.environ), log))
+    process.start()
+    return process
+
+
+def wait_until(condition: Callable[[], object], process: ForkServerProcess, *, seconds: float = 60) -> None:
+    """Raises `AssertionError` where it does not come about while the process runs."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.is_alive(), f"the process ended before, with {process.exitcode}"
+        assert time.monotonic() < deadline, "not in time"
+        time.sleep(0.005)
+
+
+def wait_for_end(process: ForkServerProcess, *, seconds: float) -> int:
+    """The exit code, negative for a signal. Raises `AssertionError` where it takes longer."""
+    process.join(seconds)
+    code = process.exitcode
+    assert code is not None, f"still running after {seconds} s"
+    return code
+
+
+def _run(arguments: list[str], environment: dict[str, str], log: Path) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the fork server ignores it
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    sys.argv = ["job", *arguments]
+    main()
