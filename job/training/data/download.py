@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from http.client import HTTPException, HTTPMessage
 from typing import IO
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from job.errors import DataError
@@ -43,6 +43,8 @@ def receive(url: str, *, advice: str) -> Iterator[bytes]:
                     sys.stderr.write(f"\r{url}: {received / num_bytes:.0%}" + "\n" * (received == num_bytes))
                 yield chunk
     except (OSError, HTTPException, ValueError) as error:  # URLError and TimeoutError are OSErrors
+        if isinstance(error, HTTPError):
+            error.close()  # it is the answer as well
         is_silent = isinstance(getattr(error, "reason", error), TimeoutError)
         reason = f"no answer for {TIMEOUT_SECONDS:.0f} s" if is_silent else error
         raise DataError(f"{url}: cannot be downloaded ({reason}); {advice}") from error
