@@ -29,6 +29,9 @@ class Store(Protocol):
     def list_keys(self, prefix: str) -> list[str]:
         """All keys that start with `prefix`, sorted."""
 
+    def list_folders(self) -> list[str]:
+        """The first parts of all keys that have more than one, sorted; costs as much as there are of them."""
+
     def list_versions(self, prefix: str) -> dict[str, str]:
         """All keys that start with `prefix`, sorted, each with a word that changes when its content does."""
 

@@ -46,6 +46,10 @@ class FolderStore:
     def list_keys(self, prefix: str) -> list[str]:
         return list(self.list_versions(prefix))
 
+    def list_folders(self) -> list[str]:
+        with reported(self.uri):
+            return sorted(path.name for path in self.root.iterdir() if path.is_dir()) if self.root.is_dir() else []
+
     def list_versions(self, prefix: str) -> dict[str, str]:
         versions = {}
         for folder, _, names in os.walk(self._path(prefix.rpartition("/")[0])):

@@ -163,6 +163,15 @@ class S3Store:
         return list(self.list_versions(prefix))
 
     @_renewing
+    def list_folders(self) -> list[str]:
+        with translate_errors(self.uri):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._bucket, Prefix=self._prefix, Delimiter="/"
+            )
+            entries = (entry["Prefix"] for page in pages for entry in page.get("CommonPrefixes", []))
+            return sorted(entry.removeprefix(self._prefix).rstrip("/") for entry in entries)
+
+    @_renewing
     def list_versions(self, prefix: str) -> dict[str, str]:
         with translate_errors(self.locate(prefix)):
             pages = self._client.get_paginator("list_objects_v2").paginate(

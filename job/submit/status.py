@@ -87,7 +87,7 @@ def find_experiment(store: Store, experiment: str | None) -> str:
     """`experiment`, or the only sweep below the output. Raises `UsageError` where there is none, or several."""
     if experiment is not None:
         return experiment
-    names = sorted({key.partition("/")[0] for key in store.list_keys("") if key.endswith("/sweep.json")})
+    names = [name for name in store.list_folders() if plan_key(name) in store.list_keys(plan_key(name))]
     if len(names) == 1:
         return names[0]
     raise UsageError(f"{store.uri}: name one with --experiment; sweeps: {', '.join(names) or 'none'}")

@@ -131,8 +131,15 @@ def test_keys_are_listed_by_prefix_sorted_and_relative(store: Store) -> None:
     assert store.list_keys("nothing/here/") == []
 
 
+def test_folders_are_listed_without_what_is_in_them(store: Store) -> None:
+    for key in ("b/runs/1.json", "b/runs/2.json", "a/sweep.json", "alone.json"):
+        store.write(key, b"x")
+    assert store.list_folders() == ["a", "b"]
+
+
 def test_store_without_any_object_lists_nothing(store: Store) -> None:
     assert store.list_keys("") == []
+    assert store.list_folders() == []
 
 
 def test_delete_removes_only_what_is_named_and_passes_over_what_is_missing(store: Store) -> None:
