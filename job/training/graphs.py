@@ -11,6 +11,8 @@ from typing import Generic, TypeVar
 
 import torch
 
+from job.logs import get_logger
+
 NUM_WARM_UPS = 3
 """Calls before the capture: cuDNN chooses its algorithms and the optimizer makes its state in them."""
 
@@ -21,7 +23,7 @@ class Graphed(Generic[Result]):
     """A function that is called as it is at first and replayed as a CUDA graph from then on.
 
     It must read and write the same memory in each call and nothing of the host. Its result lies in memory
-    that the next call overwrites.
+    that the next call overwrites. What cannot be captured goes on being called, with a warning.
     """
 
     def __init__(self, function: Callable[[], Result], *, num_warm_ups: int = NUM_WARM_UPS) -> None:
@@ -34,8 +36,17 @@ class Graphed(Generic[Result]):
             self._warm_ups_left -= 1
             return warm_up(self._function)
         if self._replay is None:
-            self._replay = capture(self._function)
+            self._replay = self._capture()
         return self._replay()
+
+    def _capture(self) -> Callable[[], Result]:
+        try:
+            return capture(self._function)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:  # a driver, or a version of torch, that cannot record one of the operations
+            get_logger().warning("graph_not_captured", reason=str(error).partition("\n")[0])
+            return self._function
 
 
 def warm_up(function: Callable[[], Result]) -> Result:

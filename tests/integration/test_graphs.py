@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from job.logs import configure_logs
 from job.manifest import Manifest
 from job.training import graphs
 from job.training.batches import BatchSource, batch_bounds, split_data
@@ -107,6 +108,25 @@ def test_replayed_training_equals_the_called_one(name: str, monkeypatch: pytest.
     called, _ = train(manifest, model, monkeypatch, recorded=False)
     assert num_recordings == 3  # measured steps, other steps, evaluation
     assert replayed == called
+
+
+@pytest.mark.usefixtures("capturable_on_cpu")
+def test_training_goes_on_with_a_warning_where_nothing_can_be_captured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    model = SmallNet()
+    called, _ = train(manifest_with(), copy.deepcopy(model), monkeypatch, recorded=False)
+    state, sources = prepare(manifest_with(), model)
+
+    def refuse(_: Callable[[], Any]) -> Callable[[], Any]:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    configure_logs()
+    monkeypatch.setattr(graphs, "capture", refuse)
+    records = [epoch.record.model_dump(exclude=SECONDS) for epoch in train_epochs(state, sources, on_step=lambda: None)]
+    assert records == called
+    assert capsys.readouterr().err.count("graph_not_captured") == 3
 
 
 @pytest.mark.slow
