@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import re
-import signal
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing.context import ForkServerProcess
@@ -87,7 +85,7 @@ def test_sigterm_ends_with_143_in_time_and_leaves_nothing_partial(
     process = start(tiny(epochs=200, optimizer={"name": "sgd", "lr": 0.01}), output)
     wait_until(lambda: any(re.match(moment, request) for request in wire.requests), process)
     for _ in range(times):
-        os.kill(process.pid or 0, signal.SIGTERM)
+        process.terminate()  # SIGTERM, unless it has ended since
         time.sleep(0.1)
     assert wait_for_end(process, seconds=GRACE_SECONDS) == 143
     assert_no_upload_is_pending()
