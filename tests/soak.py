@@ -25,7 +25,7 @@ import boto3
 from job.storage import open_store
 from tests.conftest import BUCKET, TINY
 from tests.faulty_s3 import ALWAYS, Fault, FaultyS3, Rule, answer, cut, damage, lose_answer, serve_faulty_s3, truncate
-from tests.processes import start_job, wait_for_end
+from tests.processes import CONTEXT, start_job, wait_for_end
 from tests.results import metrics, result_in
 
 CONFIGURATIONS = [
@@ -82,10 +82,12 @@ class Counts:
 def soak(num_runs: int, *, seed: int, workers: int, folder: Path) -> Counts:
     """Needs nothing but this machine: moto's S3 is started here. `folder` takes logs and manifests."""
     counts = Counts()
+    CONTEXT.set_forkserver_preload(["tests.processes", "tests.soak"])  # a child imports its parent's main module too
     with serve_faulty_s3() as server:
         os.environ |= {
             "AWS_ENDPOINT_URL": server.endpoint, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
             "AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true", "JOB_THREADS": "1",
+            "JOB_GIT_SHA": "soak",  # which else stands in a result and changes when somebody commits
         }  # fmt: skip
         boto3.client("s3").create_bucket(Bucket=BUCKET)
         manifests = []
