@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import random
 import tempfile
@@ -82,7 +83,9 @@ class Counts:
 def soak(num_runs: int, *, seed: int, workers: int, folder: Path) -> Counts:
     """Needs nothing but this machine: moto's S3 is started here. `folder` takes logs and manifests."""
     counts = Counts()
-    CONTEXT.set_forkserver_preload(["tests.processes", "tests.soak"])  # a child imports its parent's main module too
+    # A child imports its parent's main module, which is this one: all that it imports is there already.
+    CONTEXT.set_forkserver_preload(["tests.processes", "tests.conftest", "tests.faulty_s3", "tests.results"])
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # moto's server would print every request
     with serve_faulty_s3() as server:
         os.environ |= {
             "AWS_ENDPOINT_URL": server.endpoint, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
