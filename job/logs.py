@@ -5,28 +5,35 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from contextvars import ContextVar
 from typing import Any
 
 import structlog
 
 
 class RecordedLog:
-    """A structlog processor that keeps every event as a JSON line, for the run's log.jsonl."""
+    """A structlog processor that keeps every event as a JSON line, for the log.jsonl of the run that it belongs to."""
 
     def __init__(self) -> None:
         self._lines: list[str] = []
 
     def __call__(self, _logger: object, _method: str, event: Any) -> Any:
-        self._lines.append(json.dumps(dict(event), default=str))
+        log = _LOG_OF_CONTEXT.get(self)  # of the run before, where that is being completed behind this one
+        log._lines.append(json.dumps(dict(event), default=str))
         return event
 
     def content(self) -> bytes:
         return "".join(f"{line}\n" for line in self._lines).encode(errors="replace")
 
 
+_LOG_OF_CONTEXT: ContextVar[RecordedLog] = ContextVar("log")
+
+
 def configure_logs() -> RecordedLog:
     """Send events to standard error and into the returned log. A terminal is shown warnings only: it has the bar."""
     recorded = RecordedLog()
+    _LOG_OF_CONTEXT.set(recorded)
+    structlog.contextvars.clear_contextvars()  # of the run before
     rendered = (
         [_warnings_only, structlog.dev.ConsoleRenderer()]
         if sys.stderr.isatty()

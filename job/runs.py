@@ -263,7 +263,8 @@ class Timings(Record):
     train: float
     evaluate: float
     upload: float
-    """Waiting for storage; uploads behind the training do not count."""
+    """Waiting for storage; uploads behind the training do not count. In a process with more runs the next one trains
+    while the last artefacts of this one are stored."""
     total: float
 
 

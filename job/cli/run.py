@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Iterator
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,7 +30,9 @@ from job.errors import ConflictError, DataError, JobError, ObjectExists, OutOfMe
 if TYPE_CHECKING:
     from job.manifest import Manifest, Sweep
     from job.plan import Submission
+    from job.runs import RunResult
     from job.storage import Store
+    from job.training.completion import Completion
     from job.training.control import Control
     from job.training.inputs import Inputs
     from job.training.settings import RunSettings
@@ -90,6 +94,7 @@ def run(
     """Train what the manifest says. Run again, it carries on where it stopped, or finds the run done."""
     from job.manifest import Manifest
     from job.storage import open_store
+    from job.training.background import Completions
     from job.training.control import Control
     from job.training.inputs import Inputs
     from job.training.settings import RunSettings
@@ -111,11 +116,16 @@ def run(
     else:
         manifests = _select(document, index=index, source=manifest, store=store, experiment=experiment)
     failures: list[JobError] = []
-    for number, one in enumerate(manifests):
-        try:
-            _run_one(one, how, store=store, experiment=experiment, control=control, inputs=inputs, is_first=number == 0)
-        except (DataError, ConflictError, OutOfMemoryError) as error:  # this configuration's fault: others may do
-            failures.append(error)
+    with Completions(on_result=partial(_show, store=store)) as completions:
+        for number, one in enumerate(manifests):
+            with _noted(failures):
+                completion = _run_one(
+                    one, how, store=store, experiment=experiment, control=control, inputs=inputs, is_first=number == 0
+                )
+                if completion is not None:
+                    completions.begin(completion)
+        with _noted(failures):
+            completions.wait()
     if failures:
         raise failures[0]
 
@@ -163,6 +173,15 @@ def _select(
     return manifests
 
 
+@contextlib.contextmanager
+def _noted(failures: list[JobError]) -> Iterator[None]:
+    """A fault of one configuration goes into `failures`: others may do."""
+    try:
+        yield
+    except (DataError, ConflictError, OutOfMemoryError) as error:
+        failures.append(error)
+
+
 def _run_one(
     manifest: Manifest,
     how: RunSettings,
@@ -172,8 +191,9 @@ def _run_one(
     control: Control,
     inputs: Inputs,
     is_first: bool,
-) -> None:
-    from job.cli.terminal import TrainingBar, print_summary
+) -> Completion | None:
+    """Train it; returns what is left to do then, or None where the run was complete."""
+    from job.cli.terminal import TrainingBar
     from job.logs import configure_logs, get_logger
     from job.runs import RunKeys, run_id
     from job.training.artefacts import read_result
@@ -181,27 +201,34 @@ def _run_one(
     log = configure_logs()
     keys = RunKeys(experiment, run_id(manifest))
     result = read_result(store, keys)  # before anything heavy: a finished run is found in a second
-    was_complete = result is not None
-    if result is None:
-        bar = TrainingBar()
-        control.begin_run(show_step=bar.step)  # before torch is imported: PID 1 without handler ignores SIGTERM
-        with bar, extra("train"):
-            from job.training.run import run_manifest
-
-            result = run_manifest(
-                manifest,
-                how,
-                store=store,
-                keys=keys,
-                control=control,
-                log=log,
-                inputs=inputs,
-                startup_seconds=_process_seconds() if is_first else 0.0,
-                on_start=bar.start,
-            )
-    else:
+    if result is not None:
         get_logger().info("run_already_complete", result=store.locate(keys.result))
-    print_summary(result, place=store.locate(keys.prefix), was_complete=was_complete)
+        _show(result, store=store, was_complete=True)
+        return None
+    bar = TrainingBar()
+    control.begin_run(show_step=bar.step)  # before torch is imported: PID 1 without handler ignores SIGTERM
+    with bar, extra("train"):
+        from job.training.run import run_manifest
+
+        return run_manifest(
+            manifest,
+            how,
+            store=store,
+            keys=keys,
+            control=control,
+            log=log,
+            inputs=inputs,
+            startup_seconds=_process_seconds() if is_first else 0.0,
+            on_start=bar.start,
+        )
+
+
+def _show(result: RunResult, *, store: Store, was_complete: bool = False) -> None:
+    from job.cli.terminal import print_summary
+    from job.runs import RunKeys
+
+    place = store.locate(RunKeys(result.experiment, result.run_id).prefix)
+    print_summary(result, place=place, was_complete=was_complete)
 
 
 def _process_seconds() -> float:

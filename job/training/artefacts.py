@@ -6,9 +6,8 @@ import hashlib
 import json
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from time import perf_counter
-from types import TracebackType
-from typing import Self
 
 from pydantic import ValidationError
 
@@ -31,12 +30,8 @@ class ArtefactWriter:
         self._pending: Future[None] | None = None
         self.waited_seconds = 0.0
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """After what is being written; what waits behind it is dropped."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     @property
@@ -46,7 +41,7 @@ class ArtefactWriter:
     def write(self, artefacts: dict[str, bytes], *, then: Callable[[], None] | None = None) -> None:
         """Write these in order, then call `then`; waits only for the batch before."""
         self.flush()
-        self._pending = self._pool.submit(self._write, artefacts, then)
+        self._pending = self._pool.submit(copy_context().run, self._write, artefacts, then)
 
     def flush(self) -> None:
         """Wait until everything is stored."""

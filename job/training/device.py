@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import torch
 
-from job.errors import HostError, OutOfMemoryError
+from job.errors import HostError
 from job.logs import get_logger
+from job.training.cpus import available_cpus
 from job.training.graphs import NUM_WARM_UPS, Graphed, Result
 
 Arithmetic = Literal["bf16", "fp16", "tf32", "fp32"]
-CGROUP_V2_QUOTA = Path("/sys/fs/cgroup/cpu.max")
-CPU_ALLOCATION_FAILED = "DefaultCPUAllocator"
-"""How torch's allocator begins its complaint, which is a plain RuntimeError."""
-CGROUP_V1_FOLDER = Path("/sys/fs/cgroup/cpu")
 
 
 @dataclass(frozen=True)
@@ -54,6 +48,11 @@ class Device:
         if self.is_cuda:
             torch.cuda.synchronize(self.torch_device)
 
+    def reset_peak_memory(self) -> None:
+        """Count anew from here, on a GPU; a process cannot forget its own."""
+        if self.is_cuda:
+            torch.cuda.reset_peak_memory_stats(self.torch_device)
+
     def peak_memory_bytes(self) -> int:
         """Most memory in use so far: of the GPU's allocator, else of this process."""
         if self.is_cuda:
@@ -85,27 +84,6 @@ def choose_device(
     return Device(device, arithmetic, num_threads, graphs=graphs and device.type == "cuda")
 
 
-def available_cpus() -> int:
-    """The cores this process may use: its affinity, cut to the container's quota (cgroup v2, then v1)."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    for quota, period in _cgroup_quotas():
-        cores = min(cores, max(1, math.floor(quota / period)))
-    return cores
-
-
-def _cgroup_quotas() -> Iterator[tuple[float, float]]:
-    """See https://docs.kernel.org/admin-guide/cgroup-v2.html, cpu.max; `max` or -1 stand for no quota."""
-    try:
-        if CGROUP_V2_QUOTA.is_file():
-            quota, period = CGROUP_V2_QUOTA.read_text().split()
-        else:
-            quota, period = ((CGROUP_V1_FOLDER / f"cpu.cfs_{part}_us").read_text() for part in ("quota", "period"))
-        if quota != "max" and float(quota) > 0:
-            yield float(quota), float(period)
-    except (OSError, ValueError):
-        return
-
-
 def _arithmetic(device: torch.device, precision: str) -> Arithmetic:
     """bf16 is chosen only where the hardware has it: emulated it is ten times slower than fp32."""
     if device.type == "cuda":
@@ -118,17 +96,3 @@ def _arithmetic(device: torch.device, precision: str) -> Arithmetic:
         get_logger().warning("precision_replaced", wanted="tf32", used="fp32", reason="a CPU has no tf32")
         return "fp32"
     return precision  # type: ignore[return-value]
-
-
-@contextmanager
-def memory_errors() -> Iterator[None]:
-    """Turn torch's and Python's out-of-memory into the one with an exit code."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise OutOfMemoryError(f"GPU memory does not suffice: {error}; lower batch_size or image_size") from error
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, MemoryError) or CPU_ALLOCATION_FAILED in str(error):
-            advice = "lower batch_size or image_size, or give the container more"
-            raise OutOfMemoryError(f"this machine's memory does not suffice: {error}; {advice}") from error
-        raise

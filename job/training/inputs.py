@@ -29,13 +29,18 @@ class Inputs:
     def __init__(self) -> None:
         self._kept: dict[str, tuple[object, object]] = {}
 
-    def load_data(self, manifest: Manifest, settings: RunSettings, *, num_threads: int) -> VerifiedData:
-        """As `job.training.data.load_data`."""
+    def load_data(self, manifest: Manifest, settings: RunSettings) -> VerifiedData:
+        """As `job.training.data.load_data`, without torch."""
+        from job.training.cpus import available_cpus
         from job.training.data import load_data
 
         def load() -> VerifiedData:
-            cache = settings.cache.expanduser()
-            data = load_data(manifest.dataset, data=settings.data, cache=cache, num_threads=num_threads)
+            data = load_data(
+                manifest.dataset,
+                data=settings.data,
+                cache=settings.cache.expanduser(),
+                num_threads=settings.num_threads or available_cpus(),
+            )
             return VerifiedData(data, data.sha256())
 
         return self._keep("data", (manifest.dataset, settings.data), load)

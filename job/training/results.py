@@ -1,4 +1,4 @@
-"""From a finished training to its record, plots and weights."""
+"""From a finished training to its record, plots and weights. Plots are drawn of the record, without the device."""
 
 from __future__ import annotations
 
@@ -52,17 +52,16 @@ def build_result(
     attempt_id: str,
     attempts: int,
     lost_seconds: float,
-    timings: Timings,
+    startup_seconds: float,
+    staging_seconds: float,
     environment: Environment,
-    price_per_hour: float | None,
 ) -> RunResult:
-    """The content of result.json."""
+    """The content of result.json as it stands when the training is over; `complete_result` gives it its end."""
     state, sources, data = outcome.state, outcome.sources, outcome.data
     history, test = state.history, outcome.last_test
     num_images = len(history) * len(sources.train.part)
     trained = sum(record.train_seconds for record in history)
     images_per_second = num_images / trained if history else None
-    total = timings.startup + timings.staging + timings.train + timings.evaluate + timings.upload + lost_seconds
     return RunResult(
         run_id=run_id,
         experiment=experiment,
@@ -80,7 +79,14 @@ def build_result(
         class_accuracy=test.class_accuracy() if test else [],
         confusion=test.confusion() if test else [],
         history=history,
-        timings=timings,
+        timings=Timings(
+            startup=startup_seconds,
+            staging=staging_seconds,
+            train=state.total_seconds("train_seconds"),
+            evaluate=state.total_seconds("evaluate_seconds"),
+            upload=0.0,
+            total=0.0,
+        ),
         train_images_per_second=images_per_second,
         peak_memory_bytes=state.device.peak_memory_bytes(),
         efficiency=measure_efficiency(
@@ -92,9 +98,19 @@ def build_result(
         environment=environment,
         attempts=attempts,
         lost_seconds=lost_seconds,
-        estimated_cost_usd=price_per_hour * total / 3600 if price_per_hour is not None else None,
+        estimated_cost_usd=None,
         finished_at=datetime.now(UTC),
     )
+
+
+def complete_result(
+    result: RunResult, *, upload_seconds: float, total_seconds: float, price_per_hour: float | None
+) -> RunResult:
+    """`result` with what is known only once its artefacts are stored."""
+    timings = result.timings.model_copy(update={"upload": upload_seconds, "total": total_seconds})
+    parts = (timings.startup, timings.staging, timings.train, timings.evaluate, timings.upload, result.lost_seconds)
+    cost = price_per_hour * sum(parts) / 3600 if price_per_hour is not None else None
+    return result.model_copy(update={"timings": timings, "estimated_cost_usd": cost, "finished_at": datetime.now(UTC)})
 
 
 def choose_best(history: list[EpochRecord]) -> BestEpoch | None:
@@ -109,25 +125,28 @@ def choose_best(history: list[EpochRecord]) -> BestEpoch | None:
     return BestEpoch(epoch=best.epoch, chosen_on="validation" if held_out else "test", test=best.test)
 
 
-def draw_plots(outcome: Outcome, *, title: str) -> dict[str, bytes]:
+def draw_plots(result: RunResult, samples: list[plots.Sample]) -> dict[str, bytes]:
     """PNG files by name. Without a whole epoch there is nothing to draw."""
-    history, classes, test = outcome.state.history, outcome.data.classes, outcome.last_test
-    if test is None:
+    if not result.confusion:
         return {}
+    history, classes, title = result.history, result.classes, result.manifest.name
     figures = {
         "loss": plots.draw_loss(history, title=title),
         "accuracy": plots.draw_accuracy(history, title=title),
-        "confusion": plots.draw_confusion(test.confusion(), classes=classes, title=title),
+        "confusion": plots.draw_confusion(result.confusion, classes=classes, title=title),
         "class_accuracy": plots.draw_class_accuracy(
-            test.class_accuracy(), classes=classes, top1=history[-1].test.top1, title=title
+            result.class_accuracy, classes=classes, top1=history[-1].test.top1, title=title
         ),
-        "samples": plots.draw_samples(choose_samples(outcome.data, test), title=title),
+        "samples": plots.draw_samples(samples, title=title),
     }
     return {name: plots.render(figure) for name, figure in figures.items()}
 
 
-def choose_samples(data: ImageData, test: Evaluation) -> list[plots.Sample]:
+def choose_samples(outcome: Outcome) -> list[plots.Sample]:
     """Some right and some wrong predictions, spread evenly over the test images in their order."""
+    data, test = outcome.data, outcome.last_test
+    if test is None:
+        return []
     probabilities, predicted = test.logits.softmax(1).max(1)
     right = (predicted == test.labels).cpu()
     chosen = [*_spread(torch.nonzero(right)), *_spread(torch.nonzero(~right))]

@@ -1,56 +1,32 @@
-"""One run from manifest to result.json: stage, resume, train, publish, commit.
+"""One run from manifest to the end of its training. Readable without torch, which is imported while data are fetched.
 
-staged data and weights → TrainingState ← newest checkpoint
-train_epochs → epoch records → history, progress, checkpoints (behind the training)
-last evaluation → plots, model, result.json (last, only if absent)
+what lies under the run → attempt → data
+                 torch imported ┘   └→ `execution` → `Completion`
 """
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import structlog
 
-from job.errors import Interruption, ObjectExists
 from job.logs import RecordedLog, get_logger
 from job.manifest import Manifest
-from job.runs import Divergence, Environment, RunKeys, RunResult, Timings, configuration_digest
+from job.runs import RunKeys
 from job.storage import Store
-from job.training.accounting import EnergyMeter
-from job.training.artefacts import (
-    ArtefactWriter,
-    check_owner,
-    checkpoint_artefacts,
-    history_lines,
-    read_result,
-    remove_old_checkpoints,
-    restore_newest,
-)
-from job.training.batches import BatchSource, batch_bounds, split_data
+from job.training.artefacts import ArtefactWriter, check_owner
 from job.training.control import Control
-from job.training.data import ImageData
-from job.training.device import choose_device, memory_errors
-from job.training.environment import describe_environment
 from job.training.inputs import Inputs
-from job.training.journal import Journal
-from job.training.loop import Diverged, Epoch, Sources, train_epochs
-from job.training.model import build_model
-from job.training.results import Outcome, build_result, draw_plots, model_bytes
+from job.training.journal import Journal, recorded_failure
 from job.training.settings import RunSettings
-from job.training.state import TrainingState
 
-
-@dataclass(frozen=True)
-class Staged:
-    """Everything a training needs, on the device."""
-
-    data: ImageData
-    state: TrainingState
-    sources: Sources
-    environment: Environment
+if TYPE_CHECKING:
+    from job.training.completion import Completion
+    from job.training.state import TrainingState
 
 
 def run_manifest(
@@ -64,183 +40,41 @@ def run_manifest(
     inputs: Inputs,
     startup_seconds: float = 0.0,
     on_start: Callable[[TrainingState], None] = lambda _state: None,
-) -> RunResult:
-    """Train what `manifest` says, or carry on from its newest checkpoint; the result is in `store` at the end.
+) -> Completion:
+    """Train what `manifest` says, or carry on from its newest checkpoint; the result is for the returned one to store.
 
     Whether there is a result already is for the caller to ask (`read_result`). `control` stops the training;
     `inputs` are those of the process, for all of its runs; `startup_seconds` is what it took before;
     `on_start` is told once when the training begins.
     Raises the `JobError` that says what to do; for an `Interruption` the checkpoint is saved.
     """
-    started = perf_counter()
+    started = perf_counter() - startup_seconds
     check_owner(store, keys, manifest=manifest.model_dump(mode="json"))
     journal = Journal(store, keys, num_epochs=manifest.epochs, log=log)
     structlog.contextvars.bind_contextvars(run=keys.run_id, attempt=journal.attempt)
     get_logger().info("run_started", output=store.uri, experiment=keys.experiment)
-    try:
-        with memory_errors(), ArtefactWriter(store) as writer:
-            writer.write({keys.manifest: manifest.model_dump_json(indent=1).encode()} | journal.progress("starting"))
-            writer.flush()
-            staging = perf_counter()
-            staged = stage(manifest, settings, inputs)
-            staging_seconds = perf_counter() - staging
-            outcome = _train(staged, store, keys, writer=writer, journal=journal, control=control,
-                             settings=settings, on_start=on_start)  # fmt: skip
-            _publish(outcome, writer, keys)
-            timings = Timings(
-                startup=startup_seconds,
-                staging=staging_seconds,
-                train=outcome.state.total_seconds("train_seconds"),
-                evaluate=outcome.state.total_seconds("evaluate_seconds"),
-                upload=writer.waited_seconds,
-                total=startup_seconds + perf_counter() - started,
-            )
-            result = build_result(
-                outcome,
-                run_id=keys.run_id,
-                experiment=keys.experiment,
-                attempt_id=uuid.uuid4().hex,
-                attempts=journal.attempt,
-                lost_seconds=journal.lost_seconds,
-                timings=timings,
-                environment=staged.environment,
-                price_per_hour=settings.price_per_hour,
-            )
-            return _commit(result, store, keys, writer=writer, journal=journal)
-    except BaseException as error:
-        journal.record_failure(error)
-        raise
-
-
-def stage(manifest: Manifest, settings: RunSettings, inputs: Inputs) -> Staged:
-    """Data, network and optimizer, ready on the device."""
-    device = choose_device(
-        settings.device,
-        precision=manifest.precision,
-        deterministic=manifest.deterministic,
-        num_threads=settings.num_threads,
-        graphs=settings.graphs,
-    )
-    verified = inputs.load_data(manifest, settings, num_threads=device.num_threads)
-    weights = inputs.load_weights(manifest, settings)
-    data = verified.data
-    model = build_model(manifest.model, weights, num_classes=len(data.classes), seed=manifest.seed)
-    parts = split_data(
-        data, validation_fraction=manifest.dataset.validation_fraction, seed=manifest.seed, device=device.torch_device
-    )
-    size = manifest.image_size
-    sources = Sources(
-        train=BatchSource(parts.train, image_size=size, augmentation=manifest.augmentation),
-        validation=BatchSource(parts.validation, image_size=size) if parts.validation else None,
-        test=BatchSource(parts.test, image_size=size),
-    )
-    num_steps = len(batch_bounds(len(parts.train), manifest.batch_size))
-    environment = describe_environment(
-        device, data_sha256=verified.sha256, weights_sha256=weights.sha256 if weights else None
-    )
-    return Staged(data, TrainingState(manifest, model, device=device, num_steps=num_steps), sources, environment)
-
-
-def _train(
-    staged: Staged,
-    store: Store,
-    keys: RunKeys,
-    *,
-    writer: ArtefactWriter,
-    journal: Journal,
-    control: Control,
-    settings: RunSettings,
-    on_start: Callable[[TrainingState], None],
-) -> Outcome:
-    """Resume and train to the end, publishing as it goes."""
-    state, environment = staged.state, staged.environment
-    configuration = configuration_digest(state.manifest)
-    writer.write({keys.environment: environment.model_dump_json(indent=1).encode()})
-    restore_newest(
-        store,
-        keys,
-        configuration=configuration,
-        restore=lambda content, place: state.restore(content, data_sha256=environment.data_sha256, source=place),
-    )
-    journal.begin_training(state)
-    get_logger().info(
-        "training_started", epoch=state.epoch, step=state.step, num_epochs=state.manifest.epochs,
-        device=environment.device, precision=environment.precision, num_threads=environment.num_threads,
-    )  # fmt: skip
-    on_start(state)
-    energy = EnergyMeter(state.device)
-    last: Epoch | None = None
-    divergence: Divergence | None = None
-    checkpointed = perf_counter()
-
-    def on_step() -> None:
-        control.on_step()
-        if control.is_heartbeat_due() and writer.is_idle:
-            writer.write(journal.progress("running"))
-
-    def checkpoint() -> dict[str, bytes]:
-        key = keys.checkpoint(epoch=state.epoch, step=state.step)
-        content = state.serialise(data_sha256=environment.data_sha256)
-        return checkpoint_artefacts(key, content, configuration=configuration)
-
-    def clean() -> None:
-        remove_old_checkpoints(store, keys)
-
-    try:
-        for last in train_epochs(state, staged.sources, on_step=on_step):
-            _log_epoch(last)
-            artefacts = {keys.history: history_lines(state.history)} | journal.progress("running") | journal.log()
-            due = perf_counter() - checkpointed >= settings.checkpoint_interval_seconds
-            if due or state.epoch == state.manifest.epochs:
-                writer.write(checkpoint() | artefacts, then=clean)
-                checkpointed = perf_counter()
-            else:
-                writer.write(artefacts)
-    except Diverged as error:
-        divergence = error.divergence
-        get_logger().warning("training_diverged", epoch=divergence.epoch, step=divergence.step)
-    except Interruption as error:
-        get_logger().info("training_interrupted", reason=str(error), epoch=state.epoch, step=state.step)
-        writer.write(checkpoint(), then=clean)
+    writer = ArtefactWriter(store)
+    with recorded_failure(journal, writer):
+        writer.write({keys.manifest: manifest.model_dump_json(indent=1).encode()} | journal.progress("starting"))
         writer.flush()
-        raise
-    return Outcome(staged.data, state, staged.sources, last, divergence, energy.joules())
+        loading = perf_counter()
+        with ThreadPoolExecutor(1, thread_name_prefix="import") as pool:
+            importing = pool.submit(import_module, "job.training.execution")
+            inputs.load_data(manifest, settings)  # in this thread, which a signal stops
+            loaded = perf_counter()
+            importing.result()
+        from job.training.execution import execute
 
-
-def _publish(outcome: Outcome, writer: ArtefactWriter, keys: RunKeys) -> None:
-    """Everything but the result, so that a result never stands without them."""
-    plots = draw_plots(outcome, title=outcome.state.manifest.name)
-    writer.write(
-        {keys.plot(name): content for name, content in plots.items()}
-        | {keys.model: model_bytes(outcome.state.model), keys.history: history_lines(outcome.state.history)}
-    )
-    writer.flush()
-
-
-def _commit(result: RunResult, store: Store, keys: RunKeys, *, writer: ArtefactWriter, journal: Journal) -> RunResult:
-    """Store the result unless there is one; returns the one that counts."""
-    get_logger().info(
-        "run_finished", status=result.status, test_top1=result.final.top1 if result.final else None,
-        total_seconds=round(result.timings.total, 2), result=store.locate(keys.result),
-    )  # fmt: skip
-    writer.write(journal.progress(result.status) | journal.log())
-    writer.flush()
-    try:
-        store.create(keys.result, result.model_dump_json(indent=1).encode())
-    except ObjectExists:
-        found = read_result(store, keys)
-        if found is None:
-            raise
-        if found.attempt_id != result.attempt_id:  # equal where only the acknowledgement of our own was lost
-            get_logger().info("run_completed_elsewhere", result=store.locate(keys.result))
-        return found
-    return result
-
-
-def _log_epoch(epoch: Epoch) -> None:
-    record = epoch.record
-    get_logger().info(
-        "epoch_finished", epoch=record.epoch, train_loss=record.train.loss and round(record.train.loss, 4),
-        train_top1=round(record.train.top1, 4), test_loss=record.test.loss and round(record.test.loss, 4),
-        test_top1=round(record.test.top1, 4), images_per_second=round(record.train_images_per_second, 1),
-    )  # fmt: skip
+        return execute(
+            manifest,
+            settings,
+            store=store,
+            keys=keys,
+            writer=writer,
+            journal=journal,
+            control=control,
+            inputs=inputs,
+            started=started,
+            staging_seconds=loaded - loading,
+            on_start=on_start,
+        )

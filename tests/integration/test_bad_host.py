@@ -14,7 +14,7 @@ import torch
 
 from job.errors import OutOfMemoryError
 from job.storage.s3 import MAX_ATTEMPTS
-from job.training.device import memory_errors
+from job.training.memory import memory_errors
 from tests.conftest import BUCKET, Answer, Tiny
 from tests.faulty_s3 import ALWAYS, Fault, FaultyS3, answer, cut, damage, truncate
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import signal
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,11 +16,13 @@ from job.logs import configure_logs
 from job.manifest import Manifest
 from job.runs import RunKeys, RunResult, run_id
 from job.storage import FolderStore
+from job.training.completion import Completion
 from job.training.control import Control
 from job.training.inputs import Inputs
 from job.training.optimizers import CLASSES
 from job.training.run import run_manifest
 from job.training.settings import RunSettings
+from job.training.state import TrainingState
 from tests.conftest import TINY, Answer
 from tests.results import metrics
 
@@ -40,7 +44,13 @@ class StopAfter(Control):
         super().on_step()
 
 
-def run(manifest: Manifest, output: Path, *, control: Control | None = None) -> RunResult:
+def train(
+    manifest: Manifest,
+    output: Path,
+    *,
+    control: Control | None = None,
+    on_start: Callable[[TrainingState], object] = lambda _state: None,
+) -> Completion:
     return run_manifest(
         manifest,
         RunSettings(device="cpu", num_threads=1, checkpoint_interval_seconds=0),
@@ -49,7 +59,23 @@ def run(manifest: Manifest, output: Path, *, control: Control | None = None) -> 
         control=control or Control(),
         log=configure_logs(),
         inputs=Inputs(),
+        on_start=on_start,
     )
+
+
+def run(manifest: Manifest, output: Path, *, control: Control | None = None) -> RunResult:
+    return train(manifest, output, control=control)()
+
+
+def test_what_is_left_to_complete_holds_no_network(tmp_path: Path) -> None:
+    """So that the next run has the device for itself."""
+    states: list[weakref.ref[TrainingState]] = []
+    complete = train(
+        Manifest.model_validate(TINY), tmp_path / "out", on_start=lambda state: states.append(weakref.ref(state))
+    )
+    gc.collect()
+    assert [state() for state in states] == [None]
+    assert complete().status == "completed"
 
 
 @pytest.mark.parametrize("name", sorted(CLASSES))

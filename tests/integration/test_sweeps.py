@@ -14,9 +14,11 @@ import pytest
 
 from job.plan import SweepPlan
 from job.runs import LOST_AFTER_SECONDS, Progress
+from job.storage import open_store
 from job.submit.processes import Ended, run_processes
 from job.submit.status import judge_run
 from tests.conftest import TINY, Answer
+from tests.faulty_s3 import FaultyS3, delay
 
 Job = Callable[..., Answer]
 SWEEP: dict[str, Any] = {
@@ -120,6 +122,26 @@ def test_bad_configuration_fails_alone_and_says_why(job: Job, sweep: Callable[..
     assert '"exit_code": 66' in job("logs", output, run_ids(output)[0]).stdout
 
 
+def test_next_run_trains_while_the_last_artefacts_of_one_are_stored(
+    job: Job, sweep: Callable[..., Path], wire: FaultyS3, bucket: str
+) -> None:
+    """And each of the two logs tells of its own run alone."""
+    slow = wire.spoil("PUT", r"/plots/loss\.png", delay(3), times=1)
+    answer = job("run", "--manifest", sweep(), "--output", f"{bucket}/study")
+    assert answer.exit_code == 0, answer.stderr
+    assert slow.times == 0
+    events = [json.loads(line) for line in answer.stderr.splitlines()]
+    order = [(event["event"], event.get("run")) for event in events]
+    store = open_store(f"{bucket}/study")
+    first, second = (run for event, run in order if event == "training_started")
+    assert order.index(("training_started", str(second))) < order.index(("run_finished", str(first)))
+    for run in (first, second):
+        log = [json.loads(line) for line in store.read(f"small/runs/{run}/log.jsonl").splitlines()]
+        assert {event["run"] for event in log} == {run}
+        assert log[-1]["event"] == "run_finished"
+        assert log == [event for event in events if event.get("run") == run][: len(log)]
+
+
 def test_run_takes_one_of_a_sweep_by_index_or_all(
     job: Job, sweep: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,12 +166,14 @@ def test_several_runs_of_one_process_have_logs_of_their_own(
 ) -> None:
     output = tmp_path / "out"
     assert job("run", "--manifest", sweep(), "--output", output).exit_code == 0
+    startup = []
     for run_id in run_ids(output):
         events = [json.loads(line) for line in (output / "small/runs" / run_id / "log.jsonl").read_text().splitlines()]
         assert {event["run"] for event in events if "run" in event} == {run_id}
         assert [event["event"] for event in events].count("run_started") == 1
         result = json.loads((output / "small/runs" / run_id / "result.json").read_text())
-        assert result["timings"]["startup"] > 0 if run_id == run_ids(output)[0] else result["timings"]["startup"] == 0
+        startup.append(result["timings"]["startup"])
+    assert startup[0] > startup[1] > 0
 
 
 def test_dry_run_prints_the_commands_and_writes_nothing(job: Job, sweep: Callable[..., Path], tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -69,7 +70,7 @@ class BrokenStore(FolderStore):
 
 def test_artefacts_are_stored_in_order_and_what_follows_them_comes_last(slow: SlowStore) -> None:
     slow.go.set()
-    with ArtefactWriter(slow) as writer:
+    with closing(ArtefactWriter(slow)) as writer:
         writer.write({"b": b"", "a": b""}, then=lambda: slow.written.append("then"))
         writer.write({"c": b""})
         writer.flush()
@@ -77,7 +78,7 @@ def test_artefacts_are_stored_in_order_and_what_follows_them_comes_last(slow: Sl
 
 
 def test_first_batch_does_not_hold_up_the_training(slow: SlowStore) -> None:
-    with ArtefactWriter(slow) as writer:
+    with closing(ArtefactWriter(slow)) as writer:
         writer.write({"a": b""})  # would wait for ever if it waited
         assert slow.written == []
         assert not writer.is_idle
@@ -88,7 +89,7 @@ def test_first_batch_does_not_hold_up_the_training(slow: SlowStore) -> None:
 
 
 def test_second_batch_waits_until_the_first_is_stored(slow: SlowStore) -> None:
-    with ArtefactWriter(slow) as writer:
+    with closing(ArtefactWriter(slow)) as writer:
         writer.write({"a": b""})
         second = threading.Thread(target=writer.write, args=({"b": b""},))
         second.start()
@@ -101,7 +102,7 @@ def test_second_batch_waits_until_the_first_is_stored(slow: SlowStore) -> None:
 
 
 def test_only_the_time_that_the_training_stood_still_counts_as_waiting(slow: SlowStore) -> None:
-    with ArtefactWriter(slow) as writer:
+    with closing(ArtefactWriter(slow)) as writer:
         writer.write({"a": b""})
         time.sleep(0.05)  # the training goes on
         assert writer.waited_seconds < 0.04
@@ -119,7 +120,7 @@ def test_what_a_write_raises_comes_out_of_the_next_call_and_only_there(
 ) -> None:
     store = BrokenStore(tmp_path)
     follows: list[str] = []
-    with ArtefactWriter(store) as writer:
+    with closing(ArtefactWriter(store)) as writer:
         writer.write({"before": b"", "refused": b"", "after": b""}, then=lambda: follows.append("then"))
         with pytest.raises(StorageError, match="refused: refused"):
             call(writer)
@@ -134,14 +135,14 @@ def test_what_follows_a_batch_may_fail_as_well(store: FolderStore) -> None:
     def fail() -> None:
         raise AccessDeniedError("may not")
 
-    with ArtefactWriter(store) as writer:
+    with closing(ArtefactWriter(store)) as writer:
         writer.write({"a": b""}, then=fail)
         with pytest.raises(AccessDeniedError, match="may not"):
             writer.flush()
 
 
 def test_batch_under_way_is_stored_before_the_block_ends(slow: SlowStore) -> None:
-    with ArtefactWriter(slow) as writer:
+    with closing(ArtefactWriter(slow)) as writer:
         writer.write({"a": b"", "b": b""})
         threading.Timer(0.05, slow.go.set).start()
         while not writer._pending.running():
@@ -150,7 +151,7 @@ def test_batch_under_way_is_stored_before_the_block_ends(slow: SlowStore) -> Non
 
 
 def test_nothing_written_needs_no_waiting(store: FolderStore) -> None:
-    with ArtefactWriter(store) as writer:
+    with closing(ArtefactWriter(store)) as writer:
         assert writer.is_idle
         writer.flush()
     assert writer.waited_seconds < 0.1

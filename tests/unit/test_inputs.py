@@ -19,17 +19,17 @@ def manifest(**fields: object) -> Manifest:
 
 def test_data_are_read_once_for_runs_that_share_them(tmp_path: Path) -> None:
     inputs, settings = Inputs(), RunSettings(cache=tmp_path)
-    first = inputs.load_data(manifest(), settings, num_threads=1)
-    assert inputs.load_data(manifest(seed=1, optimizer={"name": "sgd"}), settings, num_threads=1) is first
+    first = inputs.load_data(manifest(), settings)
+    assert inputs.load_data(manifest(seed=1, optimizer={"name": "sgd"}), settings) is first
     assert first.sha256 == first.data.sha256()
 
 
 def test_other_data_take_the_place_of_the_first(tmp_path: Path) -> None:
     inputs, settings = Inputs(), RunSettings(cache=tmp_path)
-    first = inputs.load_data(manifest(), settings, num_threads=1)
+    first = inputs.load_data(manifest(), settings)
     smaller = manifest(dataset=TINY["dataset"] | {"num_train": 20})
-    assert len(inputs.load_data(smaller, settings, num_threads=1).data.train_labels) == 20
-    assert inputs.load_data(manifest(), settings, num_threads=1) is not first
+    assert len(inputs.load_data(smaller, settings).data.train_labels) == 20
+    assert inputs.load_data(manifest(), settings) is not first
 
 
 def test_what_could_not_be_loaded_is_asked_for_again(tmp_path: Path) -> None:
