@@ -19,6 +19,17 @@ def metrics(result: RunResult) -> dict[str, Any]:
     return content
 
 
+def list_differences(found: Any, expected: Any, place: str = "") -> list[str]:
+    """Where two JSON values differ, a line each, such as `.final.top1: 0.5, expected 0.6`."""
+    if isinstance(found, dict) and isinstance(expected, dict):
+        pairs = [(f"{place}.{key}", found.get(key), expected.get(key)) for key in {**expected, **found}]
+    elif isinstance(found, list) and isinstance(expected, list) and len(found) == len(expected):
+        pairs = [(f"{place}[{index}]", *pair) for index, pair in enumerate(zip(found, expected, strict=True))]
+    else:
+        return [] if found == expected else [f"{place}: {found}, expected {expected}"]
+    return [line for inner, *pair in pairs for line in list_differences(*pair, inner)]
+
+
 def result_in(store: Store) -> RunResult:
     """The one result that `store` holds."""
     (key,) = [key for key in store.list_keys("") if key.endswith("/result.json")]

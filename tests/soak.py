@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import random
+import shutil
 import tempfile
 import threading
 import time
@@ -27,7 +28,7 @@ from job.storage import open_store
 from tests.conftest import BUCKET, TINY
 from tests.faulty_s3 import ALWAYS, Fault, FaultyS3, Rule, answer, cut, damage, lose_answer, serve_faulty_s3, truncate
 from tests.processes import CONTEXT, start_job, wait_for_end
-from tests.results import metrics, result_in
+from tests.results import list_differences, metrics, result_in
 
 CONFIGURATIONS = [
     TINY | {"name": name, "optimizer": {"name": name, "lr": 0.01}} for name in ("sgd", "adagrad", "rmsprop", "adam")
@@ -139,12 +140,12 @@ def _run(
                 counts.wrong.append(f"run {number} ended with {code}, see {log}")
                 return
     store = open_store(output)
-    is_right = metrics(result_in(store)) == expected
+    different = list_differences(metrics(result_in(store)), expected)
     store.delete(store.list_keys(""))  # 200 networks and their checkpoints are too much for a server in memory
     with counts.lock:
-        counts.num_right += is_right
-        if not is_right:
-            counts.wrong.append(f"run {number} differs from the uninterrupted one")
+        counts.num_right += not different
+        if different:
+            counts.wrong.append(f"run {number} differs from the uninterrupted one, {different[0]}, see {log}")
 
 
 def _spoil(server: FaultyS3, number: int, counts: Counts, chance: random.Random) -> list[Rule]:
@@ -171,7 +172,9 @@ if __name__ == "__main__":
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="runs at once")
     options = parser.parse_args()
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="soak-") as place:
-        found = soak(options.runs, seed=options.seed, workers=options.workers, folder=Path(place))
-        print(found.show(seconds=time.monotonic() - began))
+    place = Path(tempfile.mkdtemp(prefix="soak-"))
+    found = soak(options.runs, seed=options.seed, workers=options.workers, folder=place)
+    print(found.show(seconds=time.monotonic() - began))
+    if not found.wrong:
+        shutil.rmtree(place)
     raise SystemExit(bool(found.wrong))

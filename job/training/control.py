@@ -16,7 +16,8 @@ HEARTBEAT_SECONDS = 15.0
 class Control:
     """Asked after every step, for all runs of a process.
 
-    A signal before the first step of a run ends the process at once, later at the next step.
+    A signal before the training of a run ends the process at once, then at the end of a step: in the middle of one,
+    statistics and weights do not belong together.
     """
 
     def __init__(self, *, time_budget_seconds: float | None = None) -> None:
@@ -35,9 +36,12 @@ class Control:
             self._stop_if_due()
         self._in_steps, self._show_step = False, show_step
 
+    def begin_steps(self) -> None:
+        """From here a signal waits for `on_step`."""
+        self._in_steps = True
+
     def on_step(self) -> None:
         """Raises `Terminated` or `TimeBudgetUsed` when it is time to stop."""
-        self._in_steps = True
         self._show_step()
         self._stop_if_due()
 

@@ -173,6 +173,7 @@ def _train(
     def clean() -> None:
         remove_old_checkpoints(store, keys)
 
+    control.begin_steps()
     try:
         for last in train_epochs(state, staged.sources, on_step=on_step):
             _log_epoch(last)

@@ -67,6 +67,19 @@ def run(manifest: Manifest, output: Path, *, control: Control | None = None) -> 
     return train(manifest, output, control=control)()
 
 
+def test_signal_in_the_middle_of_the_first_step_waits_for_its_end(tmp_path: Path) -> None:
+    """Else the checkpoint would hold the statistics of a step whose update it does not hold."""
+    manifest, control = Manifest.model_validate(TINY), Control()
+    control.begin_run()
+
+    def stop_in_first_forward(state: TrainingState) -> None:
+        state.model.get_submodule("layer1").register_forward_hook(lambda *_: signal.raise_signal(signal.SIGTERM))
+
+    with pytest.raises(Terminated, match="the same command carries on"):
+        train(manifest, tmp_path / "stopped", control=control, on_start=stop_in_first_forward)
+    assert metrics(run(manifest, tmp_path / "stopped")) == metrics(run(manifest, tmp_path / "whole"))
+
+
 def test_what_is_left_to_complete_holds_no_network(tmp_path: Path) -> None:
     """So that the next run has the device for itself."""
     states: list[weakref.ref[TrainingState]] = []

@@ -22,6 +22,7 @@ def test_signal_before_the_first_step_ends_the_process_at_once() -> None:
 def test_signal_during_training_waits_for_the_next_step() -> None:
     stopped = Control()
     stopped.begin_run()
+    stopped.begin_steps()
     stopped.on_step()
     os.kill(os.getpid(), signal.SIGTERM)
     os.kill(os.getpid(), signal.SIGTERM)  # an impatient second one changes nothing
@@ -42,6 +43,7 @@ def test_used_budget_lets_the_first_run_step_and_stops_before_the_next() -> None
     limited = Control(time_budget_seconds=0.001)
     time.sleep(0.002)
     limited.begin_run()
+    limited.begin_steps()
     with pytest.raises(TimeBudgetUsed):
         limited.on_step()
     with pytest.raises(TimeBudgetUsed):
@@ -51,6 +53,7 @@ def test_used_budget_lets_the_first_run_step_and_stops_before_the_next() -> None
 def test_signal_between_two_runs_stops_before_the_second() -> None:
     stopped = Control()
     stopped.begin_run()
+    stopped.begin_steps()
     stopped.on_step()
     os.kill(os.getpid(), signal.SIGTERM)
     with pytest.raises(Terminated, match="SIGTERM"):
