@@ -29,6 +29,7 @@ from job.training.artefacts import (
 from job.training.batches import BatchSource, batch_bounds, split_data
 from job.training.completion import Completion
 from job.training.control import Control
+from job.training.convolution import use_products
 from job.training.data import ImageData
 from job.training.device import choose_device
 from job.training.environment import describe_environment
@@ -111,6 +112,7 @@ def stage(manifest: Manifest, settings: RunSettings, inputs: Inputs) -> Staged:
     weights = inputs.load_weights(manifest, settings)
     data = verified.data
     model = build_model(manifest.model, weights, num_classes=len(data.classes), seed=manifest.seed)
+    use_products(model, device)
     parts = split_data(
         data, validation_fraction=manifest.dataset.validation_fraction, seed=manifest.seed, device=device.torch_device
     )
