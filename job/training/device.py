@@ -9,9 +9,9 @@ from typing import Literal
 
 import torch
 
+from job.cpus import available_cpus
 from job.errors import HostError
 from job.logs import get_logger
-from job.training.cpus import available_cpus
 from job.training.graphs import NUM_WARM_UPS, Graphed, Result
 
 Arithmetic = Literal["bf16", "fp16", "tf32", "fp32"]

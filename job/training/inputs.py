@@ -31,7 +31,7 @@ class Inputs:
 
     def load_data(self, manifest: Manifest, settings: RunSettings) -> VerifiedData:
         """As `job.training.data.load_data`, without torch."""
-        from job.training.cpus import available_cpus
+        from job.cpus import available_cpus
         from job.training.data import load_data
 
         def load() -> VerifiedData:

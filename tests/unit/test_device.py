@@ -10,9 +10,9 @@ import pytest
 import structlog
 import torch
 
+from job import cpus
+from job.cpus import available_cpus
 from job.errors import HostError, OutOfMemoryError
-from job.training import cpus
-from job.training.cpus import available_cpus
 from job.training.device import Device, choose_device
 from job.training.memory import memory_errors
 from tests.conftest import Answer

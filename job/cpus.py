@@ -1,4 +1,4 @@
-"""The cores that this process may use, as its affinity and the container's quota say. Readable without torch."""
+"""How many cores this process may use: what threads, and processes at once, are counted by."""
 
 from __future__ import annotations
 
