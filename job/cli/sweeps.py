@@ -51,7 +51,7 @@ def submit(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the exact requests; send and write nothing.")
     ] = False,
-    jobs: Annotated[int, typer.Option(min=1, help="local, docker: how many at once.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="local, docker: how many at once; they share the cores.")] = 1,
     image: Annotated[
         str, typer.Option(envvar="JOB_IMAGE", help="docker, batch, kubernetes: the container image.")
     ] = "",
@@ -99,9 +99,9 @@ def submit(
     launch = work.launch(image=image, data=data, device="cuda" if needs_gpu else "auto")
     match to:
         case Backend.LOCAL:
-            request: Any = processes.render_local(launch)
+            request: Any = processes.render_local(launch, jobs=jobs)
         case Backend.DOCKER:
-            request = processes.render_docker(launch, gpus=gpus if asked else None)
+            request = processes.render_docker(launch, gpus=gpus if asked else None, jobs=jobs)
         case Backend.BATCH:
             request = batch.render(launch, cloud)
         case Backend.KUBERNETES:

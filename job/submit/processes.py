@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from job.cpus import available_cpus
 from job.errors import UsageError
 from job.storage import is_remote
 from job.submit.launch import MAX_ATTEMPTS, RETRYABLE_EXIT_CODES, Launch
@@ -30,13 +31,12 @@ class Ended:
     attempts: int
 
 
-def render_local(launch: Launch) -> list[list[str]]:
-    """The command of each container as a process of this Python."""
-    command = [sys.executable, "-m", "job", "run", *launch.arguments]
-    return [[*command, "--index", str(index)] for index in range(launch.num_containers)]
+def render_local(launch: Launch, *, jobs: int) -> list[list[str]]:
+    """The command of each container as a process of this Python, `jobs` of them at once."""
+    return _render(launch, [sys.executable, "-m", "job", "run", *launch.arguments], jobs=jobs)
 
 
-def render_docker(launch: Launch, *, gpus: str | None) -> list[list[str]]:
+def render_docker(launch: Launch, *, gpus: str | None, jobs: int) -> list[list[str]]:
     """The `docker run` command of each container. Folders of this machine are mounted. Raises `UsageError`."""
     if not launch.image:
         raise UsageError("--to docker needs --image")
@@ -52,7 +52,14 @@ def render_docker(launch: Launch, *, gpus: str | None) -> list[list[str]]:
         command += ["--env", name]
     for name, value in launch.environment.items():
         command += ["--env", f"{name}={value}"]
-    command += [launch.image, *inside.arguments]
+    return _render(launch, [*command, launch.image, *inside.arguments], jobs=jobs)
+
+
+def _render(launch: Launch, command: list[str], *, jobs: int) -> list[list[str]]:
+    """`command` for each container. Those that run at once share the cores: more threads are slower, bf16 tenfold."""
+    at_once = min(jobs, launch.num_containers)
+    if at_once > 1:
+        command = [*command, "--threads", os.environ.get("JOB_THREADS") or str(max(1, available_cpus() // at_once))]
     return [[*command, "--index", str(index)] for index in range(launch.num_containers)]
 
 

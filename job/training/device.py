@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import torch
 
+from job.cpus import available_cpus
 from job.errors import HostError, OutOfMemoryError
 from job.logs import get_logger
 from job.training.graphs import NUM_WARM_UPS, Graphed, Result
 
 Arithmetic = Literal["bf16", "fp16", "tf32", "fp32"]
-CGROUP_V2_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 CPU_ALLOCATION_FAILED = "DefaultCPUAllocator"
 """How torch's allocator begins its complaint, which is a plain RuntimeError."""
-CGROUP_V1_FOLDER = Path("/sys/fs/cgroup/cpu")
 
 
 @dataclass(frozen=True)
@@ -83,27 +80,6 @@ def choose_device(
     torch.backends.cuda.matmul.allow_tf32 = tf32
     torch.backends.cudnn.allow_tf32 = tf32
     return Device(device, arithmetic, num_threads, graphs=graphs and device.type == "cuda")
-
-
-def available_cpus() -> int:
-    """The cores this process may use: its affinity, cut to the container's quota (cgroup v2, then v1)."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    for quota, period in _cgroup_quotas():
-        cores = min(cores, max(1, math.floor(quota / period)))
-    return cores
-
-
-def _cgroup_quotas() -> Iterator[tuple[float, float]]:
-    """See https://docs.kernel.org/admin-guide/cgroup-v2.html, cpu.max; `max` or -1 stand for no quota."""
-    try:
-        if CGROUP_V2_QUOTA.is_file():
-            quota, period = CGROUP_V2_QUOTA.read_text().split()
-        else:
-            quota, period = ((CGROUP_V1_FOLDER / f"cpu.cfs_{part}_us").read_text() for part in ("quota", "period"))
-        if quota != "max" and float(quota) > 0:
-            yield float(quota), float(period)
-    except (OSError, ValueError):
-        return
 
 
 def _arithmetic(device: torch.device, precision: str) -> Arithmetic:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import shutil
 import sys
 from collections.abc import Callable
@@ -12,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from job import cpus
 from job.plan import SweepPlan
 from job.runs import LOST_AFTER_SECONDS, Progress
 from job.submit.processes import Ended, run_processes
@@ -167,6 +170,29 @@ def test_dry_run_prints_the_commands_and_writes_nothing(job: Job, sweep: Callabl
     assert " job:x --manifest /output/small/submissions/" in docker[0]
     assert docker[0].endswith("--output /output --experiment small --data /data --device cuda --index 0")
     assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("jobs", "given", "threads"),
+    [(1, None, []), (2, None, ["4"]), (3, None, ["2"]), (16, None, ["2"]), (2, "3", ["3"])],
+)
+@pytest.mark.parametrize("to", ["local", "docker"])
+def test_processes_that_run_at_once_share_the_cores(
+    to: str, jobs: int, given: str | None, threads: list[str],
+    job: Job, sweep: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Three containers on eight cores, unless the user says how many threads each shall have."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _process: set(range(8)), raising=False)
+    monkeypatch.setattr(cpus, "CGROUP_V2_QUOTA", tmp_path / "none")
+    monkeypatch.setattr(cpus, "CGROUP_V1_FOLDER", tmp_path / "none")
+    monkeypatch.delenv("JOB_THREADS")
+    if given:
+        monkeypatch.setenv("JOB_THREADS", given)
+    arguments = ("--manifest", sweep(blocks=[*SWEEP["blocks"], {"base": {"optimizer": {"name": "adam"}}}]), "--dry-run")
+    answer = job("submit", "--to", to, *arguments, "--output", tmp_path, "--image", "job:x", "--jobs", jobs)
+    commands = [shlex.split(line) for line in answer.stdout.splitlines()]
+    assert len(commands) == 3
+    assert [command[command.index("--threads") + 1] for command in commands if "--threads" in command] == threads * 3
 
 
 def test_local_containers_get_credentials_by_name_alone(

@@ -10,9 +10,10 @@ import pytest
 import structlog
 import torch
 
+from job import cpus
+from job.cpus import available_cpus
 from job.errors import HostError, OutOfMemoryError
-from job.training import device
-from job.training.device import Device, available_cpus, choose_device, memory_errors
+from job.training.device import Device, choose_device, memory_errors
 from tests.conftest import Answer
 
 CPU_FLAGS = Path("/proc/cpuinfo")
@@ -37,8 +38,8 @@ def _own_torch_settings() -> Iterator[None]:
 @pytest.fixture
 def cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty place for the files of both cgroup versions, on a machine of eight cores."""
-    monkeypatch.setattr(device, "CGROUP_V2_QUOTA", tmp_path / "cpu.max")
-    monkeypatch.setattr(device, "CGROUP_V1_FOLDER", tmp_path / "cpu")
+    monkeypatch.setattr(cpus, "CGROUP_V2_QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(cpus, "CGROUP_V1_FOLDER", tmp_path / "cpu")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _process: set(range(8)), raising=False)
     (tmp_path / "cpu").mkdir()
     return tmp_path
