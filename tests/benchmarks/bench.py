@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +76,18 @@ class Bench:
         model(self.parts.train.images[:50].float().div(255))
         return model.eval()
 
+    def shortened(self, num_images: int) -> Bench:
+        """The same task with fewer images, of all classes still."""
+        every = max(1, self.num_images // num_images)
+        data = replace(
+            self.data,
+            train_images=self.data.train_images[::every][:num_images],
+            train_labels=self.data.train_labels[::every][:num_images],
+            test_images=self.data.test_images[::every][:num_images],
+            test_labels=self.data.test_labels[::every][:num_images],
+        )
+        return make_resident(self.folder, data, self.manifest, self.device)
+
     def clock(self) -> float:
         """Seconds: of this process's CPU, or on CUDA of the wall once the device is done."""
         if not self.device.is_cuda:
@@ -114,8 +126,13 @@ def build_bench(
             "model": {"weights": "none"},
         }
     )
+    return make_resident(jpegs, data, manifest, device)
+
+
+def make_resident(folder: Path, data: ImageData, manifest: Manifest, device: Device) -> Bench:
+    """The task with `data` on the device."""
     parts = split_data(data, validation_fraction=0, seed=manifest.seed, device=device.torch_device)
-    return Bench(jpegs, data, parts, manifest, device)
+    return Bench(folder, data, parts, manifest, device)
 
 
 def _write_jpegs(folder: Path, data: ImageData, *, part: str, num_images: int) -> None:

@@ -164,12 +164,18 @@ class LadderEvaluator:
 class ProductTrainer:
     """The product's own steps, its diagnostics among them."""
 
-    def __init__(self, bench: Bench) -> None:
-        source = BatchSource(bench.parts.train, image_size=None)
+    def __init__(self, bench: Bench, *, source_type: type[BatchSource] = BatchSource) -> None:
+        source = source_type(bench.parts.train, image_size=None)
         model = bench.build_model()
         use_products(model, bench.device)
         self._state = TrainingState(bench.manifest, model, device=bench.device, num_steps=bench.num_steps)
         self._take_step = TrainingStep(self._state, source)
+
+    @property
+    def losses(self) -> list[float]:
+        """Of each step of the last call."""
+        losses: list[float] = self._state.losses.tolist()
+        return losses
 
     def __call__(self, num_steps: int) -> float:
         self._state.begin_epoch()
@@ -184,9 +190,9 @@ class ProductTrainer:
 class ProductEvaluator:
     """The product's own evaluation, its scores among it."""
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, bench: Bench, *, source_type: type[BatchSource] = BatchSource) -> None:
         model = bench.build_trained_model().to(memory_format=torch.channels_last)
-        self._evaluator = Evaluator(model, BatchSource(bench.parts.test, image_size=None), device=bench.device)
+        self._evaluator = Evaluator(model, source_type(bench.parts.test, image_size=None), device=bench.device)
 
     def __call__(self) -> float:
         loss = self._evaluator().scores().loss

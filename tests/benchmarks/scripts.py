@@ -45,7 +45,7 @@ class Script:
         return DataLoader(
             ImageFolder(str(bench.folder / part), transform),
             batch_size=batch_size,
-            sampler=bench.plan().order.tolist() if part == "train" else None,
+            sampler=bench.plan().order.tolist() if part == "train" else range(len(bench.parts.test)),
             num_workers=min(NUM_WORKERS, bench.device.num_threads) if bench.device.is_cuda else 0,
             pin_memory=self.recipe and bench.device.is_cuda,
         )

@@ -3,8 +3,8 @@
     make bench
     python -m tests.benchmarks.speed --num-images 250 --repeats 3 --output build/bench
 
-Writes OUTPUT/speed.json and from it OUTPUT/speed.md. On a CPU it counts CPU-seconds of one thread (some ten
-minutes), on a GPU seconds of the wall.
+Writes OUTPUT/speed.json and from it OUTPUT/speed.md. On a CPU it counts CPU-seconds of one thread (some
+twenty minutes), on a GPU seconds of the wall; several configurations at once by the wall everywhere.
 """
 
 from __future__ import annotations
@@ -24,12 +24,15 @@ from typing import Any
 
 from job.training.environment import describe_environment
 from tests.benchmarks.bench import Bench, build_bench
+from tests.benchmarks.concurrency import measure_concurrency
 from tests.benchmarks.floor import NUM_LAUNCHES, MatrixProduct, count_flops, count_launches
 from tests.benchmarks.ladder import LadderTrainer, Techniques
+from tests.benchmarks.profiles import measure_profiles
 from tests.benchmarks.startup import measure_startup
 from tests.benchmarks.tables import Document, render_markdown
 from tests.benchmarks.variants import Variant, list_probes, list_variants, measure
 
+SECTIONS = ("speed", "profile", "concurrency", "startup")
 EPOCH = {"train": 5000, "evaluate": 8000}
 """Images trained on and evaluated in an epoch of the lab report: STL-10, whole."""
 TOLERANCES = {"fp32": 1e-4, "tf32": 5e-3, "fp16": 1e-2, "bf16": 3e-2}
@@ -47,8 +50,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=Path("build/bench"))
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--only", choices=["speed", "startup"], help="one of the two tables")
+    parser.add_argument("--configurations", type=int, nargs="+", default=[2, 4], help="how many at once")
+    parser.add_argument("--only", choices=SECTIONS, help="one of the sections")
     options = parser.parse_args(arguments)
+    sections = [options.only] if options.only else SECTIONS
     load_average = round(os.getloadavg()[0], 1)
     if options.compile:
         os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"  # or the second run would find it compiled
@@ -58,10 +63,20 @@ def main(arguments: list[str] | None = None) -> None:
             batch_size=options.batch_size, device_name=options.device,
         )  # fmt: skip
         document = describe(bench, options) | {"load_average": load_average}
-        if options.only != "startup":
+        if "speed" in sections:
             document |= measure_speed(bench, num_repeats=options.repeats, compiled=options.compile)
             write(document, options.output)  # whatever becomes of the rest
-    if options.only != "speed":
+        if "profile" in sections:
+            print("profile", file=sys.stderr)
+            document["profile"] = measure_profiles(bench, num_repeats=options.repeats)
+            write(document, options.output)
+        if "concurrency" in sections:
+            print("several configurations at once", file=sys.stderr)
+            rows = measure_concurrency(bench, counts=options.configurations, num_repeats=options.repeats)
+            document["concurrency"] = list(rows)
+            document["load_average_after"] = round(os.getloadavg()[0], 1)
+            write(document, options.output)
+    if "startup" in sections:
         print("start-up", file=sys.stderr)
         document["startup"] = measure_startup(device_name=options.device, num_repeats=options.repeats)
         write(document, options.output)

@@ -10,7 +10,12 @@ Document = dict[str, Any]
 
 def render_markdown(document: Document) -> str:
     """What was measured on what, and the tables that there are measurements for."""
-    return "\n".join([*_heading(document), *_speed(document), *_startup(document)]) + "\n"
+    return (
+        "\n".join(
+            [*_heading(document), *_speed(document), *_profile(document), *_concurrency(document), *_startup(document)]
+        )
+        + "\n"
+    )
 
 
 def _heading(document: Document) -> Iterable[str]:
@@ -98,6 +103,66 @@ def _startup(document: Document) -> Iterable[str]:
     yield "|---|---:|"
     for row in document["startup"]:
         yield f"| {row['name']} | {row['median']:.2f} ({row['min']:.2f}–{row['max']:.2f}) |"
+
+
+def _profile(document: Document) -> Iterable[str]:
+    profiles = document.get("profile", [])
+    if not profiles:
+        return
+    columns = [{kind: ms / one["num_images"] for kind, ms in one["kinds"].items()} for one in profiles]
+    kinds = sorted({kind for column in columns for kind in column}, key=lambda kind: -columns[0].get(kind, 0))
+    titles = [f"{one['name']}, {one['part']}" for one in profiles]
+    yield ""
+    clock = "device time" if profiles[0]["device"] else "self CPU time"
+    yield f"| torch.profiler: milliseconds of {clock} an image | {' | '.join(titles)} |"
+    yield f"|---|{'---:|' * len(titles)}"
+    for kind in kinds:
+        yield f"| {kind} | {' | '.join(f'{column.get(kind, 0):.3f}' for column in columns)} |"
+    yield f"| **sum** | {' | '.join(f'{sum(column.values()):.3f}' for column in columns)} |"
+    for name, what in (("num_kernels", "kernels an image"), ("num_launches", "launches an image")):
+        if profiles[0]["device"]:
+            yield f"| {what} | {' | '.join(_number(one['device'][name] / one['num_images']) for one in profiles)} |"
+    if profiles[0]["device"]:
+        yield f"| device busy | {' | '.join(format(one['device']['busy_fraction'], '.0%') for one in profiles)} |"
+    for one, title in zip(profiles, titles, strict=True):
+        yield ""
+        yield f"| {title}: most time, {one['num_images']} images | kind | calls | ms | of all |"
+        yield "|---|---|---:|---:|---:|"
+        for row in one["operations"]:
+            name = row["name"][:80].replace("|", " ")
+            yield f"| `{name}` | {row['kind']} | {row['calls']:,} | {row['milliseconds']:.1f} | {row['fraction']:.1%} |"
+
+
+def _concurrency(document: Document) -> Iterable[str]:
+    rows = document.get("concurrency", [])
+    if not rows:
+        return
+    yield ""
+    yield "| configurations | trained | threads each | images/s | × | images a CPU-second | × | losses |"
+    yield "|---:|---|---:|---:|---:|---:|---:|---|"
+    for row in rows:
+        start = f"| {row['num_configurations']} | {row['name']} | {row['num_threads']} |"
+        if "skipped" in row:
+            yield f"{start} skipped: {row['skipped']} | | | | |"
+            continue
+        rates = f"{_number(row['images_per_second'])} ({_number(row['min'])}–{_number(row['max'])})"
+        numbers = [rates, *map(_number, (row["ratio"], row["images_per_cpu_second"], row["cpu_ratio"]))]
+        yield f"{start} {' | '.join(numbers)} | {_losses(row)} |"
+    yield ""
+    yield (
+        f"By the wall, {rows[0]['num_images'] // rows[0]['num_configurations']} images of each configuration a round; "
+        f"load {document['load_average_after']} at the end. × is the ratio to the same number one after another, all "
+        "threads, by SGD by hand where it is by hand. Losses: of every step from the first weights on, against the "
+        "same; in brackets against one after another with as many threads as here."
+    )
+
+
+def _losses(row: Document) -> str:
+    difference, alone = row["difference"], row["difference_alone"]
+    said = "equal to the bit" if not difference else f"up to {difference:.1e} apart"
+    return (
+        said if alone == difference else f"{said} ({'equal to the bit' if not alone else f'up to {alone:.1e} apart'})"
+    )
 
 
 def _number(value: float | None) -> str:

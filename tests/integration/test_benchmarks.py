@@ -1,4 +1,4 @@
-"""`make bench` with tiny numbers: what it writes can be trusted. About ten seconds on one core."""
+"""`make bench` with tiny numbers: what it writes can be trusted. About fifteen seconds on one core."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from job.cpus import available_cpus
+from tests.benchmarks.profiles import kind_of_kernel
 from tests.benchmarks.speed import add_ratios, main
 from tests.benchmarks.startup import measure_startup
 from tests.benchmarks.tables import render_markdown
@@ -96,3 +98,83 @@ def test_first_step_comes_after_the_imports_and_before_the_end() -> None:
     )
     begins, staging = (seconds[f"`job run`: staging {what}"] for what in ("begins", "alone"))
     assert 0 < begins + staging < seconds["`job run`: first step begins"] + 0.5  # the kernel's clock ticks coarsely
+
+
+@pytest.fixture(scope="module")
+def profile(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, Any]], str]:
+    """The profiles, and the table of them."""
+    folder = tmp_path_factory.mktemp("profile")
+    main([*OPTIONS, "--repeats", "1", "--only", "profile", "--output", str(folder)])
+    return json.loads((folder / "speed.json").read_text())["profile"], (folder / "speed.md").read_text()
+
+
+def test_profile_counts_every_call_and_sums_by_kind(profile: tuple[list[dict[str, Any]], str]) -> None:
+    naive, product, naive_evaluation, product_evaluation = profile[0]
+    calls = {
+        one["name"] + one["part"]: {
+            row["name"]: row["calls"] for row in one["operations"] if row["kind"] != "optimizer"
+        }
+        for one in profile[0]
+    }
+    num_convolutions = 20  # of ResNet18
+    for one, num_batches in ((naive, 2), (product, 2), (product_evaluation, 1)):
+        assert calls[one["name"] + one["part"]]["aten::mkldnn_convolution"] == num_batches * num_convolutions
+    for one in profile[0]:
+        assert sum(one["kinds"].values()) == pytest.approx(one["milliseconds"])
+        assert sum(row["fraction"] for row in one["operations"]) <= 1 + 1e-9
+    for one in (naive, product):
+        assert calls[one["name"] + one["part"]]["aten::convolution_backward"] == 2 * num_convolutions
+        assert {"data, decode", "optimizer", "batch norm", "convolution, backward"} <= set(one["kinds"])
+    assert "batch norm" in naive_evaluation["kinds"]
+    assert "batch norm" not in product_evaluation["kinds"]  # folded
+    assert "optimizer" not in product_evaluation["kinds"]
+    assert naive["kinds"]["data, decode"] > product["kinds"]["data, decode"]  # JPEGs against memory
+
+
+def test_profile_table_holds_the_sums_an_image(profile: tuple[list[dict[str, Any]], str]) -> None:
+    (line,) = [line for line in profile[1].splitlines() if line.startswith("| **sum** |")]
+    sums = [float(cell) for cell in line.split("|")[2:-1]]
+    assert sums == pytest.approx([one["milliseconds"] / NUM_IMAGES for one in profile[0]], abs=6e-4)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "kind"),
+    [
+        ("sm80_xmma_fprop_implicit_gemm_bf16bf16_bf16f32_f32_nhwckrsc_nhwc_tilesize128x128x32", "convolution, forward"),
+        ("sm90_xmma_dgrad_implicit_gemm_bf16bf16_bf16f32_f32_nhwckrsc_nhwc", "convolution, backward"),
+        ("cutlass__5x_cudnn::Kernel<cutlass_tensorop_bf16_s16816wgrad_optimized_bf16_128x64_32x6>",
+         "convolution, backward"),
+        ("void cudnn::bn_fw_tr_1C11_kernel_NCHW<float, float>", "batch norm"),
+        ("void at::native::batch_norm_backward_elemt_channels_last_kernel", "batch norm"),
+        ("void at::native::multi_tensor_apply_kernel<FusedAdamMathFunctor>", "optimizer"),
+        ("void at::native::bfloat16_copy_kernel_cuda(at::TensorIteratorBase&)", "copies, layouts"),
+        ("void cudnn::ops::nchwToNhwcKernel<float, float, float>", "copies, layouts"),
+        ("Memcpy HtoD (Pageable -> Device)", "copies, layouts"),
+        ("void at::native::max_pool_forward_nhwc", "the rest"),
+    ],
+)  # fmt: skip
+def test_kernels_are_told_apart_by_their_names(kernel: str, kind: str) -> None:
+    assert kind_of_kernel(kernel) == kind
+
+
+def test_several_configurations_at_once_train_as_they_do_alone(tmp_path: Path) -> None:
+    """In processes to the bit; stacked into one model within rounding."""
+    options = ["--only", "concurrency", "--configurations", "2", "--repeats", "1", "--output", str(tmp_path)]
+    main([*OPTIONS, *options])
+    rows = {
+        (row["name"], row["num_threads"]): row
+        for row in json.loads((tmp_path / "speed.json").read_text())["concurrency"]
+    }
+    cores = available_cpus()
+    share = max(1, cores // 2)
+    first, processes = rows["one after another", cores], rows["a process each", share]
+    for row in rows.values():
+        if "skipped" not in row:
+            assert row["images_per_second"] == pytest.approx(2 * NUM_IMAGES / row["seconds"][0])
+            assert row["cpu_seconds"][0] > 0
+    assert processes["ratio"] == pytest.approx(first["seconds"][0] / processes["seconds"][0])
+    assert processes["difference_alone"] == 0
+    assert processes["difference"] < 1e-3
+    assert 0 < rows["stacked by torch.func, SGD by hand", cores]["difference"] < 1e-3
+    assert rows["a thread and a stream each", cores]["skipped"] == "streams need a GPU"
+    assert f"| 2 | a process each | {share} |" in (tmp_path / "speed.md").read_text()
