@@ -82,7 +82,7 @@ $(AUDIT)/.ready: requirements/audit.txt
 	$(AUDIT)/bin/python -m pip install --quiet --require-hashes -r requirements/audit.txt
 	@touch $@
 
-bench: $(READY)  ## measure speed, profiles, several configurations at once and start-up beside the naive script on this device, into build/bench; BENCH takes options
+bench: $(READY)  ## measure speed, profiles, concurrency and start-up on this device, into build/bench; BENCH takes options
 	$(BIN)/python -m tests.benchmarks.speed $(BENCH)
 
 audit: $(AUDIT)/.ready  ## check the CloudFormation templates with checkov; asks nothing of the network once it is installed

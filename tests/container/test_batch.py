@@ -154,10 +154,11 @@ def test_cancel_ends_what_waits_and_what_runs(
     def counts() -> dict[str, int]:
         return json.loads(job("status", output, "--json").stdout)["counts"]
 
-    wait_until(lambda: counts()["running"] > 0, seconds=120)
+    prefix = "cancel/cancelled/runs/"
+    wait_until(lambda: any(key.endswith("/history.jsonl") for key in s3.keys(prefix)), seconds=120)  # one is training
+    assert counts()["running"] > 0
     assert job("cancel", output).exit_code == 0
     wait_until(lambda: counts()["running"] + counts()["waiting"] == 0, seconds=240)
-    prefix = "cancel/cancelled/runs/"
     stopped = [key for key in s3.keys(prefix) if key.endswith("/progress.json")]
     assert {json.loads(s3.get(key))["exit_code"] for key in stopped} <= {143, None}
     assert any("/checkpoints/" in key for key in s3.keys(prefix))
