@@ -142,6 +142,12 @@ def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 @pytest.fixture
+def avx2(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kind of CPU on which convolutions of fp32 are matrix products."""
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX2")
+
+
+@pytest.fixture
 def capturable_on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """torch's capturable implementations run anywhere; it lets them run only where graphs are."""
     from job.training.optimizers import CLASSES

@@ -27,15 +27,21 @@ def use_products(model: nn.Module, device: Device) -> None:
 
 
 def choose_directions(layer: nn.Conv2d, device: Device) -> frozenset[Direction]:
-    """By what was measured: `tests/benchmarks/convolutions.py`, and for bf16 on a CPU with AMX."""
-    capability = torch.backends.cpu.get_cpu_capability()
-    if not device.is_cuda and device.arithmetic == "bf16":
+    """Where it was measured to gain: `tests/benchmarks/convolutions.py` on AVX2; in bf16 on a CPU with AMX."""
+    directions: set[Direction] = set()
+    if device.is_cuda:
+        return frozenset()
+    if device.arithmetic == "bf16" and torch.cpu._is_amx_tile_supported():
         halves = layer.stride[0] == 2 and layer.in_channels > 3
-        return frozenset({"output", "input", "weight"} if halves or layer.out_channels >= 256 else ())
-    if not device.is_cuda and device.arithmetic == "fp32" and capability == "AVX2":
-        gradients: set[Direction] = {"weight"} if layer.out_channels >= 256 else set()
-        return frozenset(gradients | ({"output", "input"} if layer.out_channels >= 512 else set()))
-    return frozenset()
+        directions = {"output", "input", "weight"} if halves or layer.out_channels >= 256 else set()
+    elif device.arithmetic == "fp32" and torch.backends.cpu.get_cpu_capability() == "AVX2":
+        wide: dict[Direction, bool] = {
+            "output": layer.in_channels >= 512,
+            "input": layer.out_channels >= 512,
+            "weight": layer.out_channels >= 256,
+        }
+        directions = {direction for direction, gains in wide.items() if gains}
+    return frozenset(directions)
 
 
 class MatrixConv2d(nn.Conv2d):
@@ -51,7 +57,7 @@ class MatrixConv2d(nn.Conv2d):
         self.directions = directions
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002 - torch's name
-        if not torch.is_grad_enabled() or input.device.type != "cpu":
+        if not torch.is_grad_enabled() or input.device.type != "cpu" or bias is not None:  # folding adds one
             return cast("Tensor", super()._conv_forward(input, weight, bias))
         if torch.is_autocast_enabled("cpu"):
             dtype = torch.get_autocast_dtype("cpu")
@@ -104,7 +110,9 @@ def _matrix(weight: Tensor) -> Tensor:
 
 def _patches(images: Tensor, layer: MatrixConv2d) -> tuple[Tensor, tuple[int, int, int]]:
     """What the kernel sees at each place, (N * H' * W', k * k * C), and (N, H', W')."""
-    padded = functional.pad(images.permute(0, 2, 3, 1), (0, 0, *(layer.margin,) * 4))
+    padded = images.permute(0, 2, 3, 1)
+    if layer.margin:  # padding by nothing copies all the same
+        padded = functional.pad(padded, (0, 0, *(layer.margin,) * 4))
     windows = padded.unfold(1, layer.size, layer.step).unfold(2, layer.size, layer.step)  # (N, H', W', C, k, k)
     num_images, height, width = windows.shape[:3]
     patches = windows.permute(0, 1, 2, 4, 5, 3).reshape(num_images * height * width, -1)

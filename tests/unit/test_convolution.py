@@ -26,12 +26,6 @@ LAYERS = {
 }
 
 
-@pytest.fixture
-def avx2(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kind of CPU on which the choice for fp32 was measured."""
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
-
-
 def gradients(layer: nn.Conv2d, images: Tensor) -> list[Tensor]:
     """Output, and gradients of images and weight."""
     images = images.detach().requires_grad_()
@@ -54,6 +48,19 @@ def test_output_and_gradients_are_those_of_torch(
     own = gradients(MatrixConv2d(layer, frozenset(directions)), images)
     for found, expected in zip(own, gradients(layer, images), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_images_and_gradients_may_lie_anyhow_in_memory(name: str) -> None:
+    """Every second image, row and column of a larger tensor, and a gradient that is one number expanded."""
+    torch.manual_seed(0)
+    layer = copy.deepcopy(LAYERS[name]).double()
+    images = torch.randn(6, layer.in_channels, 12, 14, dtype=torch.float64)[::2, :, ::2, ::2].requires_grad_()
+    found, expected = (
+        torch.autograd.grad(kind(images).sum(), [images, layer.weight]) for kind in (MatrixConv2d(layer, ALL), layer)
+    )
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -110,24 +117,30 @@ def test_evaluation_is_torchs_own_to_the_last_bit(monkeypatch: pytest.MonkeyPatc
         for model in folded:
             model.refresh()
         assert torch.equal(*(model(images) for model in folded))
+    assert torch.equal(*(model(images) for model in folded))  # with its bias where gradients are recorded as well
 
 
 @pytest.mark.parametrize(
-    ("device", "capability", "chosen"),
+    ("device", "capability", "amx", "chosen"),
     [
-        (CPU, "AVX2", [0, 0, 0, 1, 1, 3]),
-        (CPU, "AVX512", [0] * 6),  # not measured
-        (replace(CPU, arithmetic="bf16"), "AVX512", [0, 0, 3, 3, 3, 3]),
-        (Device(torch.device("cuda"), "bf16", 1), "AVX2", [0] * 6),
-        (Device(torch.device("cuda"), "fp32", 1), "AVX2", [0] * 6),
+        (CPU, "AVX2", False, [0, 0, 0, 1, 1, 2, 3]),
+        (CPU, "AVX512", True, [0] * 7),  # not measured
+        (replace(CPU, arithmetic="bf16"), "AVX512", True, [0, 0, 3, 3, 3, 3, 3]),
+        (replace(CPU, arithmetic="bf16"), "AVX512", False, [0] * 7),  # not measured
+        (replace(CPU, arithmetic="bf16"), "AVX2", False, [0] * 7),
+        (replace(CPU, arithmetic="fp16"), "AVX512", True, [0] * 7),
+        (Device(torch.device("cuda"), "bf16", 1), "AVX512", True, [0] * 7),
+        (Device(torch.device("cuda"), "fp32", 1), "AVX2", False, [0] * 7),
     ],
 )
 def test_directions_follow_arithmetic_and_cpu(
-    device: Device, capability: str, chosen: list[int], monkeypatch: pytest.MonkeyPatch
+    device: Device, capability: str, amx: bool, chosen: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    names = ("conv1", "layer2.0.conv2", "layer2.0.downsample.0", "layer3.0.conv1", "layer3.1.conv2", "layer4.0.conv1",
+             "layer4.1.conv2")  # fmt: skip
     network = resnet18()
-    names = ["conv1", "layer2.0.conv2", "layer2.0.downsample.0", "layer3.0.conv1", "layer3.1.conv2", "layer4.1.conv2"]
     layers = [network.get_submodule(name) for name in names]
     assert [len(choose_directions(layer, device)) for layer in layers if isinstance(layer, nn.Conv2d)] == chosen
 
