@@ -6,7 +6,7 @@ import copy
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from multiprocessing.connection import Connection
@@ -162,11 +162,12 @@ def _serve(
     device = choose_device(device_name, precision="auto", deterministic=False, num_threads=num_threads)
     train = Sequential([make_resident(Path(), data, manifest, device)])
     connection.send("built")
-    while connection.recv():
-        barrier.wait()
-        started = time.process_time()
-        (losses,), _ = train()
-        connection.send((losses, time.process_time() - started))
+    with suppress(EOFError):  # the benchmark was stopped
+        while connection.recv():
+            barrier.wait()
+            started = time.process_time()
+            (losses,), _ = train()
+            connection.send((losses, time.process_time() - started))
 
 
 class SequentialByHand:

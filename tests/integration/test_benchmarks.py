@@ -1,4 +1,4 @@
-"""`make bench` with tiny numbers: what it writes can be trusted. About fifteen seconds on one core."""
+"""`make bench` with tiny numbers: what it writes can be trusted. The processes of one test import everything anew."""
 
 from __future__ import annotations
 
