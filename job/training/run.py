@@ -6,6 +6,7 @@ what lies under the run → attempt → data
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
@@ -59,7 +60,7 @@ def run_manifest(
         writer.flush()
         loading = perf_counter()
         with ThreadPoolExecutor(1, thread_name_prefix="import") as pool:
-            importing = pool.submit(import_module, "job.training.execution")
+            importing = pool.submit(_import_torch)
             inputs.load_data(manifest, settings)  # in this thread, which a signal stops
             loaded = perf_counter()
             importing.result()
@@ -78,3 +79,10 @@ def run_manifest(
             staging_seconds=loaded - loading,
             on_start=on_start,
         )
+
+
+def _import_torch() -> None:
+    """And all that needs it. OpenMP's threads, told so before they are loaded, sleep where they wait for each other:
+    spinning, they would take the cores that another process could use, and wait for it all the longer."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    import_module("job.training.execution")
