@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torchvision.models import resnet18
 
 from job.cpus import available_cpus
+from job.training.convolution import MatrixConv2d, use_products
+from job.training.device import choose_device
 from tests.benchmarks.profiles import kind_of_kernel
 from tests.benchmarks.speed import add_ratios, main
 from tests.benchmarks.startup import measure_startup
@@ -117,13 +120,22 @@ def test_profile_counts_every_call_and_sums_by_kind(profile: tuple[list[dict[str
         for one in profile[0]
     }
     num_convolutions = 20  # of ResNet18
-    for one, num_batches in ((naive, 2), (product, 2), (product_evaluation, 1)):
-        assert calls[one["name"] + one["part"]]["aten::mkldnn_convolution"] == num_batches * num_convolutions
+    network = resnet18()
+    use_products(network, choose_device("cpu", precision="auto", deterministic=False, num_threads=1))
+    own = [layer.directions for layer in network.modules() if isinstance(layer, MatrixConv2d)]
+    num_forward = num_convolutions - sum("output" in directions for directions in own)
+    num_backward = num_convolutions - sum(directions >= {"input", "weight"} for directions in own)
+    for one, num_calls in (
+        (naive, 2 * num_convolutions),
+        (product, 2 * num_forward),
+        (product_evaluation, num_convolutions),
+    ):
+        assert calls[one["name"] + one["part"]]["aten::mkldnn_convolution"] == num_calls
     for one in profile[0]:
         assert sum(one["kinds"].values()) == pytest.approx(one["milliseconds"])
         assert sum(row["fraction"] for row in one["operations"]) <= 1 + 1e-9
-    for one in (naive, product):
-        assert calls[one["name"] + one["part"]]["aten::convolution_backward"] == 2 * num_convolutions
+    for one, num_calls in ((naive, 2 * num_convolutions), (product, 2 * num_backward)):
+        assert calls[one["name"] + one["part"]]["aten::convolution_backward"] == num_calls
         assert {"data, decode", "optimizer", "batch norm", "convolution, backward"} <= set(one["kinds"])
     assert "batch norm" in naive_evaluation["kinds"]
     assert "batch norm" not in product_evaluation["kinds"]  # folded
