@@ -82,7 +82,7 @@ def run_manifest(
 
 
 def _import_torch() -> None:
-    """And all that needs it. OpenMP's threads, told so before they are loaded, sleep where they wait for each other:
-    spinning, they would take the cores that another process could use, and wait for it all the longer."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    """And all that needs it. Its OpenMP (libgomp) is told, before it is loaded, to let threads that wait for each other
+    sleep sooner: they would spin for milliseconds on cores that another process could use, and wait all the longer."""
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     import_module("job.training.execution")
