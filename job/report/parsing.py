@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
+from job.manifest import later_defaults
 from job.report.frames import EPOCH_COLUMNS, FIRST_STEPS, GROUPS, QUANTITIES
 from job.runs import SCHEMA_VERSION, EpochRecord, GroupDiagnostics, RunKeys, RunResult, Scores, configuration_digest
 
@@ -96,7 +97,7 @@ def _run_row(result: RunResult) -> dict[str, Any]:
 
 def _task(result: RunResult) -> str:
     """The data set with a digest of what makes two scores on it comparable."""
-    dataset = result.manifest.dataset.model_dump(mode="json")
+    dataset = result.manifest.dataset.model_dump(mode="json", exclude=later_defaults(result.manifest.dataset))
     content = json.dumps([dataset, result.classes, result.num_train, result.num_test], sort_keys=True)
     return f"{result.manifest.dataset.name}-{hashlib.sha256(content.encode()).hexdigest()[:6]}"
 

@@ -64,7 +64,7 @@ def render(launch: Launch, submission: Submission, settings: KubernetesSettings)
         "app.kubernetes.io/component": "training",
         "app.kubernetes.io/managed-by": "job-submit",
     }
-    content = submission.model_dump_json(indent=1)
+    content = submission.as_json()
     spec = _job_spec(launch, settings, labels=labels)
     digest = hashlib.sha256(json.dumps([spec, content], sort_keys=True).encode()).hexdigest()[:10]
     name = f"{launch.experiment}-{digest}"

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Annotated
 
 import pytest
+from pydantic import create_model
 
 from job.errors import DataError
+from job.manifest import Manifest, Since
 from job.report import load_runs, write_report
 from job.report.cache import CACHE_KEY
 from job.report.load import read_runs
@@ -211,6 +214,19 @@ def test_report_of_one_experiment_keeps_the_cache_of_the_others(tmp_path: Path) 
     store.read_results.clear()
     assert len(read_runs(store).runs) == 3
     assert store.read_results == []
+
+
+def test_cache_of_before_a_manifest_had_a_field_is_read_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its rows would lack the field's default, as if two values had been compared."""
+    store = CountingStore(tmp_path)
+    result = make_result(make_manifest("adam"))
+    store_results(store, result)
+    read_runs(store, keep_cache=True)
+    store.read_results.clear()
+    later = create_model("Later", __base__=Manifest, clip_norm=(Annotated[float, Since("0.2.0")], 0.0))
+    monkeypatch.setattr("job.report.cache.Manifest", later)
+    read_runs(store)
+    assert store.read_results == [RunKeys("default", result.run_id).result]
 
 
 @pytest.mark.parametrize("content", [b"", b"no zip", b"PK\x05\x06" + bytes(18)])
