@@ -60,7 +60,7 @@ def print_status(status: SweepStatus, last_words: dict[str, list[str]]) -> None:
     counts = ", ".join(f"{number} {state}" for state, number in status.counts.items() if number)
     left = f", the running ones need about {status.seconds_left / 60:.0f} min more" if status.seconds_left else ""
     console.print(f"{status.experiment}: {len(status.runs)} runs, {status.done_fraction:.0%} trained: {counts}{left}")
-    for state in ("running", "waiting", "interrupted", "failed", "lost"):
+    for state in ("running", "waiting", "interrupted", "failed", "lost", "corrupt"):
         runs = [run for run in status.runs if run.state == state]
         if not runs:
             continue

@@ -3,6 +3,8 @@
 ids        which manifests are the same run
 keys       where a run's files lie
 records    what stands in them
+measured   which steps and weights the diagnostics in them are of
+progress   what became of a run that has no result
 origins    what made a result, and how two origins differ
 """
 
@@ -16,7 +18,9 @@ from job.runs.keys import (
     is_checkpoint_key,
     is_result_key,
 )
+from job.runs.measured import FIRST_STEPS, GROUPS, MEASURED_EVERY
 from job.runs.origins import describe_origin, differences
+from job.runs.progress import LOST_AFTER_SECONDS, Judgement, judge_unfinished
 from job.runs.records import (
     SCHEMA_VERSION,
     BestEpoch,
@@ -34,13 +38,13 @@ from job.runs.records import (
     Timings,
 )
 
-LOST_AFTER_SECONDS = 900.0
-"""A run that says it runs, but said so longer ago, is lost: while it trains it reports every 15 s."""
-
 __all__ = [
     "EPOCHS_KEY",
+    "FIRST_STEPS",
+    "GROUPS",
     "KEPT_CHECKPOINTS",
     "LOST_AFTER_SECONDS",
+    "MEASURED_EVERY",
     "REPORT_KEY",
     "SCHEMA_VERSION",
     "BestEpoch",
@@ -51,6 +55,7 @@ __all__ = [
     "Environment",
     "EpochRecord",
     "GroupDiagnostics",
+    "Judgement",
     "Progress",
     "Record",
     "RunKeys",
@@ -63,5 +68,6 @@ __all__ = [
     "differences",
     "is_checkpoint_key",
     "is_result_key",
+    "judge_unfinished",
     "run_id",
 ]

@@ -6,16 +6,26 @@ name says `at`.
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Literal
+from datetime import UTC, datetime
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from job.manifest import Manifest
 
 SCHEMA_VERSION = 1
 """Of every record. A new field has a default and leaves it as it is; it rises when an old reader would go wrong, and
 then old records must still be read. tests/data/version-1 is read for ever."""
+
+
+def _in_utc(moment: datetime) -> datetime:
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+Moment = Annotated[datetime, AfterValidator(_in_utc)]
+"""A point in time, in UTC; one that names no zone is taken to be."""
+Count = Annotated[int, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Record(BaseModel):
@@ -96,24 +106,30 @@ class Progress(Record):
     run_id: str
     state: Literal["starting", "running", "interrupted", "failed", "completed", "diverged"]
     attempt: int
-    epoch: int
+    epoch: Count
     """Whole epochs done."""
-    step: int
+    step: Count
     """Steps done of the next one."""
-    num_epochs: int
-    num_steps: int
-    """Steps in an epoch."""
+    num_epochs: Annotated[int, Field(ge=1)]
+    num_steps: Count
+    """Steps in an epoch; 0 until they are known."""
     loss: float | None = None
     """Mean training loss of the last whole epoch."""
     test_top1: float | None = None
     images_per_second: float | None = None
-    trained_seconds: float = 0.0
+    trained_seconds: Seconds = 0.0
     """Training and evaluation that lead to this state, over all attempts."""
-    lost_seconds: float = 0.0
+    lost_seconds: Seconds = 0.0
     """Training and evaluation that had to be done again, as far as earlier attempts reported it."""
-    updated_at: datetime
+    updated_at: Moment
     error: str | None = None
     exit_code: int | None = None
+
+    @property
+    def done_fraction(self) -> float:
+        """Of the training steps, in [0, 1]."""
+        epochs = self.epoch + (self.step / self.num_steps if self.num_steps else 0.0)
+        return min(1.0, epochs / self.num_epochs)
 
 
 class Environment(Record):
@@ -222,4 +238,4 @@ class RunResult(Record):
     lost_seconds: float
     estimated_cost_usd: float | None
     """Price per hour times the seconds of all attempts; null where no price was given."""
-    finished_at: datetime
+    finished_at: Moment

@@ -96,7 +96,8 @@ def test_unfinished_runs_are_told_apart(output: str) -> None:
         "silent": {"updated_at": NOW - timedelta(minutes=16)},
         "broken": {"state": "failed", "error": "CUDA out of memory", "exit_code": 69},
         "stopped": {"state": "interrupted"},
-        "vanished": {"state": "completed"},
+        "storing": {"state": "completed"},
+        "vanished": {"state": "completed", "updated_at": NOW - timedelta(minutes=20)},
     }.items():
         store.write(RunKeys("default", run_id).progress, progress(run_id, **fields))
     store.write(RunKeys("default", "torn").progress, b'{"run_id"')
@@ -106,7 +107,11 @@ def test_unfinished_runs_are_told_apart(output: str) -> None:
         "silent": ("lost", "says that it is running, silent for 16 minutes; 2 of 4 epochs done"),
         "broken": ("failed", "CUDA out of memory (exit code 69); 2 of 4 epochs done"),
         "stopped": ("interrupted", "stopped with its checkpoint saved; 2 of 4 epochs done"),
-        "vanished": ("lost", "says that it completed, but there is no result.json"),
+        "storing": ("running", "completed, its result is being stored; 2 of 4 epochs done"),
+        "vanished": (
+            "lost",
+            "says that it completed, but there is no result.json; silent for 20 minutes; 2 of 4 epochs done",
+        ),
         "torn": ("corrupt", "progress.json cannot be read, and there is no result"),
         "mute": ("lost", "started, and left no progress"),
     }
