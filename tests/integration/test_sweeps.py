@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -123,8 +124,15 @@ def test_bad_configuration_fails_alone_and_says_why(job: Job, sweep: Callable[..
     assert counts(job, output) == {"done": 2, "failed": 1}
     shown = job("status", output).stdout
     assert "exit code 66" in shown
-    assert "/absent.pth" in shown.replace("\n", "")
-    assert '"exit_code": 66' in job("logs", output, run_ids(output)[0]).stdout
+    bad = run_ids(output)[0]
+    (line,) = (line for line in shown.splitlines() if line.startswith("  failed "))
+    assert re.fullmatch(rf"  failed +{bad}  0%  exit code 66  .*/absent\.pth.*", line)
+    assert re.search(r"^  \S+Z \[info +\] run_stopped .* exit_code=66 .*/absent\.pth", shown, re.MULTILINE)
+    assert '"event"' not in shown
+    assert "exit_code=66" in job("logs", output, bad).stdout
+    raw = [json.loads(text) for text in job("logs", output, bad, "--json").stdout.splitlines()]
+    assert raw[-1]["exit_code"] == 66
+    assert len(raw) == len(job("logs", output, bad).stdout.splitlines())
 
 
 def test_next_run_trains_while_the_last_artefacts_of_one_are_stored(
