@@ -60,6 +60,18 @@ def get_logger() -> Any:
     return structlog.get_logger()
 
 
+def show_line(line: str) -> str:
+    """A line of log.jsonl as a person reads it: time, level, event, fields. What is no event stays as it is."""
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError):
+        return line
+    if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+        return line
+    event.pop("run", None)  # who asks for the lines has named it
+    return str(structlog.dev.ConsoleRenderer(colors=False, sort_keys=False)(None, "", event))
+
+
 def _warnings_only(_logger: object, method: str, event: Any) -> Any:
     if method in ("debug", "info"):
         raise structlog.DropEvent

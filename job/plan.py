@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 from job.errors import ManifestError
-from job.manifest import Manifest, Sweep, apply_settings, expand, parse_json_object, validate
+from job.manifest import Manifest, Sweep, apply_settings, expand, later_defaults, parse_json_object, validate
 from job.runs import SCHEMA_VERSION, Record, run_id
 
 SWEEP_FIELDS = frozenset({"name", "seeds"})
@@ -37,7 +37,11 @@ class SweepPlan(Record):
 
 
 class Submission(Record):
-    """What containers are told: they expand the sweep themselves, so that this stays small."""
+    """What containers are told: they expand the sweep themselves, so that this stays small.
+
+    Their image may be older than this program. So what is written leaves out fields that they may not know, as long as
+    these stand at their default (`later_defaults`).
+    """
 
     schema_version: int = SCHEMA_VERSION
     sweep: Sweep
@@ -47,7 +51,14 @@ class Submission(Record):
     @property
     def id(self) -> str:
         """Ten hexadecimal digits over the content: the same submission has the same name."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:10]
+        return hashlib.sha256(self._dump().encode()).hexdigest()[:10]
+
+    def as_json(self) -> str:
+        """The content of the file that containers read."""
+        return self._dump(indent=1)
+
+    def _dump(self, *, indent: int | None = None) -> str:
+        return self.model_dump_json(indent=indent, exclude=later_defaults(self))
 
 
 class SubmittedJob(Record):

@@ -187,7 +187,11 @@ def check_entry_point(documents: Documents) -> list[str]:
 
 
 def check_secrets(documents: Documents) -> list[str]:
-    return [f"{one['name']} in the environment" for one in container(documents)["env"] if SECRETS.search(one["name"])]
+    return [
+        f"{one['name']} in the environment"
+        for one in container(documents).get("env", [])
+        if SECRETS.search(one["name"])
+    ]
 
 
 def check_namespace(documents: Documents) -> list[str]:
@@ -196,6 +200,19 @@ def check_namespace(documents: Documents) -> list[str]:
         document["metadata"].get("namespace") for key, document in documents.items() if key != "00-namespace.yaml"
     ]
     return fault(set(others) == {name}, "the documents lie in several namespaces")
+
+
+def check_nothing_empty(documents: Documents) -> list[str]:
+    """The server drops `env: []` and the like; `kubectl apply` of the same file then says `configured` every time."""
+    return [f"{path} is empty" for document in documents.values() for path in find_empty(document)]
+
+
+def find_empty(value: Any, path: str = "") -> list[str]:
+    """The paths of all empty lists, maps and texts and of all nulls."""
+    if value is None or (isinstance(value, dict | list | str) and not value):
+        return [path]
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [found for key, part in parts for found in find_empty(part, f"{path}.{key}".lstrip("."))]
 
 
 RULES: dict[str, Rule] = {

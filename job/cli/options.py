@@ -66,14 +66,14 @@ def read_document(location: str, settings: list[str]) -> Manifest | Sweep | Subm
 
 def read_sweep(location: str, settings: list[str]) -> Sweep:
     """The sweep at a path or s3:// URI; one manifest is a sweep of one. Raises `ManifestError`."""
-    from job.manifest import Manifest, Sweep
+    from job.manifest import Manifest, Sweep, later_defaults
     from job.manifest.sweep import Block
     from job.plan import as_sweep
 
     document = read_document(location, settings)
     if not isinstance(document, Manifest):
         return as_sweep(document)
-    base = document.model_dump(mode="json", exclude={"seed"})
+    base = document.model_dump(mode="json", exclude=later_defaults(document) | {"seed": True})
     return Sweep(name=document.name, seeds=[document.seed], blocks=[Block(base=base)])
 
 

@@ -154,15 +154,17 @@ def logs(
     run_id: Annotated[str, typer.Argument(help="The run, as `job status` names it.")],
     experiment: ExperimentOption = None,
     num_lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many of the last lines.")] = 50,
+    as_json: Annotated[bool, typer.Option("--json", help="The lines as they were logged: JSON, for programs.")] = False,
 ) -> None:
     """Print the last log lines of a run: its container's where the back end still has them, else its log.jsonl."""
+    from job.logs import show_line
     from job.storage import open_store
     from job.submit.status import find_experiment, read_log
 
     store = open_store(output)
     with extra("kubernetes"):
         for line in read_log(store, find_experiment(store, experiment), run_id, num_lines=num_lines):
-            typer.echo(line)
+            typer.echo(line if as_json else show_line(line))
 
 
 def cancel(

@@ -1,21 +1,28 @@
-"""Tables for people: a plan and what it takes, and the state of a sweep."""
+"""For people: a plan and what it takes as tables, and the state of a sweep as lines."""
 
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+
+from job.logs import show_line
 
 if TYPE_CHECKING:
     from job.plan import SweepPlan
     from job.submit.estimate import Estimate
-    from job.submit.status import SweepStatus
+    from job.submit.status import RunStatus, SweepStatus
 
 NUM_SHOWN = 20
-"""Runs of one state that are shown one by one; more are counted."""
+"""Lines for one state; what more there is is counted."""
+SHOWN_STATES = ("running", "waiting", "interrupted", "failed", "lost", "corrupt")
+VARYING = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{8,}\b|\d+(\.\d+)?")
+"""What differs between two reasons that are the same: numbers, addresses, ids."""
+MINUTES_SHOWN = 120
+"""Up to so many, a duration is told in minutes."""
 
 
 def print_plan(plan: SweepPlan) -> None:
@@ -55,25 +62,61 @@ def print_estimate(estimate: Estimate | None) -> None:
 
 
 def print_status(status: SweepStatus, last_words: dict[str, list[str]]) -> None:
-    """Counts by state, and why what is not well is not; log lines of failed runs by run id."""
-    console = Console()
-    counts = ", ".join(f"{number} {state}" for state, number in status.counts.items() if number)
-    left = f", the running ones need about {status.seconds_left / 60:.0f} min more" if status.seconds_left else ""
-    console.print(f"{status.experiment}: {len(status.runs)} runs, {status.done_fraction:.0%} trained: {counts}{left}")
-    for state in ("running", "waiting", "interrupted", "failed", "lost"):
-        runs = [run for run in status.runs if run.state == state]
-        if not runs:
-            continue
-        table = Table(box=None, padding=(0, 2, 0, 2), show_header=False)
-        for run in runs[:NUM_SHOWN]:
-            code = (
-                f"exit code {run.exit_code}" if run.exit_code is not None and state in ("failed", "interrupted") else ""
-            )
-            table.add_row(run.state, run.run_id, f"{run.done_fraction:.0%}", code, escape(run.reason))
-        console.print(table, highlight=False)
-        if len(runs) > NUM_SHOWN:
-            console.print(f"  and {len(runs) - NUM_SHOWN} more {state}")
+    """Counts by state, and why what is not well is not; log lines of failed runs by run id.
+
+    Runs of one state with the same reason are one line with an example. No line is broken or cut here: run ids and
+    paths are there to be copied.
+    """
+    counts = ", ".join(f"{number:,} {state}" for state, number in status.counts.items() if number)
+    left = f"; the running ones need {_describe_duration(status.seconds_left)} more" if status.seconds_left else ""
+    _print(f"{status.experiment}: {len(status.runs):,} runs, {status.done_fraction:.0%} trained: {counts}{left}")
+    for state in SHOWN_STATES:
+        groups = group_runs([run for run in status.runs if run.state == state])
+        for runs in groups[:NUM_SHOWN]:
+            _print_group(state, runs)
+        rest = sum(len(runs) for runs in groups[NUM_SHOWN:])
+        if rest:
+            _print(f"  {state:<11}  {rest:,} more; see: job status --json")
     for run_id, lines in last_words.items():
-        console.print(f"last lines of {run_id}:")
+        _print(f"last lines of {run_id}:")
         for line in lines:
-            console.print(f"  {line}", style="dim", markup=False, highlight=False)
+            _print(f"  {show_line(line)}", style="dim")
+
+
+def group_runs(runs: list[RunStatus]) -> list[list[RunStatus]]:
+    """`runs` of one state by why they are in it, the largest group first; without a reason each is one of its own.
+
+    Reasons are the same that differ in numbers, addresses and the run's own id alone.
+    """
+    groups: dict[object, list[RunStatus]] = {}
+    for run in runs:
+        reason = VARYING.sub("#", run.reason.replace(run.run_id, "#"))
+        groups.setdefault((reason, run.exit_code) if reason or run.state == "waiting" else run.run_id, []).append(run)
+    return sorted(groups.values(), key=len, reverse=True)
+
+
+def _print_group(state: str, runs: list[RunStatus]) -> None:
+    """How many, an example, how far they are, and why."""
+    example = runs[0]
+    who = example.run_id if len(runs) == 1 else f"{len(runs):,} runs, such as {example.run_id}"
+    parts = sorted(run.done_fraction for run in runs)
+    least, most = f"{parts[0]:.0%}", f"{parts[-1]:.0%}"
+    line = f"  {state:<11}  {who}  {least if least == most else f'{least} to {most}'}"
+    if example.exit_code is not None and state in ("failed", "interrupted"):
+        line += f"  exit code {example.exit_code}"
+    _print(f"{line}  {example.reason}".rstrip())
+
+
+def _describe_duration(seconds: float) -> str:
+    """As a person says it; an estimate is no better."""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return "less than a minute"
+    if minutes < MINUTES_SHOWN:
+        return f"about {minutes} min"
+    return f"about {minutes / 60:.1f} h"
+
+
+def _print(line: str, *, style: str | None = None) -> None:
+    """One line as it is: a terminal that is narrower breaks it, and copies it whole."""
+    Console().print(line, style=style, soft_wrap=True, markup=False, emoji=False, highlight=False)

@@ -1,5 +1,6 @@
 """Manifests and sweeps: the pydantic models, and reading them from bytes with every fault named."""
 
+from job.manifest.base import Since, later_defaults
 from job.manifest.models import Manifest
 from job.manifest.optimizers import Optimizer
 from job.manifest.parsing import apply_settings, parse_json_object, parse_manifest, validate
@@ -10,9 +11,11 @@ __all__ = [
     "Configuration",
     "Manifest",
     "Optimizer",
+    "Since",
     "Sweep",
     "apply_settings",
     "expand",
+    "later_defaults",
     "parse_json_object",
     "parse_manifest",
     "validate",

@@ -1,4 +1,7 @@
-"""The manifest: everything that decides what a run computes, and nothing about where it runs."""
+"""The manifest: everything that decides what a run computes, and nothing about where it runs.
+
+A field that is added here is marked `Since`, so that no run id changes: `job.manifest.base` has the rule.
+"""
 
 from __future__ import annotations
 

@@ -4,6 +4,8 @@ Each class lists the arguments of the torch.optim constructor of the same name t
 computed. Left out are the switches between implementations of the same formula (foreach, fused,
 capturable, differentiable), which training chooses for the device, and maximize, which would climb the loss.
 Defaults and ranges: https://docs.pytorch.org/docs/stable/optim.html.
+
+A field that is added here is marked `Since`, so that no run id changes: `job.manifest.base` has the rule.
 """
 
 from __future__ import annotations

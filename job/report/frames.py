@@ -12,7 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-GROUPS = ("backbone", "fc")
+from job.runs import GROUPS
+
 QUANTITIES = ("gradient_norm", "update_norm", "weight_norm", "update_to_weight", "update_rms")
 RUN_COLUMNS = (
     "run", "experiment", "run_id", "name", "optimizer", "seed", "configuration", "task", "status",
@@ -31,8 +32,6 @@ EPOCH_COLUMNS = (
 CLASS_COLUMNS = ("run", "class", "top1")
 DIAGNOSTIC_COLUMNS = ("step", *QUANTITIES)
 HOLE_COLUMNS = ("experiment", "run_id", "kind", "reason")
-FIRST_STEPS = 10
-"""Steps at the start of training of which every one is kept; after them the means of each epoch are."""
 
 
 @dataclass(frozen=True)

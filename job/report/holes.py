@@ -6,9 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from pydantic import ValidationError
-
-from job.runs import LOST_AFTER_SECONDS, Progress, Record
+from job.runs import Record, judge_unfinished
 
 STRICT_KINDS = ("missing", "failed", "lost", "running", "interrupted", "corrupt")
 """What makes a strict report fail: all but `diverged`, which is a result."""
@@ -51,25 +49,13 @@ def find_missing(planned: Mapping[str, Iterable[str]], seen: set[tuple[str, str]
     ]
 
 
-def judge_unfinished(experiment: str, run_id: str, progress: bytes | None, *, now: datetime) -> Hole:
-    """What became of a run that has files but no result."""
-    if progress is None:
-        return Hole(experiment, run_id, "lost", "started, and left no progress")
-    try:
-        state = Progress.model_validate_json(progress)
-    except ValidationError:
-        return Hole(experiment, run_id, "corrupt", "progress.json cannot be read, and there is no result")
-    done = f"{state.epoch} of {state.num_epochs} epochs done"
-    updated = state.updated_at if state.updated_at.tzinfo else state.updated_at.replace(tzinfo=now.tzinfo)
-    silent = now - updated
-    if state.state == "failed":
-        code = f" (exit code {state.exit_code})" if state.exit_code is not None else ""
-        return Hole(experiment, run_id, "failed", f"{(state.error or 'no reason given')[:300]}{code}; {done}")
-    if state.state == "interrupted":
-        return Hole(experiment, run_id, "interrupted", f"stopped with its checkpoint saved; {done}")
-    if state.state in ("completed", "diverged"):
-        return Hole(experiment, run_id, "lost", f"says that it {state.state}, but there is no result.json")
-    if silent.total_seconds() > LOST_AFTER_SECONDS:
-        minutes = int(silent.total_seconds() // 60)
-        return Hole(experiment, run_id, "lost", f"says that it is {state.state}, silent for {minutes} minutes; {done}")
-    return Hole(experiment, run_id, "running", f"{state.state}; {done}")
+def describe_unfinished(experiment: str, run_id: str, progress: bytes | None, *, now: datetime) -> Hole:
+    """What became of a run that has files but no result, as `job status` says it too, and how far it had come."""
+    judgement = judge_unfinished(progress, now=now)
+    reason, last = judgement.reason, judgement.progress
+    if last is not None:
+        reason = reason or "no reason given"
+        if judgement.state == "failed" and last.exit_code is not None:
+            reason += f" (exit code {last.exit_code})"
+        reason += f"; {last.epoch} of {last.num_epochs} epochs done"
+    return Hole(experiment, run_id, judgement.state, reason)

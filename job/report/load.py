@@ -16,16 +16,15 @@ from job.report.cache import TABLES, Tables, read_cache, write_cache
 from job.report.frames import (
     DIAGNOSTIC_COLUMNS,
     EPOCH_COLUMNS,
-    GROUPS,
     HOLE_COLUMNS,
     QUANTITIES,
     RUN_COLUMNS,
     Runs,
     add_attributes,
 )
-from job.report.holes import Hole, find_missing, judge_unfinished, read_plan
+from job.report.holes import Hole, describe_unfinished, find_missing, read_plan
 from job.report.parsing import Floats, RunRows, parse_result
-from job.runs import RunKeys, RunResult, is_result_key
+from job.runs import GROUPS, RunKeys, RunResult, is_result_key
 from job.storage import FolderStore, Store, open_store
 
 NUM_READERS = 10
@@ -183,7 +182,7 @@ def _read_holes(store: Store, versions: Iterable[str], *, now: datetime) -> list
     unfinished = sorted(seen - finished)
     with ThreadPoolExecutor(NUM_READERS) as readers:
         states = readers.map(lambda run: _read_progress(store, *run), unfinished)
-        holes += [judge_unfinished(*run, state, now=now) for run, state in zip(unfinished, states, strict=True)]
+        holes += [describe_unfinished(*run, state, now=now) for run, state in zip(unfinished, states, strict=True)]
     return holes + find_missing(planned, seen)
 
 

@@ -10,7 +10,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from job.report.configurations import Configuration
-from job.report.frames import EPOCH_COLUMNS, FIRST_STEPS, QUANTITIES, Runs
+from job.report.frames import EPOCH_COLUMNS, QUANTITIES, Runs
+from job.runs import FIRST_STEPS, GROUPS
 
 Floats = npt.NDArray[np.float64]
 
@@ -22,7 +23,7 @@ class Measurements:
         self._epochs = _by_run(runs.epochs, EPOCH_COLUMNS)
         self._steps = {
             group: _by_run(runs.diagnostics[runs.diagnostics["group"] == group], ("step", *QUANTITIES))
-            for group in ("backbone", "fc")
+            for group in GROUPS
         }
 
     def epochs(self, configuration: Configuration, column: str) -> Floats:

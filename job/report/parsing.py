@@ -7,18 +7,27 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from job.report.frames import EPOCH_COLUMNS, FIRST_STEPS, GROUPS, QUANTITIES
-from job.runs import SCHEMA_VERSION, EpochRecord, GroupDiagnostics, RunKeys, RunResult, Scores, configuration_digest
+from job.manifest import later_defaults
+from job.report.frames import EPOCH_COLUMNS, QUANTITIES
+from job.runs import (
+    FIRST_STEPS,
+    GROUPS,
+    MEASURED_EVERY,
+    SCHEMA_VERSION,
+    EpochRecord,
+    GroupDiagnostics,
+    RunKeys,
+    RunResult,
+    Scores,
+    configuration_digest,
+)
 
-MEASURED_EVERY = 10
-"""Steps: means of an epoch leave out the others, which would give the first ten steps of training half the weight."""
 Floats = npt.NDArray[np.float64]
 
 
@@ -89,14 +98,14 @@ def _run_row(result: RunResult) -> dict[str, Any]:
         "arithmetic": environment.precision if environment else None,
         "attempts": result.attempts,
         "estimated_cost_usd": _number(result.estimated_cost_usd),
-        "finished_at": _in_utc(result.finished_at),
+        "finished_at": result.finished_at,
         "manifest": manifest.model_dump_json(),
     }
 
 
 def _task(result: RunResult) -> str:
     """The data set with a digest of what makes two scores on it comparable."""
-    dataset = result.manifest.dataset.model_dump(mode="json")
+    dataset = result.manifest.dataset.model_dump(mode="json", exclude=later_defaults(result.manifest.dataset))
     content = json.dumps([dataset, result.classes, result.num_train, result.num_test], sort_keys=True)
     return f"{result.manifest.dataset.name}-{hashlib.sha256(content.encode()).hexdigest()[:6]}"
 
@@ -115,7 +124,7 @@ def _epoch_row(record: EpochRecord) -> list[float]:
         validation.loss if validation else None, validation.top1 if validation else None,
         record.test.loss, record.test.top1, record.test.top5, record.train_seconds, record.evaluate_seconds,
     ]  # fmt: skip
-    steps = record.diagnostics.steps
+    steps = record.diagnostics.steps  # all of the first ones would have half the weight in the epoch's mean
     even = [index for index, step in enumerate(steps) if step % MEASURED_EVERY == 0] or list(range(len(steps)))
     for group in (record.diagnostics.backbone, record.diagnostics.fc):
         values += [_mean([getattr(group, name)[index] for index in even]) if group else None for name in QUANTITIES]
@@ -178,10 +187,6 @@ def _reason(error: ValidationError, content: bytes) -> str:
 def _mean(values: Iterable[float | None]) -> float | None:
     measured = [value for value in values if value is not None and math.isfinite(value)]
     return math.fsum(measured) / len(measured) if measured else None
-
-
-def _in_utc(moment: datetime) -> datetime:
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _number(value: float | None) -> float:

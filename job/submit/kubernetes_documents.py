@@ -42,6 +42,8 @@ class KubernetesSettings:
     num_gpus: int = 1
     cpu: str = "3"
     memory: str = "12Gi"
+    disk: str = "30Gi"
+    """What a container may write beside its output: the data set, unpacked and decoded; more and its pod is evicted."""
     timeout_seconds: int = 24 * 3600
     """Of the whole Job."""
     keep_seconds: int = 7 * 24 * 3600
@@ -52,7 +54,7 @@ def render(launch: Launch, submission: Submission, settings: KubernetesSettings)
     """The documents by file name, in the order of `kubectl apply`. Raises `UsageError` without an image.
 
     The Job's name carries a hash of everything in it: applying the same twice changes nothing, and what differs
-    is another Job.
+    is another Job. Nothing in it is empty: a server drops empty lists and the like, and would then be told of a change.
     """
     if not launch.image:
         raise UsageError("--to kubernetes needs --image")
@@ -64,7 +66,7 @@ def render(launch: Launch, submission: Submission, settings: KubernetesSettings)
         "app.kubernetes.io/component": "training",
         "app.kubernetes.io/managed-by": "job-submit",
     }
-    content = submission.model_dump_json(indent=1)
+    content = submission.as_json()
     spec = _job_spec(launch, settings, labels=labels)
     digest = hashlib.sha256(json.dumps([spec, content], sort_keys=True).encode()).hexdigest()[:10]
     name = f"{launch.experiment}-{digest}"
@@ -123,13 +125,13 @@ def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _represent_text)
 
 
-def container_output(output: str) -> tuple[str, dict[str, Any]]:
-    """Where a container writes for `output`, and the volume that lies at /output there.
+def container_output(output: str, *, disk: str) -> tuple[str, dict[str, Any]]:
+    """Where a container writes for `output`, and the volume that lies at /output there, at most `disk` on the node.
 
     `pvc://CLAIM/FOLDER` is a folder on a PersistentVolumeClaim, for clusters without S3.
     """
     if not output.startswith(CLAIM_SCHEME):
-        return output, {"name": "output", "emptyDir": {}}
+        return output, {"name": "output", "emptyDir": {"sizeLimit": disk}}
     claim, _, folder = output.removeprefix(CLAIM_SCHEME).partition("/")
     return f"/output/{folder}".rstrip("/"), {"name": "output", "persistentVolumeClaim": {"claimName": claim}}
 
@@ -158,17 +160,18 @@ def _job_spec(launch: Launch, settings: KubernetesSettings, *, labels: dict[str,
 
 
 def _pod_spec(launch: Launch, settings: KubernetesSettings) -> dict[str, Any]:
-    output, output_volume = container_output(launch.output)
+    output, output_volume = container_output(launch.output, disk=settings.disk)
     limits = {"memory": settings.memory}
     if settings.num_gpus:
         limits["nvidia.com/gpu"] = str(settings.num_gpus)
+    environment = [{"name": name, "value": value} for name, value in launch.environment.items()]
     inside = replace(launch, output=output, submission=f"{SUBMISSION_FOLDER}/{SUBMISSION_FILE}")
     return {
         "restartPolicy": "Never",
         "volumes": [
             output_volume,
             {"name": "submission", "configMap": {}},
-            {"name": "tmp", "emptyDir": {}},
+            {"name": "tmp", "emptyDir": {"sizeLimit": settings.disk}},
             {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}},
         ],
         "containers": [
@@ -176,7 +179,7 @@ def _pod_spec(launch: Launch, settings: KubernetesSettings) -> dict[str, Any]:
                 "name": "job",
                 "image": launch.image,
                 "args": inside.arguments,
-                "env": [{"name": name, "value": value} for name, value in launch.environment.items()],
+                **({"env": environment} if environment else {}),
                 "resources": {"requests": {"cpu": settings.cpu, "memory": settings.memory}, "limits": limits},
                 "securityContext": {
                     "allowPrivilegeEscalation": False,

@@ -94,7 +94,7 @@ class Work:
         if self.store:
             self.store.write(plan_key(self.experiment), self.plan.model_dump_json(indent=1).encode())
             key = submission_key(self.experiment, self.submission.id)
-            self.store.write(key, self.submission.model_dump_json(indent=1).encode())
+            self.store.write(key, self.submission.as_json().encode())
 
     def write_job(self, job: SubmittedJob) -> None:
         """Remember under which name the back end knows the submission."""

@@ -1,6 +1,6 @@
 """A sweep as one object: the state of each of its runs, from the records in storage and what the back ends say.
 
-records in storage:  result.json → done;  progress.json → running, interrupted, failed, lost;  neither → waiting
+records in storage:  result.json → done;  files without it → `job.runs.judge_unfinished`;  no files → waiting
 back ends:           exit codes, and why what waits is waiting
 """
 
@@ -19,11 +19,11 @@ from pydantic import ValidationError
 
 from job.errors import ObjectMissing, UsageError
 from job.plan import Submission, SubmittedJob, SweepPlan, plan_key, submissions_prefix
-from job.runs import LOST_AFTER_SECONDS, Progress, RunKeys
+from job.runs import Judgement, RunKeys, judge_unfinished
 from job.storage import Store
 from job.submit.observation import Child
 
-STATES = ("done", "running", "waiting", "interrupted", "failed", "lost")
+STATES = ("done", "running", "waiting", "interrupted", "failed", "lost", "corrupt")
 NUM_LAST_WORDS, LAST_LINES = 5, 3
 """Failed runs whose log is shown, and how much of it."""
 READERS = 16
@@ -68,7 +68,7 @@ class SweepStatus:
     @property
     def is_over(self) -> bool:
         """Whether nothing more will come of itself."""
-        return all(run.state in ("done", "failed", "lost") for run in self.runs)
+        return all(run.state in ("done", "failed", "lost", "corrupt") for run in self.runs)
 
 
 @dataclass(frozen=True)
@@ -123,19 +123,18 @@ def observe_sweep(store: Store, experiment: str, *, now: datetime | None = None)
     """The state of every run. One listing, and a read for each run that has begun and is not done."""
     plan = read_plan(store, experiment)
     keys = set(store.list_keys(f"{experiment}/runs/"))
-    started = [
-        run.run_id for run in plan.runs
-        if RunKeys(experiment, run.run_id).result not in keys and RunKeys(experiment, run.run_id).progress in keys
-    ]  # fmt: skip
+    done = {run.run_id for run in plan.runs if RunKeys(experiment, run.run_id).result in keys}
+    begun = {key.split("/")[2] for key in keys} - done
+    started = [run.run_id for run in plan.runs if run.run_id in begun]
+    when = now or datetime.now(UTC)
     with ThreadPoolExecutor(READERS) as pool:
         read = pool.map(lambda run_id: _read_progress(store, RunKeys(experiment, run_id)), started)
-        progress = dict(zip(started, read, strict=True))
+        judged = {run_id: judge_unfinished(last, now=when) for run_id, last in zip(started, read, strict=True)}
     children = observe_children(read_submitted(store, experiment))
-    when = now or datetime.now(UTC)
     runs = [
         RunStatus(run.run_id, "done", done_fraction=1.0)
-        if RunKeys(experiment, run.run_id).result in keys
-        else judge_run(run.run_id, progress.get(run.run_id), children.get(run.run_id), now=when)
+        if run.run_id in done
+        else judge_run(run.run_id, judged.get(run.run_id), children.get(run.run_id))
         for run in plan.runs
     ]
     left = [run.seconds_left for run in runs if run.seconds_left is not None]
@@ -167,33 +166,43 @@ def read_last_words(store: Store, status: SweepStatus) -> dict[str, list[str]]:
     return words
 
 
-def judge_run(run_id: str, progress: Progress | None, child: Child | None, *, now: datetime) -> RunStatus:
-    """The state of a run without result, from its own last word and its container's."""
-    exit_code, reason = (child.exit_code, child.reason) if child else (None, "")
-    if progress is None:
+def judge_run(run_id: str, judgement: Judgement | None, child: Child | None) -> RunStatus:
+    """The state of a run without result: what its own files say, None without any, and what its container says."""
+    code, said = (child.exit_code, child.reason) if child else (None, "")
+    if judgement is None:
         is_failed = child is not None and child.state in ("failed", "succeeded")  # it ended, and left no record
-        return RunStatus(run_id, "failed" if is_failed else "waiting", exit_code=exit_code, reason=reason)
-    done = progress.epoch + (progress.step / progress.num_steps if progress.num_steps else 0.0)
-    fraction = done / progress.num_epochs
-    silent = (now - progress.updated_at).total_seconds()
-    state, left = "running", None
-    if (child and child.state == "failed") or progress.state == "failed":
-        state, reason = "failed", progress.error or reason
-    elif progress.state == "interrupted":
-        state, reason = "interrupted", progress.error or reason
-    elif silent > LOST_AFTER_SECONDS:
-        state, reason = "lost", f"no progress for {silent / 60:.0f} minutes; {reason}".rstrip("; ")
-    elif done:
-        left = progress.trained_seconds * (1 - fraction) / fraction
+        return RunStatus(run_id, "failed" if is_failed else "waiting", exit_code=code, reason=said)
+    last = judgement.progress
+    state = _settle(judgement, child)
+    match state:
+        case "failed":
+            reason = (last.error if last else None) or said
+        case "waiting":
+            reason = said
+        case "lost" | "corrupt":
+            reason = "; ".join(filter(None, (judgement.reason, said)))
+        case _:
+            reason = "" if judgement.reason == state else judgement.reason
+    fraction = last.done_fraction if last else 0.0
+    is_going = state == "running" and last is not None and fraction > 0
     return RunStatus(
         run_id,
         state,
         done_fraction=fraction,
-        exit_code=progress.exit_code if progress.exit_code is not None else exit_code,
-        reason=reason if state != "running" else "",
-        seconds_left=left,
-        attempt=progress.attempt,
+        exit_code=last.exit_code if last and last.exit_code is not None else code,
+        reason=reason,
+        seconds_left=last.trained_seconds * (1 - fraction) / fraction if last and is_going else None,
+        attempt=last.attempt if last else 0,
     )
+
+
+def _settle(judgement: Judgement, child: Child | None) -> str:
+    """The state where files and back end disagree: a container that failed will not go on, one that waits will."""
+    if child and child.state == "failed":
+        return "failed"
+    if child and child.state == "waiting" and judgement.state in ("lost", "corrupt"):
+        return "waiting"
+    return judgement.state
 
 
 def observe_children(submitted: Iterable[Submitted]) -> dict[str, Child]:
@@ -207,8 +216,8 @@ def observe_children(submitted: Iterable[Submitted]) -> dict[str, Child]:
     return found
 
 
-def _read_progress(store: Store, keys: RunKeys) -> Progress | None:
+def _read_progress(store: Store, keys: RunKeys) -> bytes | None:
     try:
-        return Progress.model_validate_json(store.read(keys.progress))
-    except (ObjectMissing, ValidationError):
+        return store.read(keys.progress)
+    except ObjectMissing:
         return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
@@ -13,6 +12,7 @@ from pydantic import ValidationError
 
 from job.errors import ConflictError, DataError, ObjectMissing
 from job.logs import get_logger
+from job.manifest import Manifest
 from job.runs import KEPT_CHECKPOINTS, CheckpointDigest, EpochRecord, RunKeys, RunResult, checkpoint_digest_key
 from job.storage import Store
 
@@ -129,13 +129,16 @@ def history_lines(history: list[EpochRecord]) -> bytes:
     return "".join(f"{record.model_dump_json()}\n" for record in history).encode()
 
 
-def check_owner(store: Store, keys: RunKeys, *, manifest: dict[str, object]) -> None:
-    """Raises `ConflictError` when another configuration's manifest lies under this run."""
+def check_owner(store: Store, keys: RunKeys, *, manifest: Manifest) -> None:
+    """Raises `ConflictError` when another configuration's manifest lies under this run.
+
+    One that an earlier version wrote is read as this version would: fields that it did not know have their defaults.
+    """
     try:
-        found = json.loads(store.read(keys.manifest))
+        found = type(manifest).model_validate_json(store.read(keys.manifest))
     except ObjectMissing:
         return
-    except ValueError:
+    except ValidationError:
         found = None
     if found != manifest:
         raise ConflictError(

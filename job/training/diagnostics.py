@@ -8,17 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
-from job.runs import Diagnostics, GroupDiagnostics
-
-FIRST_STEPS = 10
-INTERVAL = 10
-"""Measured are the first ten steps of training, where optimizers differ most, and every tenth after them."""
-GROUPS = ("backbone", "fc")
+from job.runs import FIRST_STEPS, GROUPS, MEASURED_EVERY, Diagnostics, GroupDiagnostics
 
 
 def is_measured(step: int) -> bool:
     """Whether the step with this number since the start of training is one to measure."""
-    return step < FIRST_STEPS or step % INTERVAL == 0
+    return step < FIRST_STEPS or step % MEASURED_EVERY == 0
 
 
 class StepMeter:

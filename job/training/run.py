@@ -50,7 +50,7 @@ def run_manifest(
     Raises the `JobError` that says what to do; for an `Interruption` the checkpoint is saved.
     """
     started = perf_counter() - startup_seconds
-    check_owner(store, keys, manifest=manifest.model_dump(mode="json"))
+    check_owner(store, keys, manifest=manifest)
     journal = Journal(store, keys, num_epochs=manifest.epochs, log=log)
     structlog.contextvars.bind_contextvars(run=keys.run_id, attempt=journal.attempt)
     get_logger().info("run_started", output=store.uri, experiment=keys.experiment)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Annotated
 
 import pytest
+from pydantic import create_model
 
 from job.errors import DataError
+from job.manifest import Manifest, Since
 from job.report import load_runs, write_report
 from job.report.cache import CACHE_KEY
 from job.report.load import read_runs
@@ -93,7 +96,8 @@ def test_unfinished_runs_are_told_apart(output: str) -> None:
         "silent": {"updated_at": NOW - timedelta(minutes=16)},
         "broken": {"state": "failed", "error": "CUDA out of memory", "exit_code": 69},
         "stopped": {"state": "interrupted"},
-        "vanished": {"state": "completed"},
+        "storing": {"state": "completed"},
+        "vanished": {"state": "completed", "updated_at": NOW - timedelta(minutes=20)},
     }.items():
         store.write(RunKeys("default", run_id).progress, progress(run_id, **fields))
     store.write(RunKeys("default", "torn").progress, b'{"run_id"')
@@ -103,7 +107,11 @@ def test_unfinished_runs_are_told_apart(output: str) -> None:
         "silent": ("lost", "says that it is running, silent for 16 minutes; 2 of 4 epochs done"),
         "broken": ("failed", "CUDA out of memory (exit code 69); 2 of 4 epochs done"),
         "stopped": ("interrupted", "stopped with its checkpoint saved; 2 of 4 epochs done"),
-        "vanished": ("lost", "says that it completed, but there is no result.json"),
+        "storing": ("running", "completed, its result is being stored; 2 of 4 epochs done"),
+        "vanished": (
+            "lost",
+            "says that it completed, but there is no result.json; silent for 20 minutes; 2 of 4 epochs done",
+        ),
         "torn": ("corrupt", "progress.json cannot be read, and there is no result"),
         "mute": ("lost", "started, and left no progress"),
     }
@@ -211,6 +219,19 @@ def test_report_of_one_experiment_keeps_the_cache_of_the_others(tmp_path: Path) 
     store.read_results.clear()
     assert len(read_runs(store).runs) == 3
     assert store.read_results == []
+
+
+def test_cache_of_before_a_manifest_had_a_field_is_read_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its rows would lack the field's default, as if two values had been compared."""
+    store = CountingStore(tmp_path)
+    result = make_result(make_manifest("adam"))
+    store_results(store, result)
+    read_runs(store, keep_cache=True)
+    store.read_results.clear()
+    later = create_model("Later", __base__=Manifest, clip_norm=(Annotated[float, Since("0.2.0")], 0.0))
+    monkeypatch.setattr("job.report.cache.Manifest", later)
+    read_runs(store)
+    assert store.read_results == [RunKeys("default", result.run_id).result]
 
 
 @pytest.mark.parametrize("content", [b"", b"no zip", b"PK\x05\x06" + bytes(18)])

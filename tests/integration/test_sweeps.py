@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -16,10 +17,12 @@ import pytest
 
 from job import cpus
 from job.plan import SweepPlan
-from job.runs import LOST_AFTER_SECONDS, Progress
-from job.storage import open_store
+from job.report.load import read_runs
+from job.runs import RunKeys, judge_unfinished
+from job.storage import FolderStore, open_store
+from job.submit.observation import Child
 from job.submit.processes import Ended, run_processes
-from job.submit.status import judge_run
+from job.submit.status import RunStatus, judge_run, observe_sweep
 from tests.conftest import TINY, Answer
 from tests.faulty_s3 import FaultyS3, delay
 
@@ -121,8 +124,15 @@ def test_bad_configuration_fails_alone_and_says_why(job: Job, sweep: Callable[..
     assert counts(job, output) == {"done": 2, "failed": 1}
     shown = job("status", output).stdout
     assert "exit code 66" in shown
-    assert "/absent.pth" in shown.replace("\n", "")
-    assert '"exit_code": 66' in job("logs", output, run_ids(output)[0]).stdout
+    bad = run_ids(output)[0]
+    (line,) = (line for line in shown.splitlines() if line.startswith("  failed "))
+    assert re.fullmatch(rf"  failed +{bad}  0%  exit code 66  .*/absent\.pth.*", line)
+    assert re.search(r"^  \S+Z \[info +\] run_stopped .* exit_code=66 .*/absent\.pth", shown, re.MULTILINE)
+    assert '"event"' not in shown
+    assert "exit_code=66" in job("logs", output, bad).stdout
+    raw = [json.loads(text) for text in job("logs", output, bad, "--json").stdout.splitlines()]
+    assert raw[-1]["exit_code"] == 66
+    assert len(raw) == len(job("logs", output, bad).stdout.splitlines())
 
 
 def test_next_run_trains_while_the_last_artefacts_of_one_are_stored(
@@ -275,41 +285,105 @@ def test_number_of_gpus_must_be_one(gpus: str, job: Job, sweep: Callable[..., Pa
     assert f"--gpus {gpus}: must be a number" in answer.stderr
 
 
-def progress(**fields: Any) -> Progress:
-    return Progress.model_validate(
-        {
-            "run_id": "r", "state": "running", "attempt": 1, "epoch": 2, "step": 5, "num_epochs": 4, "num_steps": 10,
-            "updated_at": NOW, "trained_seconds": 50.0,
-        } | fields
-    )  # fmt: skip
+def progress(**fields: Any) -> bytes:
+    """progress.json with these fields; a field that is None is missing."""
+    record = {
+        "run_id": "r", "state": "running", "attempt": 1, "epoch": 2, "step": 5, "num_epochs": 4, "num_steps": 10,
+        "updated_at": NOW.isoformat(), "trained_seconds": 50.0,
+    } | fields  # fmt: skip
+    return json.dumps({name: value for name, value in record.items() if value is not None}).encode()
+
+
+def judge(content: bytes, *, silent_seconds: float = 0.0, child: Child | None = None) -> RunStatus:
+    return judge_run("r", judge_unfinished(content, now=NOW + timedelta(seconds=silent_seconds)), child)
 
 
 def test_progress_and_time_left_come_from_the_run_s_own_word() -> None:
-    status = judge_run("r", progress(), None, now=NOW + timedelta(seconds=20))
+    status = judge(progress(), silent_seconds=20)
     assert status.state == "running"
     assert status.done_fraction == pytest.approx(2.5 / 4)
     assert status.seconds_left == pytest.approx(50 * 1.5 / 2.5)
 
 
 @pytest.mark.parametrize(
-    ("fields", "silent_seconds", "state"),
+    ("child", "state", "reason"),
     [
-        ({}, LOST_AFTER_SECONDS - 1, "running"),
-        ({}, LOST_AFTER_SECONDS + 1, "lost"),
-        ({"state": "starting"}, LOST_AFTER_SECONDS + 1, "lost"),
-        ({"state": "interrupted", "exit_code": 143}, 10 * LOST_AFTER_SECONDS, "interrupted"),
-        ({"state": "failed", "exit_code": 66, "error": "no data"}, 0, "failed"),
+        (None, "lost", "says that it is running, silent for 20 minutes"),
+        (
+            Child(0, "waiting", None, "Host EC2 (instance i-1) terminated"),
+            "waiting",
+            "Host EC2 (instance i-1) terminated",
+        ),
+        (Child(0, "running", None, ""), "lost", "says that it is running, silent for 20 minutes"),
+        (Child(0, "failed", 137, "OOMKilled"), "failed", "OOMKilled"),
     ],
 )
-def test_silence_and_last_words_decide_over_the_state(
-    fields: dict[str, Any], silent_seconds: float, state: str
-) -> None:
-    status = judge_run("r", progress(**fields), None, now=NOW + timedelta(seconds=silent_seconds))
-    assert status.state == state
-    if state != "running":
-        assert status.seconds_left is None
-    if state == "failed":
-        assert (status.exit_code, status.reason) == (66, "no data")
+def test_back_end_knows_of_a_silent_run_whether_it_goes_on(child: Child | None, state: str, reason: str) -> None:
+    status = judge(progress(), silent_seconds=1200, child=child)
+    assert (status.state, status.reason) == (state, reason)
+
+
+WORDS = {
+    "alive": (progress(updated_at="2025-12-31T23:50:00Z"), "running"),
+    "silent": (progress(updated_at="2025-12-31T23:40:00Z"), "lost"),
+    "alive-without-zone": (progress(updated_at="2025-12-31T23:50:00"), "running"),
+    "silent-without-zone": (progress(updated_at="2025-12-31T23:40:00"), "lost"),
+    "alive-in-another-zone": (progress(updated_at="2026-01-01T04:20:00+04:30"), "running"),
+    "just-done": (progress(state="completed", updated_at="2025-12-31T23:59:59Z"), "running"),
+    "just-diverged": (progress(state="diverged", updated_at="2025-12-31T23:59:59Z"), "running"),
+    "done-long-ago": (progress(state="completed", updated_at="2025-12-31T23:40:00Z"), "lost"),
+    "diverged-long-ago": (progress(state="diverged", updated_at="2025-12-31T23:40:00"), "lost"),
+    "starting": (progress(state="starting", epoch=0, step=0, num_steps=0), "running"),
+    "stopped": (progress(state="interrupted", exit_code=143, updated_at="2025-12-01T00:00:00Z"), "interrupted"),
+    "failed": (progress(state="failed", exit_code=66, error="no data", updated_at="2025-12-01T00:00:00"), "failed"),
+    "failed-without-a-word": (progress(state="failed"), "failed"),
+    "mute": (None, "lost"),
+    "torn": (b'{"run_id"', "corrupt"),
+    "empty": (b"", "corrupt"),
+    "binary": (b"\xff\xfe", "corrupt"),
+    "deep": (b"[" * 100_000, "corrupt"),
+    "no-time": (progress(updated_at=None), "corrupt"),
+    "no-epochs": (progress(num_epochs=0), "corrupt"),
+    "endless": (progress(trained_seconds=float("inf")), "corrupt"),
+    "beyond": (progress(epoch=9, step=9), "running"),
+    "of-tomorrow": (progress(updated_at="2026-01-02T00:00:00Z"), "running"),
+}
+"""What lies under a run without result, and what became of it."""
+
+
+def test_status_and_report_say_the_same_of_every_run_without_result(tmp_path: Path) -> None:
+    """Whatever lies there; with the same reason, to which the report adds how far the run had come."""
+    store = FolderStore(tmp_path)
+    runs = [{"run_id": run_id, "manifest": TINY, "varied": {}} for run_id in WORDS]
+    store.write("small/sweep.json", json.dumps({"name": "small", "runs": runs}).encode())
+    for run_id, (content, _) in WORDS.items():
+        store.write(RunKeys("small", run_id).manifest, b"{}")
+        if content is not None:
+            store.write(RunKeys("small", run_id).progress, content)
+    seen = {run.run_id: run for run in observe_sweep(store, "small", now=NOW).runs}
+    holes = {hole.run_id: hole for hole in read_runs(store, now=NOW).holes.itertuples()}
+    assert {run_id: run.state for run_id, run in seen.items()} == {name: state for name, (_, state) in WORDS.items()}
+    assert {run_id: hole.kind for run_id, hole in holes.items()} == {name: state for name, (_, state) in WORDS.items()}
+    for run_id, run in seen.items():
+        assert holes[run_id].reason.startswith(run.reason)
+        assert 0 <= run.done_fraction <= 1
+    assert seen["failed"].reason == "no data"
+    assert holes["failed"].reason == "no data (exit code 66); 2 of 4 epochs done"
+    assert seen["just-done"].reason == "completed, its result is being stored"
+    assert "there is no result.json" in seen["done-long-ago"].reason
+
+
+def test_status_of_odd_progress_is_shown_and_is_json(job: Job, tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    runs = [{"run_id": run_id, "manifest": TINY, "varied": {}} for run_id in WORDS]
+    store.write("small/sweep.json", json.dumps({"name": "small", "runs": runs}).encode())
+    for run_id, (content, _) in WORDS.items():
+        if content is not None:
+            store.write(RunKeys("small", run_id).progress, content)
+    shown = job("status", tmp_path)
+    assert (shown.exit_code, shown.stderr) == (0, "")
+    assert "7 corrupt" in shown.stdout
+    assert json.loads(job("status", tmp_path, "--json").stdout)["counts"]["corrupt"] == 7
 
 
 def test_sweep_is_found_without_its_name_where_it_is_the_only_one(

@@ -8,11 +8,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Annotated
 
 import pytest
+from pydantic import create_model
 from structlog.testing import capture_logs
 
 from job.errors import AccessDeniedError, ConflictError, DataError, StorageError
+from job.manifest import Manifest, Since
 from job.runs import KEPT_CHECKPOINTS, CheckpointDigest, RunKeys, checkpoint_digest_key
 from job.storage import FolderStore
 from job.training.artefacts import (
@@ -24,6 +27,7 @@ from job.training.artefacts import (
     restore_newest,
 )
 from job.training.journal import read_progress
+from tests.records import make_manifest
 
 KEYS = RunKeys("first", "adam-s0-0123456789")
 OURS, ANOTHER = "0123456789", "9876543210"
@@ -292,16 +296,30 @@ def test_half_a_removal_leaves_nothing_that_counts(store: FolderStore, monkeypat
 
 
 def test_manifest_of_the_same_configuration_is_ours(store: FolderStore) -> None:
-    check_owner(store, KEYS, manifest={"name": "adam", "epochs": 1})
-    store.write(KEYS.manifest, b'{"epochs": 1,\n "name": "adam"}')
-    check_owner(store, KEYS, manifest={"name": "adam", "epochs": 1})
+    check_owner(store, KEYS, manifest=make_manifest(epochs=1))
+    backwards = dict(reversed(json.loads(make_manifest(epochs=1).model_dump_json()).items()))
+    store.write(KEYS.manifest, json.dumps(backwards, indent=3).encode())
+    check_owner(store, KEYS, manifest=make_manifest(epochs=1))
 
 
-@pytest.mark.parametrize("content", [b'{"name": "adam", "epochs": 2}', b"garbage", b"", b"\xff\xfe", b"null"])
+def test_manifest_of_before_a_field_was_added_is_ours_while_the_field_stands_at_its_default(store: FolderStore) -> None:
+    later = create_model("Later", __base__=Manifest, clip_norm=(Annotated[float, Since("0.2.0")], 0.0))
+    store.write(KEYS.manifest, make_manifest().model_dump_json().encode())
+    now = make_manifest().model_dump()
+    check_owner(store, KEYS, manifest=later.model_validate(now))
+    with pytest.raises(ConflictError):
+        check_owner(store, KEYS, manifest=later.model_validate(now | {"clip_norm": 1.0}))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [make_manifest(epochs=2).model_dump_json().encode(), b"garbage", b"", b"\xff\xfe", b"null", b"{}", b"[" * 100_000],
+    ids=lambda content: repr(content[:20]),
+)
 def test_other_manifest_under_the_run_id_is_a_conflict(store: FolderStore, content: bytes) -> None:
     store.write(KEYS.manifest, content)
     with pytest.raises(ConflictError, match=r"manifest\.json: another configuration lies under this run id") as caught:
-        check_owner(store, KEYS, manifest={"name": "adam", "epochs": 1})
+        check_owner(store, KEYS, manifest=make_manifest(epochs=1))
     assert caught.value.exit_code == 68
 
 

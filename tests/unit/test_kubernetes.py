@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import itertools
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -16,20 +18,22 @@ from job.plan import Submission, build_plan, build_submission
 from job.submit.kubernetes_documents import KubernetesSettings, render, show
 from job.submit.launch import Launch
 from tests.conftest import ROOT, Answer
-from tests.kubernetes_rules import RULES, Documents, container, decide, failure_rules, job, pod
+from tests.kubernetes_rules import RULES, Documents, container, decide, failure_rules, find_empty, job, pod
+from tests.template_rules import load_template
 
 MANIFESTS = ROOT / "manifests"
 
 
 def documents(*, num_runs: int = 4, output: str = "s3://bucket/study", image: str = "registry/job:1", gpus: int = 1,
-              **settings: Any) -> Documents:  # fmt: skip
+              data: str | None = None, **settings: Any) -> Documents:  # fmt: skip
     rates = [0.001 * (1 + i) for i in range(num_runs)]
     block = {"base": {"optimizer": {"name": "adam"}}, "vary": {"optimizer.lr": rates}}
     sweep = Sweep.model_validate({"name": "rates", "blocks": [block]})
     submission = build_submission(sweep, build_plan(sweep, source="").runs, per_container=1)
     launch = Launch(
         name="rates-0123456789", experiment="rates", output=output, submission="", num_containers=num_runs, image=image,
-        device="cuda" if gpus else "auto",
+        device="cuda" if gpus else "auto", data=data,
+        environment={"JOB_IMAGE_DIGEST": image.partition("@")[2]} if "@" in image else {},
     )  # fmt: skip
     return render(launch, submission, KubernetesSettings(num_gpus=gpus, **settings))
 
@@ -96,8 +100,12 @@ MUTATIONS: list[tuple[str, Callable[[Documents], Any]]] = [
     ("ends", lambda d: job(d)["spec"].update(backoffLimitPerIndex=100)),
     ("labels", lambda d: job(d)["metadata"]["labels"].popitem()),
     ("entry_point", lambda d: container(d).update(command=["job", "run"])),
-    ("secrets", lambda d: container(d)["env"].append({"name": "AWS_SECRET_ACCESS_KEY", "value": "x"})),
+    ("secrets", lambda d: container(d).update(env=[{"name": "AWS_SECRET_ACCESS_KEY", "value": "x"}])),
     ("namespace", lambda d: job(d)["metadata"].update(namespace="default")),
+    ("nothing_empty", lambda d: container(d).update(env=[])),
+    ("nothing_empty", lambda d: pod(d)["volumes"][2].update(emptyDir={})),
+    ("nothing_empty", lambda d: job(d)["metadata"].update(creationTimestamp=None)),
+    ("nothing_empty", lambda d: d["00-namespace.yaml"]["metadata"].update(annotations={})),
 ]
 
 
@@ -143,6 +151,38 @@ def test_kueue_is_left_to_start_the_job() -> None:
     assert rendered["spec"]["suspend"] is True
     assert rendered["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpu"
     assert "suspend" not in job(documents())["spec"]
+
+
+OPTIONS: dict[str, list[Any]] = {
+    "num_runs": [1, 4],
+    "output": ["s3://bucket/study", "pvc://claim", "pvc://claim/study"],
+    "image": ["registry/job:1", f"registry/job@sha256:{64 * 'a'}"],
+    "gpus": [0, 1, 2],
+    "data": [None, "s3://bucket/data"],
+    "queue": [None, "gpu"],
+}
+
+
+def test_applying_a_second_time_changes_nothing_whatever_the_options() -> None:
+    """Nothing that a server would drop is in any document, with any combination of options."""
+    for values in itertools.product(*OPTIONS.values()):
+        rendered = documents(**dict(zip(OPTIONS, values, strict=True)))
+        assert RULES["nothing_empty"](rendered) == []
+
+
+def test_nothing_empty_is_in_the_documents_that_a_person_applies() -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "infra/kubernetes.md").read_text(), re.DOTALL)
+    texts = [*blocks, *(path.read_text() for path in MANIFESTS.glob("*.yaml"))]
+    assert len(texts) > 5
+    for text in texts:
+        for document in yaml.safe_load_all(text):
+            assert find_empty(document) == []
+
+
+@pytest.mark.parametrize("name", ["batch.yaml", "pod-role.yaml"])
+def test_nothing_empty_is_in_the_templates(name: str) -> None:
+    empty = find_empty(load_template(ROOT / "infra" / name))
+    assert [path for path in empty if not path.endswith("Fn::GetAZs")] == []  # whose "" means: of this region
 
 
 def test_containers_read_the_submission_that_the_config_map_holds() -> None:

@@ -359,6 +359,12 @@ def test_times_carry_their_zone() -> None:
     assert json.loads(RESULT.model_dump_json())["finished_at"] == "2026-01-02T12:00:00.123456Z"
 
 
+@pytest.mark.parametrize("written", ["2026-01-02T12:00:00", "2026-01-02T12:00:00Z", "2026-01-02T17:30:00+05:30"])
+def test_time_without_a_zone_is_taken_as_utc(written: str) -> None:
+    result = RunResult.model_validate_json(json.dumps(json.loads(RESULT.model_dump_json()) | {"finished_at": written}))
+    assert result.finished_at == datetime(2026, 1, 2, 12, tzinfo=UTC)
+
+
 def test_every_file_of_a_run_carries_the_version_of_its_schema() -> None:
     for record in EXAMPLES:
         if isinstance(record, RunResult | Progress | Environment | EpochRecord | CheckpointDigest):

@@ -1,117 +1,31 @@
-"""The contract between run, status and report: run ids, the keys of a run's files, and their schemas.
+"""The records that a run leaves, as pydantic models: what is written, and what every later version still reads.
 
-This is the only module that knows where an artefact lies. Accuracies are fractions of one, losses are
-means per image in nats, times are seconds of a monotonic clock unless the name says `at`.
+Accuracies are fractions of one, losses are means per image in nats, times are seconds of a monotonic clock unless the
+name says `at`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Literal
+from datetime import UTC, datetime
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from job.manifest import Manifest
 
 SCHEMA_VERSION = 1
 """Of every record. A new field has a default and leaves it as it is; it rises when an old reader would go wrong, and
 then old records must still be read. tests/data/version-1 is read for ever."""
-KEPT_CHECKPOINTS = 2
-LOST_AFTER_SECONDS = 900.0
-"""A run that says it runs, but said so longer ago, is lost: while it trains it reports every 15 s."""
-REPORT_KEY = "report/index.html"
-EPOCHS_KEY = "report/epochs.csv"
 
 
-def run_id(manifest: Manifest) -> str:
-    """`<name>-s<seed>-<digest>`; the digest covers everything but the name, defaults included."""
-    return f"{manifest.name}-s{manifest.seed}-{configuration_digest(manifest)}"
+def _in_utc(moment: datetime) -> datetime:
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def configuration_digest(manifest: Manifest, *, ignore: frozenset[str] = frozenset({"name"})) -> str:
-    """The first 10 hexadecimal digits of SHA-256 over the canonical JSON of `manifest` without `ignore`.
-
-    Ignoring the seed as well gives what the runs of one configuration over several seeds share.
-    """
-    content = manifest.model_dump(mode="json", exclude=set(ignore))
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:10]
-
-
-@dataclass(frozen=True)
-class RunKeys:
-    """Where everything of one run lies, relative to the output."""
-
-    experiment: str
-    run_id: str
-
-    @property
-    def prefix(self) -> str:
-        return f"{self.experiment}/runs/{self.run_id}"
-
-    def _key(self, name: str) -> str:
-        return f"{self.prefix}/{name}"
-
-    @property
-    def manifest(self) -> str:
-        return self._key("manifest.json")
-
-    @property
-    def environment(self) -> str:
-        return self._key("environment.json")
-
-    @property
-    def progress(self) -> str:
-        return self._key("progress.json")
-
-    @property
-    def history(self) -> str:
-        return self._key("history.jsonl")
-
-    @property
-    def model(self) -> str:
-        return self._key("model.safetensors")
-
-    @property
-    def log(self) -> str:
-        return self._key("log.jsonl")
-
-    @property
-    def result(self) -> str:
-        return self._key("result.json")
-
-    def plot(self, name: str) -> str:
-        return self._key(f"plots/{name}.png")
-
-    @property
-    def checkpoints(self) -> str:
-        """The prefix of all checkpoints."""
-        return self._key("checkpoints/")
-
-    def checkpoint(self, *, epoch: int, step: int) -> str:
-        """The state after `epoch` whole epochs and `step` steps of the next one. Keys sort by age."""
-        within = f"_step-{step:06d}" if step else ""  # "_" sorts after the ".", "-" would sort before it
-        return self._key(f"checkpoints/epoch-{epoch:04d}{within}.pt")
-
-
-def is_result_key(key: str) -> bool:
-    """Whether `key` is that of a run's result.json."""
-    parts = key.split("/")
-    return len(parts) == 4 and parts[1] == "runs" and parts[3] == "result.json"
-
-
-def is_checkpoint_key(key: str) -> bool:
-    """Whether `key` is that of a checkpoint or its digest, which a store may let expire."""
-    return "/checkpoints/" in key
-
-
-def checkpoint_digest_key(checkpoint: str) -> str:
-    """The key of a checkpoint's size and SHA-256; written after it, so a checkpoint without it does not count."""
-    return re.sub(r"\.pt$", ".json", checkpoint)
+Moment = Annotated[datetime, AfterValidator(_in_utc)]
+"""A point in time, in UTC; one that names no zone is taken to be."""
+Count = Annotated[int, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Record(BaseModel):
@@ -192,24 +106,30 @@ class Progress(Record):
     run_id: str
     state: Literal["starting", "running", "interrupted", "failed", "completed", "diverged"]
     attempt: int
-    epoch: int
+    epoch: Count
     """Whole epochs done."""
-    step: int
+    step: Count
     """Steps done of the next one."""
-    num_epochs: int
-    num_steps: int
-    """Steps in an epoch."""
+    num_epochs: Annotated[int, Field(ge=1)]
+    num_steps: Count
+    """Steps in an epoch; 0 until they are known."""
     loss: float | None = None
     """Mean training loss of the last whole epoch."""
     test_top1: float | None = None
     images_per_second: float | None = None
-    trained_seconds: float = 0.0
+    trained_seconds: Seconds = 0.0
     """Training and evaluation that lead to this state, over all attempts."""
-    lost_seconds: float = 0.0
+    lost_seconds: Seconds = 0.0
     """Training and evaluation that had to be done again, as far as earlier attempts reported it."""
-    updated_at: datetime
+    updated_at: Moment
     error: str | None = None
     exit_code: int | None = None
+
+    @property
+    def done_fraction(self) -> float:
+        """Of the training steps, in [0, 1]."""
+        epochs = self.epoch + (self.step / self.num_steps if self.num_steps else 0.0)
+        return min(1.0, epochs / self.num_epochs)
 
 
 class Environment(Record):
@@ -318,4 +238,4 @@ class RunResult(Record):
     lost_seconds: float
     estimated_cost_usd: float | None
     """Price per hour times the seconds of all attempts; null where no price was given."""
-    finished_at: datetime
+    finished_at: Moment

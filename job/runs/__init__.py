@@ -1,0 +1,73 @@
+"""The contract between run, status and report: run ids, the keys of a run's files, their records and their judge.
+
+ids        which manifests are the same run
+keys       where a run's files lie
+records    what stands in them
+measured   which steps and weights the diagnostics in them are of
+progress   what became of a run that has no result
+origins    what made a result, and how two origins differ
+"""
+
+from job.runs.ids import configuration_digest, run_id
+from job.runs.keys import (
+    EPOCHS_KEY,
+    KEPT_CHECKPOINTS,
+    REPORT_KEY,
+    RunKeys,
+    checkpoint_digest_key,
+    is_checkpoint_key,
+    is_result_key,
+)
+from job.runs.measured import FIRST_STEPS, GROUPS, MEASURED_EVERY
+from job.runs.origins import describe_origin, differences
+from job.runs.progress import LOST_AFTER_SECONDS, Judgement, judge_unfinished
+from job.runs.records import (
+    SCHEMA_VERSION,
+    BestEpoch,
+    CheckpointDigest,
+    Diagnostics,
+    Divergence,
+    Efficiency,
+    Environment,
+    EpochRecord,
+    GroupDiagnostics,
+    Progress,
+    Record,
+    RunResult,
+    Scores,
+    Timings,
+)
+
+__all__ = [
+    "EPOCHS_KEY",
+    "FIRST_STEPS",
+    "GROUPS",
+    "KEPT_CHECKPOINTS",
+    "LOST_AFTER_SECONDS",
+    "MEASURED_EVERY",
+    "REPORT_KEY",
+    "SCHEMA_VERSION",
+    "BestEpoch",
+    "CheckpointDigest",
+    "Diagnostics",
+    "Divergence",
+    "Efficiency",
+    "Environment",
+    "EpochRecord",
+    "GroupDiagnostics",
+    "Judgement",
+    "Progress",
+    "Record",
+    "RunKeys",
+    "RunResult",
+    "Scores",
+    "Timings",
+    "checkpoint_digest_key",
+    "configuration_digest",
+    "describe_origin",
+    "differences",
+    "is_checkpoint_key",
+    "is_result_key",
+    "judge_unfinished",
+    "run_id",
+]

@@ -1,0 +1,82 @@
+"""Where everything of a run lies, relative to the output: the only module that knows."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+KEPT_CHECKPOINTS = 2
+REPORT_KEY = "report/index.html"
+EPOCHS_KEY = "report/epochs.csv"
+
+
+@dataclass(frozen=True)
+class RunKeys:
+    """Where everything of one run lies, relative to the output."""
+
+    experiment: str
+    run_id: str
+
+    @property
+    def prefix(self) -> str:
+        return f"{self.experiment}/runs/{self.run_id}"
+
+    def _key(self, name: str) -> str:
+        return f"{self.prefix}/{name}"
+
+    @property
+    def manifest(self) -> str:
+        return self._key("manifest.json")
+
+    @property
+    def environment(self) -> str:
+        return self._key("environment.json")
+
+    @property
+    def progress(self) -> str:
+        return self._key("progress.json")
+
+    @property
+    def history(self) -> str:
+        return self._key("history.jsonl")
+
+    @property
+    def model(self) -> str:
+        return self._key("model.safetensors")
+
+    @property
+    def log(self) -> str:
+        return self._key("log.jsonl")
+
+    @property
+    def result(self) -> str:
+        return self._key("result.json")
+
+    def plot(self, name: str) -> str:
+        return self._key(f"plots/{name}.png")
+
+    @property
+    def checkpoints(self) -> str:
+        """The prefix of all checkpoints."""
+        return self._key("checkpoints/")
+
+    def checkpoint(self, *, epoch: int, step: int) -> str:
+        """The state after `epoch` whole epochs and `step` steps of the next one. Keys sort by age."""
+        within = f"_step-{step:06d}" if step else ""  # "_" sorts after the ".", "-" would sort before it
+        return self._key(f"checkpoints/epoch-{epoch:04d}{within}.pt")
+
+
+def is_result_key(key: str) -> bool:
+    """Whether `key` is that of a run's result.json."""
+    parts = key.split("/")
+    return len(parts) == 4 and parts[1] == "runs" and parts[3] == "result.json"
+
+
+def is_checkpoint_key(key: str) -> bool:
+    """Whether `key` is that of a checkpoint or its digest, which a store may let expire."""
+    return "/checkpoints/" in key
+
+
+def checkpoint_digest_key(checkpoint: str) -> str:
+    """The key of a checkpoint's size and SHA-256; written after it, so a checkpoint without it does not count."""
+    return re.sub(r"\.pt$", ".json", checkpoint)

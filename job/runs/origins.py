@@ -1,0 +1,46 @@
+"""What made a result besides its manifest: code, packages and image, and how two of them differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from job.runs.records import Environment
+
+PACKAGES = ("torch", "torchvision")
+"""Whose version can change a result."""
+
+
+def describe_origin(environment: Environment | None) -> dict[str, str]:
+    """What made a result, as far as its record tells: of `version`, `code`, `torch`, `torchvision` and `image`.
+
+    `version` is that of this program, `code` a git commit, `image` a digest. What is not known is left out.
+    """
+    if environment is None:
+        return {}
+    known = {
+        "version": environment.package_version,
+        "code": environment.git_sha,
+        **{name: environment.packages.get(name) for name in PACKAGES},
+        "image": environment.image_digest,
+    }
+    return {name: value for name, value in known.items() if value}
+
+
+def differences(first: Mapping[str, str], second: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """In what two origins (`describe_origin`) differ: the value of either by name, in the order of `first`.
+
+    What is not known of either is no difference. A commit may be shortened on one side.
+    """
+    return {
+        name: (value, second[name])
+        for name, value in first.items()
+        if name in second and not _is_same(name, value, second[name])
+    }
+
+
+def _is_same(name: str, first: str, second: str) -> bool:
+    """Whether two values mean the same; of commits the shorter one counts."""
+    if name != "code":
+        return first == second
+    (one, _, one_dirty), (other, _, other_dirty) = first.partition("-"), second.partition("-")
+    return one_dirty == other_dirty and (one.startswith(other) or other.startswith(one))
