@@ -132,6 +132,22 @@ class Progress(Record):
         return min(1.0, epochs / self.num_epochs)
 
 
+class GradientCheck(Record):
+    """What the first batch's gradients showed of one precision on this machine, before the training."""
+
+    precision: str
+    num_images: int
+    """Of the first batch."""
+    parameter: str
+    """The one whose gradient was the worst."""
+    error: float | None
+    """|gradient - reference| / |reference| of that parameter, the reference being fp32's by other kernels; null where
+    it is not finite."""
+    repeats: bool
+    """The same computation gave the same bits, or the device does not promise it."""
+    passed: bool
+
+
 class Environment(Record):
     """What a result depends on besides the manifest."""
 
@@ -148,6 +164,8 @@ class Environment(Record):
     num_threads: int
     precision: str
     """What `auto` resolved to."""
+    gradient_checks: list[GradientCheck] | None = None
+    """The last one is of `precision`; null in records of before 2026-11-25."""
     git_sha: str | None
     image_digest: str | None
     instance_type: str | None
@@ -180,6 +198,8 @@ class Timings(Record):
     """From the start of the process to the start of staging: interpreter and imports."""
     staging: float
     """Data set and weights: fetch, decode, verify."""
+    preflight: float = 0.0
+    """Whether the gradients of the first batch are right."""
     train: float
     evaluate: float
     upload: float

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -44,6 +44,13 @@ class Device:
         """`function`, replayed as a CUDA graph where there are any; see `Graphed` for what it must keep to."""
         return Graphed(function, num_warm_ups=num_warm_ups) if self.graphs else function
 
+    def in_precision(self, arithmetic: Arithmetic) -> Device:
+        """The same device in another precision; torch's TF32 switches are set for it."""
+        tf32 = arithmetic != "fp32"
+        torch.backends.cuda.matmul.allow_tf32 = tf32
+        torch.backends.cudnn.allow_tf32 = tf32
+        return replace(self, arithmetic=arithmetic)
+
     def synchronize(self) -> None:
         if self.is_cuda:
             torch.cuda.synchronize(self.torch_device)
@@ -62,10 +69,25 @@ class Device:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
 
 
+MAX_SIZE_OF_FP32 = 16
+"""Pixels. With images up to this size the last stage of a ResNet gets maps of 1x1, and oneDNN's bf16 gradient of its
+3x3 kernel with stride 2 reads memory that nobody wrote (channels-last; seen with torch 2.15 on AVX512-BF16; maps of 2x2
+and 3x3 are right). There `auto` takes fp32 on every CPU."""
+
+
 def choose_device(
-    name: str, *, precision: str, deterministic: bool, num_threads: int | None, graphs: bool = True
+    name: str,
+    *,
+    precision: str,
+    deterministic: bool,
+    num_threads: int | None,
+    graphs: bool = True,
+    image_size: int | None = None,
 ) -> Device:
-    """`name` is auto, cpu or cuda. Sets torch's threads and flags. Raises `HostError` without the GPU asked for."""
+    """`name` is auto, cpu or cuda; `image_size` in pixels, where it is known, may speak against a precision.
+
+    Sets torch's threads and flags. Raises `HostError` without the GPU asked for.
+    """
     if name == "cuda" and not torch.cuda.is_available():
         raise HostError(
             "device is cuda, but torch sees no GPU; start the container with --gpus all, or use --device cpu"
@@ -77,21 +99,25 @@ def choose_device(
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # needed by deterministic matrix products
     torch.use_deterministic_algorithms(deterministic)
     torch.backends.cudnn.benchmark = not deterministic
-    arithmetic = _arithmetic(device, precision)
-    tf32 = arithmetic != "fp32"
-    torch.backends.cuda.matmul.allow_tf32 = tf32
-    torch.backends.cudnn.allow_tf32 = tf32
-    return Device(device, arithmetic, num_threads, graphs=graphs and device.type == "cuda")
+    arithmetic = _arithmetic(device, precision, image_size)
+    chosen = Device(device, arithmetic, num_threads, graphs=graphs and device.type == "cuda")
+    return chosen.in_precision(arithmetic)
 
 
-def _arithmetic(device: torch.device, precision: str) -> Arithmetic:
-    """bf16 is chosen only where the hardware has it: emulated it is ten times slower than fp32."""
+def _arithmetic(device: torch.device, precision: str, image_size: int | None) -> Arithmetic:
+    """bf16 is chosen only where the hardware has it, since emulated it is ten times slower than fp32."""
     if device.type == "cuda":
         if precision == "auto":
             return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
         return precision  # type: ignore[return-value]  # the manifest allows these values only
     if precision == "auto":
-        return "bf16" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "fp32"
+        if not (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
+            return "fp32"
+        if image_size is not None and image_size <= MAX_SIZE_OF_FP32:
+            reason = f"images of {image_size} pixels: some bf16 kernels of CPUs are wrong up to {MAX_SIZE_OF_FP32}"
+            get_logger().warning("precision_replaced", wanted="bf16", used="fp32", reason=reason)
+            return "fp32"
+        return "bf16"
     if precision == "tf32":
         get_logger().warning("precision_replaced", wanted="tf32", used="fp32", reason="a CPU has no tf32")
         return "fp32"

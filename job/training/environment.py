@@ -11,13 +11,15 @@ from pathlib import Path
 import torch
 
 from job import __version__
-from job.runs import Environment
+from job.runs import Environment, GradientCheck
 from job.training.device import Device
 
 PACKAGES = ("torch", "torchvision", "torchmetrics", "numpy", "pydantic", "boto3")
 
 
-def describe_environment(device: Device, *, data_sha256: str, weights_sha256: str | None) -> Environment:
+def describe_environment(
+    device: Device, *, checks: list[GradientCheck], data_sha256: str, weights_sha256: str | None
+) -> Environment:
     """Versions, hardware and digests of this process."""
     return Environment(
         package_version=__version__,
@@ -30,6 +32,7 @@ def describe_environment(device: Device, *, data_sha256: str, weights_sha256: st
         cpu_capability=torch.backends.cpu.get_cpu_capability(),
         num_threads=device.num_threads,
         precision=device.arithmetic,
+        gradient_checks=checks,
         git_sha=os.environ.get("JOB_GIT_SHA") or _git_sha(),
         image_digest=os.environ.get("JOB_IMAGE_DIGEST"),
         instance_type=os.environ.get("JOB_INSTANCE_TYPE"),

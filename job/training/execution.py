@@ -29,7 +29,6 @@ from job.training.artefacts import (
 from job.training.batches import BatchSource, batch_bounds, split_data
 from job.training.completion import Completion
 from job.training.control import Control
-from job.training.convolution import use_products
 from job.training.data import ImageData
 from job.training.device import choose_device
 from job.training.environment import describe_environment
@@ -37,6 +36,7 @@ from job.training.inputs import Inputs
 from job.training.journal import Journal
 from job.training.loop import Diverged, Epoch, Sources, train_epochs
 from job.training.model import build_model
+from job.training.preflight import check_gradients
 from job.training.results import Outcome, build_result, choose_samples, model_bytes
 from job.training.settings import RunSettings
 from job.training.state import TrainingState
@@ -50,6 +50,7 @@ class Staged:
     state: TrainingState
     sources: Sources
     environment: Environment
+    preflight_seconds: float
 
 
 def execute(
@@ -70,7 +71,7 @@ def execute(
     startup_seconds = perf_counter() - started - staging_seconds
     staging = perf_counter()
     staged = stage(manifest, settings, inputs)
-    staging_seconds += perf_counter() - staging
+    staging_seconds += perf_counter() - staging - staged.preflight_seconds
     outcome = _train(staged, store, keys, writer=writer, journal=journal, control=control,
                      settings=settings, on_start=on_start)  # fmt: skip
     result = build_result(
@@ -82,6 +83,7 @@ def execute(
         lost_seconds=journal.lost_seconds,
         startup_seconds=startup_seconds,
         staging_seconds=staging_seconds,
+        preflight_seconds=staged.preflight_seconds,
         environment=staged.environment,
     )
     journal.end_training()
@@ -99,20 +101,20 @@ def execute(
 
 
 def stage(manifest: Manifest, settings: RunSettings, inputs: Inputs) -> Staged:
-    """Data, network and optimizer, ready on the device."""
+    """Data, network and optimizer, ready on the device, in a precision whose gradients were found right."""
     gc.collect()  # a step and its graph hold each other: without this the run before might still fill the device
+    verified = inputs.load_data(manifest, settings)
+    data = verified.data
     device = choose_device(
         settings.device,
         precision=manifest.precision,
         deterministic=manifest.deterministic,
         num_threads=settings.num_threads,
         graphs=settings.graphs,
+        image_size=manifest.image_size or data.train_images.shape[-1],
     )
-    verified = inputs.load_data(manifest, settings)
     weights = inputs.load_weights(manifest, settings)
-    data = verified.data
     model = build_model(manifest.model, weights, num_classes=len(data.classes), seed=manifest.seed)
-    use_products(model, device)
     parts = split_data(
         data, validation_fraction=manifest.dataset.validation_fraction, seed=manifest.seed, device=device.torch_device
     )
@@ -123,11 +125,15 @@ def stage(manifest: Manifest, settings: RunSettings, inputs: Inputs) -> Staged:
         test=BatchSource(parts.test, image_size=size),
     )
     num_steps = len(batch_bounds(len(parts.train), manifest.batch_size))
+    started = perf_counter()
+    device, checks = check_gradients(device, model, sources.train, manifest)
+    preflight_seconds = perf_counter() - started
     device.reset_peak_memory()
     environment = describe_environment(
-        device, data_sha256=verified.sha256, weights_sha256=weights.sha256 if weights else None
+        device, checks=checks, data_sha256=verified.sha256, weights_sha256=weights.sha256 if weights else None
     )
-    return Staged(data, TrainingState(manifest, model, device=device, num_steps=num_steps), sources, environment)
+    state = TrainingState(manifest, model, device=device, num_steps=num_steps)
+    return Staged(data, state, sources, environment, preflight_seconds)
 
 
 def _train(

@@ -54,6 +54,7 @@ def build_result(
     lost_seconds: float,
     startup_seconds: float,
     staging_seconds: float,
+    preflight_seconds: float,
     environment: Environment,
 ) -> RunResult:
     """The content of result.json as it stands when the training is over; `complete_result` gives it its end."""
@@ -82,6 +83,7 @@ def build_result(
         timings=Timings(
             startup=startup_seconds,
             staging=staging_seconds,
+            preflight=preflight_seconds,
             train=state.total_seconds("train_seconds"),
             evaluate=state.total_seconds("evaluate_seconds"),
             upload=0.0,
@@ -108,8 +110,8 @@ def complete_result(
 ) -> RunResult:
     """`result` with what is known only once its artefacts are stored."""
     timings = result.timings.model_copy(update={"upload": upload_seconds, "total": total_seconds})
-    parts = (timings.startup, timings.staging, timings.train, timings.evaluate, timings.upload, result.lost_seconds)
-    cost = price_per_hour * sum(parts) / 3600 if price_per_hour is not None else None
+    parts = (timings.startup, timings.staging, timings.preflight, timings.train, timings.evaluate, timings.upload)
+    cost = price_per_hour * (sum(parts) + result.lost_seconds) / 3600 if price_per_hour is not None else None
     return result.model_copy(update={"timings": timings, "estimated_cost_usd": cost, "finished_at": datetime.now(UTC)})
 
 

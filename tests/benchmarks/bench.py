@@ -105,6 +105,7 @@ def build_bench(
         precision="auto",
         deterministic=False,
         num_threads=None if device_name != "cpu" and torch.cuda.is_available() else 1,
+        image_size=image_size,
     )
     num_images = num_images or (5000 if device.is_cuda else 250)
     num_images = -(-num_images // batch_size) * batch_size

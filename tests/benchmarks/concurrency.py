@@ -159,7 +159,13 @@ class Processes:
 def _serve(
     connection: Connection, barrier: Barrier, data: ImageData, manifest: Manifest, device_name: str, num_threads: int
 ) -> None:
-    device = choose_device(device_name, precision="auto", deterministic=False, num_threads=num_threads)
+    device = choose_device(
+        device_name,
+        precision="auto",
+        deterministic=False,
+        num_threads=num_threads,
+        image_size=data.train_images.shape[-1],
+    )
     train = Sequential([make_resident(Path(), data, manifest, device)])
     connection.send("built")
     with suppress(EOFError):  # the benchmark was stopped

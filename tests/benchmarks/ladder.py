@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from job.training.batches import BatchSource
-from job.training.convolution import use_products
 from job.training.device import Device
 from job.training.diagnostics import FIRST_STEPS
 from job.training.evaluation import BATCH_SIZE, Evaluator
@@ -33,7 +32,6 @@ class Techniques:
     autocast: bool = False
     optimizer: bool = False
     no_item: bool = False
-    products: bool = False
     folded: bool = False
     graph: bool = False
     compiled: bool = False
@@ -58,8 +56,6 @@ class Rung:
                 return "a CPU has neither cuDNN nor TF32"
             case "autocast" if device.arithmetic not in ("bf16", "fp16"):
                 return "this CPU has no bf16 instructions; emulated, they are slower than fp32"
-            case "products" if device.is_cuda:
-                return "for a CPU"
             case "graph" if not device.is_cuda:
                 return "CUDA graphs need a GPU"
             case "graph" if part == "train" and device.arithmetic == "fp16":
@@ -74,7 +70,6 @@ LADDER = (
     Rung("+ autocast", "autocast", BOTH),
     Rung("+ fused or foreach optimizer", "optimizer", ("train",)),
     Rung("+ no .item() per step", "no_item", ("train",)),
-    Rung("+ convolutions as matrix products", "products", ("train",)),
     Rung("+ folded BatchNorm", "folded", ("evaluate",)),
     Rung("+ CUDA graph", "graph", BOTH),
 )
@@ -90,8 +85,6 @@ class LadderTrainer:
         self._source = BatchSource(bench.parts.train, image_size=None)
         self._source.begin_epoch(bench.plan())
         model = bench.build_model()
-        if techniques.products:
-            use_products(model, device)
         if techniques.channels_last:
             model.to(memory_format=torch.channels_last)
         parameters = list(model.parameters())
@@ -167,7 +160,6 @@ class ProductTrainer:
     def __init__(self, bench: Bench, *, source_type: type[BatchSource] = BatchSource) -> None:
         source = source_type(bench.parts.train, image_size=None)
         model = bench.build_model()
-        use_products(model, bench.device)
         self._state = TrainingState(bench.manifest, model, device=bench.device, num_steps=bench.num_steps)
         self._take_step = TrainingStep(self._state, source)
 

@@ -28,8 +28,6 @@ SCOPES = {
     DATA: "data, decode",
     "Optimizer.": "optimizer",
     DIAGNOSTICS: DIAGNOSTICS,
-    "_ConvolutionBackward": "convolution, backward",
-    "_Convolution": "convolution, forward",
 }
 """What a range's name begins with; whatever is called within it is of this kind."""
 OPERATIONS = {

@@ -14,6 +14,7 @@ from job.training.data.synthetic import load_synthetic
 from job.training.device import choose_device
 from job.training.loop import Sources, train_epochs
 from job.training.model import build_model
+from job.training.preflight import TOLERANCES, check_gradients
 from job.training.state import TrainingState
 from tests.conftest import TINY, Answer
 from tests.optimizers import CONFIGURED
@@ -72,6 +73,17 @@ def test_graphed_training_equals_the_eager_one(name: str) -> None:
         )  # fmt: skip
         losses.append([epoch.record.train.loss for epoch in train_epochs(state, sources, on_step=lambda: None)])
     assert losses[0] == pytest.approx(losses[1], rel=0.01)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "fp16", "bf16"])
+def test_gradients_of_a_sound_gpu_pass_the_preflight(precision: str) -> None:
+    state, sources = prepare(precision=precision)
+    model = build_model(state.manifest.model, None, num_classes=10, seed=0)
+    device, (check,) = check_gradients(state.device, model, sources.train, state.manifest)
+    assert device == state.device
+    assert (check.precision, check.passed) == (precision, True)
+    assert check.error is not None
+    assert check.error < 0.6 * TOLERANCES[state.device.arithmetic]
 
 
 @pytest.mark.parametrize("precision", ["auto", "bf16", "fp16", "tf32"])

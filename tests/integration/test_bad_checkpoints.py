@@ -15,25 +15,33 @@ import torch
 from job.runs import CheckpointDigest
 from job.storage import FolderStore
 from job.training.artefacts import checkpoint_artefacts
-from tests.conftest import TINY, Answer
+from tests.conftest import TINY, Answer, in_each_precision
 from tests.results import metrics, result_in
 from tests.unit.test_model import Bomb, zip_file
 
 Job = Callable[..., Answer]
 Damage = Callable[[Path], object]
-MANIFEST = TINY | {"optimizer": {"name": "sgd"}, "epochs": 3}
+pytestmark = in_each_precision
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the uninterrupted run left: its last two checkpoints are those of the second and of the third epoch."""
-    return tmp_path_factory.mktemp("whole") / "out"
+def wholes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the uninterrupted runs left, a folder for each precision."""
+    return tmp_path_factory.mktemp("whole")
 
 
 @pytest.fixture
-def run(job: Job, tiny: Callable[..., Path], whole: Path) -> Callable[[Path], Answer]:
+def whole(wholes: Path, precision_fields: dict[str, Any]) -> Path:
+    """Its last two checkpoints are those of the second and of the third epoch."""
+    return wholes / precision_fields.get("precision", "fp32")
+
+
+@pytest.fixture
+def run(job: Job, tiny: Callable[..., Path], whole: Path, precision_fields: dict[str, Any]) -> Callable[[Path], Answer]:
+    manifest = TINY | precision_fields | {"optimizer": {"name": "sgd"}, "epochs": 3}
+
     def call(output: Path) -> Answer:
-        return job("run", "--manifest", tiny(**MANIFEST), "--output", output, "--checkpoint-interval", "0")
+        return job("run", "--manifest", tiny(**manifest), "--output", output, "--checkpoint-interval", "0")
 
     if not whole.exists():
         assert call(whole).exit_code == 0

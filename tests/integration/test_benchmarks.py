@@ -8,11 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from torchvision.models import resnet18
 
 from job.cpus import available_cpus
-from job.training.convolution import MatrixConv2d, use_products
-from job.training.device import choose_device
 from tests.benchmarks.profiles import kind_of_kernel
 from tests.benchmarks.speed import add_ratios, main
 from tests.benchmarks.startup import measure_startup
@@ -120,22 +117,17 @@ def test_profile_counts_every_call_and_sums_by_kind(profile: tuple[list[dict[str
         for one in profile[0]
     }
     num_convolutions = 20  # of ResNet18
-    network = resnet18()
-    use_products(network, choose_device("cpu", precision="auto", deterministic=False, num_threads=1))
-    own = [layer.directions for layer in network.modules() if isinstance(layer, MatrixConv2d)]
-    num_forward = num_convolutions - sum("output" in directions for directions in own)
-    num_backward = num_convolutions - sum(directions >= {"input", "weight"} for directions in own)
     for one, num_calls in (
         (naive, 2 * num_convolutions),
-        (product, 2 * num_forward),
+        (product, 2 * num_convolutions),
         (product_evaluation, num_convolutions),
     ):
         assert calls[one["name"] + one["part"]]["aten::mkldnn_convolution"] == num_calls
     for one in profile[0]:
         assert sum(one["kinds"].values()) == pytest.approx(one["milliseconds"])
         assert sum(row["fraction"] for row in one["operations"]) <= 1 + 1e-9
-    for one, num_calls in ((naive, 2 * num_convolutions), (product, 2 * num_backward)):
-        assert calls[one["name"] + one["part"]]["aten::convolution_backward"] == num_calls
+    for one in (naive, product):
+        assert calls[one["name"] + one["part"]]["aten::convolution_backward"] == 2 * num_convolutions
         assert {"data, decode", "optimizer", "batch norm", "convolution, backward"} <= set(one["kinds"])
     assert "batch norm" in naive_evaluation["kinds"]
     assert "batch norm" not in product_evaluation["kinds"]  # folded
@@ -173,10 +165,9 @@ def test_several_configurations_at_once_train_as_they_do_alone(tmp_path: Path) -
     """In processes to the bit; stacked into one model within rounding."""
     options = ["--only", "concurrency", "--configurations", "2", "--repeats", "1", "--output", str(tmp_path)]
     main([*OPTIONS, *options])
-    rows = {
-        (row["name"], row["num_threads"]): row
-        for row in json.loads((tmp_path / "speed.json").read_text())["concurrency"]
-    }
+    document = json.loads((tmp_path / "speed.json").read_text())
+    rows = {(row["name"], row["num_threads"]): row for row in document["concurrency"]}
+    rounding = {"fp32": 1e-3, "bf16": 0.1}[document["environment"]["precision"]]
     cores = available_cpus()
     share = max(1, cores // 2)
     first, processes = rows["one after another", cores], rows["a process each", share]
@@ -186,7 +177,7 @@ def test_several_configurations_at_once_train_as_they_do_alone(tmp_path: Path) -
             assert row["cpu_seconds"][0] > 0
     assert processes["ratio"] == pytest.approx(first["seconds"][0] / processes["seconds"][0])
     assert processes["difference_alone"] == 0
-    assert processes["difference"] < 1e-3
-    assert 0 < rows["stacked by torch.func, SGD by hand", cores]["difference"] < 1e-3
+    assert processes["difference"] < rounding
+    assert 0 < rows["stacked by torch.func, SGD by hand", cores]["difference"] < rounding
     assert rows["a thread and a stream each", cores]["skipped"] == "streams need a GPU"
     assert f"| 2 | a process each | {share} |" in (tmp_path / "speed.md").read_text()

@@ -25,7 +25,7 @@ from job.training.device import choose_device
 from job.training.loop import Sources, train_epochs
 from job.training.model import build_model
 from job.training.state import TrainingState
-from tests.conftest import TINY
+from tests.conftest import TINY, in_each_precision
 from tests.optimizers import CONFIGURED
 
 NUM_STEPS = 16
@@ -52,8 +52,10 @@ def manifest_with(**fields: object) -> Manifest:
 
 
 def prepare(manifest: Manifest, model: nn.Module) -> tuple[TrainingState, Sources]:
-    device = choose_device("cpu", precision=manifest.precision, deterministic=False, num_threads=1)
-    data = load_synthetic(size=16, num_train=manifest.batch_size * NUM_STEPS - 3, num_test=20)
+    assert manifest.dataset.name == "synthetic"
+    size = manifest.dataset.size
+    device = choose_device("cpu", precision=manifest.precision, deterministic=False, num_threads=1, image_size=size)
+    data = load_synthetic(size=size, num_train=manifest.batch_size * NUM_STEPS - 3, num_test=20)
     parts = split_data(data, validation_fraction=0, seed=0, device=device.torch_device)
     num_steps = len(batch_bounds(len(parts.train), manifest.batch_size))
     assert num_steps == NUM_STEPS
@@ -99,9 +101,12 @@ def train(
 
 
 @pytest.mark.usefixtures("capturable_on_cpu")
+@in_each_precision
 @pytest.mark.parametrize("name", sorted(CONFIGURED))
-def test_replayed_training_equals_the_called_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    manifest = manifest_with(optimizer={"name": name} | CONFIGURED[name][1])
+def test_replayed_training_equals_the_called_one(
+    name: str, precision_fields: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = manifest_with(**precision_fields, optimizer={"name": name} | CONFIGURED[name][1])
     torch.manual_seed(0)
     model = SmallNet()
     replayed, num_recordings = train(manifest, copy.deepcopy(model), monkeypatch, recorded=True)
@@ -131,8 +136,11 @@ def test_training_goes_on_with_a_warning_where_nothing_can_be_captured(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("capturable_on_cpu")
-def test_replayed_training_of_the_real_network_equals_the_called_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    manifest = manifest_with()
+@in_each_precision
+def test_replayed_training_of_the_real_network_equals_the_called_one(
+    precision_fields: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = manifest_with(**precision_fields)
     runs = [
         train(manifest, build_model(manifest.model, None, num_classes=10, seed=0), monkeypatch, recorded=recorded)
         for recorded in (True, False)

@@ -16,7 +16,7 @@ import pytest
 
 from job.runs import RunResult, checkpoint_digest_key
 from job.storage import Store, open_store
-from tests.conftest import BUCKET, Tiny
+from tests.conftest import BUCKET, Tiny, in_each_precision
 from tests.faulty_s3 import FaultyS3, delay, lose_answer
 from tests.processes import start_job, wait_for_end, wait_until
 from tests.results import metrics, result_in
@@ -98,10 +98,13 @@ def test_sigterm_ends_with_143_in_time_and_leaves_nothing_partial(
     assert re.fullmatch(state, progress["state"])
 
 
-def test_twenty_kills_at_any_moment_change_no_result(start: Start, tiny: Tiny, output: str, tmp_path: Path) -> None:
+@in_each_precision
+def test_twenty_kills_at_any_moment_change_no_result(
+    start: Start, tiny: Tiny, output: str, tmp_path: Path, precision_fields: dict[str, Any]
+) -> None:
     """Each attempt goes on until it is killed; a run that finishes makes room for the next one."""
     moments = random.Random(0)
-    manifest = tiny(optimizer={"name": "sgd", "lr": 0.01})  # its checkpoints are a third of Adam's
+    manifest = tiny(**precision_fields, optimizer={"name": "sgd", "lr": 0.01})  # its checkpoints are a third of Adam's
     began = time.monotonic()
     expected = uninterrupted(start, manifest, tmp_path / "whole")
     longest = time.monotonic() - began

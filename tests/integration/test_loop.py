@@ -14,7 +14,6 @@ from torch.nn import functional
 from job.manifest import Manifest
 from job.manifest.models import Synthetic
 from job.training.batches import BatchSource, batch_bounds, split_data
-from job.training.convolution import use_products
 from job.training.data import ImageData
 from job.training.data.synthetic import load_synthetic
 from job.training.device import choose_device
@@ -92,18 +91,6 @@ def test_first_twenty_losses_equal_a_plain_loop(name: str, data: ImageData) -> N
     for _ in train_epochs(state, sources, on_step=lambda: losses.append(state.losses.clone())):
         pass
     assert losses[19].tolist() == pytest.approx(plain_losses(name, data, num_steps=20), abs=1e-5)
-
-
-@pytest.mark.usefixtures("avx2")
-def test_first_losses_with_matrix_products_are_those_of_a_plain_loop(data: ImageData) -> None:
-    """Three steps, the last with a smaller batch: later another rounding has turned a ReLU at zero and they part."""
-    few = ImageData(data.classes, data.train_images[:50], data.train_labels[:50], data.test_images, data.test_labels)
-    state, sources = prepare(manifest_with(optimizer={"name": "sgd", "lr": 0.001}), few)
-    use_products(state.model, state.device)
-    losses: list[Tensor] = []
-    for _ in train_epochs(state, sources, on_step=lambda: losses.append(state.losses.clone())):
-        pass
-    assert losses[2].tolist() == pytest.approx(plain_losses("sgd", few, num_steps=3), abs=1e-3)
 
 
 def test_learning_rate_of_every_step_is_the_schedule_s(data: ImageData) -> None:

@@ -8,6 +8,7 @@ import signal
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ from job.training.optimizers import CLASSES
 from job.training.run import run_manifest
 from job.training.settings import RunSettings
 from job.training.state import TrainingState
-from tests.conftest import TINY, Answer
+from tests.conftest import TINY, Answer, in_each_precision
 from tests.results import metrics
 
 Job = Callable[..., Answer]
@@ -91,11 +92,12 @@ def test_what_is_left_to_complete_holds_no_network(tmp_path: Path) -> None:
     assert complete().status == "completed"
 
 
+@in_each_precision
 @pytest.mark.parametrize("name", sorted(CLASSES))
-def test_resumed_run_equals_the_uninterrupted_one(name: str, tmp_path: Path) -> None:
+def test_resumed_run_equals_the_uninterrupted_one(name: str, precision_fields: dict[str, Any], tmp_path: Path) -> None:
     """Stopped in the middle of the second epoch and again in its evaluation, for every optimizer."""
     fields = {"optimizer": {"name": name}, "augmentation": "crop_flip", "schedule": {"name": "onecycle"}}
-    manifest = Manifest.model_validate(TINY | fields)
+    manifest = Manifest.model_validate(TINY | precision_fields | fields)
     for num_steps in (4, 2):  # 2 steps and 1 evaluation, then 1 step; 1 step and the evaluation that it stops in
         with pytest.raises(Terminated):
             run(manifest, tmp_path / "stopped", control=StopAfter(num_steps))
