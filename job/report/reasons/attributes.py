@@ -2,47 +2,73 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
 from job.report.configurations import Configuration
 from job.report.effects import Effect
 from job.report.figures import Picture, draw_cloud, draw_lines
-from job.report.measurements import mean_curve
-from job.report.reasons.evidence import Evidence, Reason
-from job.report.wording import part, points, show_attribute, show_comparison, show_p, show_value, times
+from job.report.measurements import Floats
+from job.report.reasons.evidence import Contrast, Evidence, Reason, divide, is_whole
+from job.report.reasons.first_steps import APART
+from job.report.wording import (
+    name_optimizer,
+    part,
+    percent,
+    show_attribute,
+    show_comparison,
+    show_value,
+    times,
+)
 
 NOTABLE_EFFECT = 0.01
-"""A point of accuracy, where the seeds do not decide."""
-NOTABLE_RATIO = 2.0
+"""A point of accuracy: ten images of a thousand."""
 NOTABLE_NORM = 0.01
-LEAST_CONFIGURATIONS = 6
-LEAST_CORRELATION = 0.6
-SIGNIFICANT = 0.01
+"""A hundredth of the norm: seeds differ by less."""
+LEAST_PAIRS = 3
+"""Comparisons within an optimizer before its order is told."""
+MOST_MEMBERS = 100
+"""Configurations of an optimizer whose pairs are looked at: those with the fewest changes against its baseline."""
 
 
 def explain_weight_decay(evidence: Evidence) -> Reason | None:
-    """What weight decay did to the norm of the weights, against the baseline without or with less of it."""
-    found = []
+    """Claim: another weight decay led to other norms of the weights.
+
+    Contrast: the baseline, which differs in nothing else, seed by seed. Counter-evidence: a seed in which the norm
+    changes the other way or hardly; then nothing is said.
+    """
+    found: list[tuple[float, Contrast, Effect, float, float]] = []
     for optimizer in evidence.effects:
-        before = evidence.measured.last(optimizer.baseline, "backbone_weight_norm")
         for effect in optimizer.effects:
-            after = evidence.measured.last(effect.configuration, "backbone_weight_norm")
-            if effect.attribute == "optimizer.weight_decay" and before and after:
-                found.append((abs(after / before - 1), optimizer.baseline, effect, before, after))
-    found = [entry for entry in found if entry[0] >= NOTABLE_NORM]
+            contrast = evidence.pair(effect.configuration, optimizer.baseline)
+            if effect.attribute != "optimizer.weight_decay" or contrast is None:
+                continue
+            after = contrast.epochs(effect.configuration, "backbone_weight_norm")[:, -1]
+            before = contrast.epochs(optimizer.baseline, "backbone_weight_norm")[:, -1]
+            change = divide(after, before) - 1
+            if np.all(change >= NOTABLE_NORM) or np.all(change <= -NOTABLE_NORM):
+                found.append(
+                    (float(np.abs(change).mean()), contrast, effect, float(after.mean()), float(before.mean()))
+                )
     if not found:
         return None
-    _, baseline, effect, before, after = max(found, key=lambda entry: entry[0])
+    _, contrast, effect, after_norm, before_norm = max(found, key=lambda entry: entry[0])
+    baseline = contrast.others[0]
     was = baseline.attributes["optimizer.weight_decay"]
-    change = f"{100 * (after / before - 1):+.1f} %".replace("-", "−")
+    change_of_norm = f"{100 * (after_norm / before_norm - 1):+.1f} %".replace("-", "−")
     sentence = (
         f"With weight decay {show_value(effect.value)} instead of {show_value(was)} the backbone's norm in the last "
-        f"epoch is {after:.1f} instead of {before:.1f} ({change}) under {baseline.label}"
+        f"epoch is {after_norm:.1f} instead of {before_norm:.1f} under {baseline.label} ({change_of_norm}, of this "
+        f"sign {contrast.everywhere})"
     )
-    numbers = {"norm": after, "baseline_norm": before}
+    numbers = {"norm": after_norm, "baseline_norm": before_norm}
     if effect.comparison:
         numbers["effect"] = effect.comparison.difference
-        sentence += f"; the test accuracy changes by {show_comparison(effect.comparison)} points"
+        sentence += f". The accuracy differs by {show_comparison(effect.comparison)} points{_doubt(effect)}"
     picture = Picture(
         "reason-weight-decay",
         "Norm of the backbone's weights, mean of each epoch.",
@@ -51,36 +77,46 @@ def explain_weight_decay(evidence: Evidence) -> Reason | None:
             title="What weight decay does to the weights", xlabel="epoch", ylabel="norm of the weights",
         ),
     )  # fmt: skip
-    return Reason("Weight decay holds the weights down" if after < before else "Weight decay and the weights",
-                  f"{sentence}.", numbers, picture)  # fmt: skip
+    held = (effect.value > was) == (after_norm < before_norm)
+    title = "Weight decay holds the weights down" if held else "Weights with and without weight decay"
+    return Reason(title, f"{sentence}.", numbers, picture)
 
 
 def explain_attribute(evidence: Evidence) -> Reason | None:
-    """The attribute with the largest effect that also changed the size of the first steps."""
-    found: list[tuple[float, Configuration, Effect, float, float]] = []
+    """Claim: of the single changes that changed the size of the first steps, this one changed accuracy most.
+
+    Contrast: the baseline, which differs in nothing else, seed by seed. Counter-evidence: a seed in which the steps
+    did not change twofold or the accuracy changed the other way; then the change does not count.
+    """
+    found: list[tuple[float, Contrast, Effect, float, float]] = []
     for optimizer in evidence.effects:
-        before = _size(evidence, optimizer.baseline)
         for effect in optimizer.effects:
-            after, comparison = _size(evidence, effect.configuration), effect.comparison
-            if not before or not after or comparison is None:
+            contrast, comparison = evidence.pair(effect.configuration, optimizer.baseline), effect.comparison
+            if contrast is None or comparison is None:
                 continue
-            changed = max(after / before, before / after) >= NOTABLE_RATIO
-            if changed and (comparison.decided or abs(comparison.difference) >= NOTABLE_EFFECT):
-                found.append((abs(comparison.difference), optimizer.baseline, effect, before, after))
+            after, before = (_sizes(contrast, each) for each in (effect.configuration, optimizer.baseline))
+            agree = _sign(_differences(effect.configuration, optimizer.baseline))
+            notable = comparison.decided or abs(comparison.difference) >= NOTABLE_EFFECT
+            if agree and notable and (np.all(after >= APART * before) or np.all(before >= APART * after)):
+                found.append((abs(comparison.difference), contrast, effect, float(after.mean()), float(before.mean())))
     if not found:
         return None
-    _, baseline, effect, before, after = max(found, key=lambda entry: entry[0])
-    name = show_attribute(effect.attribute)
-    was = show_value(baseline.attributes.get(effect.attribute))
-    ratio = f"{times(after / before)} times larger" if after > before else f"{times(before / after)} times smaller"
-    difference = effect.comparison.difference if effect.comparison else 0.0
+    _, contrast, effect, after_size, before_size = max(found, key=lambda entry: entry[0])
+    baseline, difference = contrast.others[0], effect.comparison.difference if effect.comparison else 0.0
+    name, was = show_attribute(effect.attribute), show_value(baseline.attributes.get(effect.attribute))
+    ratio = max(after_size / before_size, before_size / after_size)
+    word = "higher" if difference > 0 else "lower"
     sentence = (
-        f"The largest effect that goes with the steps: {name} {show_value(effect.value)} instead of {was} makes the "
-        f"first ten updates of {baseline.label} {ratio} ({part(after)} of the backbone's norm instead of "
-        f"{part(before)}), and changes the accuracy by {show_comparison(effect.comparison)} points"
+        f"With {name} {show_value(effect.value)} instead of {was} the first ten updates of {baseline.label} are "
+        f"{times(ratio)} times {'larger' if after_size > before_size else 'smaller'} (on average {part(after_size)} of "
+        f"the backbone's norm instead of {part(before_size)}), and its accuracy is {word}, by "
+        f"{show_comparison(effect.comparison)} points, {contrast.everywhere}{_doubt(effect)}"
     )
-    if effect.comparison is not None and not effect.comparison.decided:
-        sentence += ", which these seeds do not make certain"
+    if len(found) > 1:
+        sentence += (
+            f". Of the {len(found)} changes of a single attribute that make these updates at least twice as large or "
+            "small and change the accuracy with one sign, this one changes it most"
+        )
     picture = Picture(
         "reason-attribute",
         "Size of the first ten updates, as a fraction of the backbone's norm (logarithmic).",
@@ -89,49 +125,148 @@ def explain_attribute(evidence: Evidence) -> Reason | None:
             title=f"What {name} does to the first steps", xlabel="step", ylabel="update / weight", logarithmic=True,
         ),
     )  # fmt: skip
-    numbers = {"update_to_weight": after, "baseline_update_to_weight": before, "effect": difference}
-    return Reason(f"How {name} works", f"{sentence}.", numbers, picture)
+    numbers = {"update_to_weight": after_size, "baseline_update_to_weight": before_size, "effect": difference}
+    return Reason(f"{name} changed the first steps and the accuracy", f"{sentence}.", numbers, picture)
+
+
+@dataclass(frozen=True)
+class _Order:
+    """How accuracy goes with the size of the first steps within one optimizer."""
+
+    family: Sequence[Configuration]
+    """Smallest steps first."""
+    sizes: dict[str, float]
+    """By digest."""
+    lower: list[tuple[Configuration, Configuration]]
+    """Pairs (smaller, larger steps) in which the larger steps come with the lower accuracy in every seed."""
+    higher: list[tuple[Configuration, Configuration]]
+
+    @property
+    def best(self) -> Configuration:
+        return max(self.family, key=lambda each: each.mean)
+
+    @property
+    def peaked(self) -> bool:
+        """Whether accuracy rises up to the best configuration and falls beyond it, in every pair on either side."""
+        top = self.sizes[self.best.digest]
+        below = [pair for pair in self.lower if self.sizes[pair[1].digest] <= top]
+        above = [pair for pair in self.higher if self.sizes[pair[0].digest] >= top]
+        rises = any(self.sizes[larger.digest] <= top for _, larger in self.higher)
+        falls = any(self.sizes[smaller.digest] >= top for smaller, _ in self.lower)
+        return rises and falls and not below and not above
 
 
 def explain_by_first_step(evidence: Evidence) -> Reason | None:
-    """Across configurations, the size of the first steps goes with the accuracy."""
-    known = [(each, _size(evidence, each)) for each in evidence.configurations if each.scores]
-    sized = [(each, size) for each, size in known if size]
-    if len(sized) < LEAST_CONFIGURATIONS:
-        return None
-    sizes, scores = np.array([size for _, size in sized]), np.array([each.mean for each, _ in sized])
-    if np.ptp(sizes) == 0 or np.ptp(scores) == 0:
-        return None
-    from scipy import stats  # takes a second to import, so only where it is needed
+    """Claim: within an optimizer, accuracy goes with the size of the first steps in one direction, or up to a size.
 
-    rho, p = (float(value) for value in stats.spearmanr(sizes, scores))
-    if abs(rho) < LEAST_CORRELATION or p > SIGNIFICANT:
+    Contrast: pairs of configurations of one optimizer, trained alike, whose steps differ twofold, seed by seed; never
+    across optimizers. Counter-evidence: a pair that goes the other way: then the optimizer is told as without order.
+    No p is given, because pairs share configurations.
+    """
+    orders = [order for family in _families(evidence) if (order := _order(evidence, family)) is not None]
+    told = [_tell_order(order) for order in orders]
+    if not any(not order.lower or not order.higher or order.peaked for order in orders):
         return None
-    low, high = sizes.min(), sizes.max()
-    smaller, larger = scores[sizes <= np.median(sizes)].mean(), scores[sizes > np.median(sizes)].mean()
+    num = sum(len(order.lower) + len(order.higher) for order in orders)
     sentence = (
-        f"Over all {len(sized)} configurations the accuracy goes with the size of the first ten updates (from "
-        f"{part(low)} to {part(high)} of the backbone's norm): the larger, the "
-        f"{'lower' if rho < 0 else 'higher'}, Spearman's rank correlation {rho:+.2f} ({show_p(p)}). The half with the "
-        f"larger ones is {points(larger - smaller)} points apart from the other"
-    ).replace("-", "−")
+        f"Compared are pairs of configurations of one optimizer whose first ten updates differ at least twofold and "
+        f"whose accuracies differ with the same sign in every seed ({num} pairs). {' '.join(told)} The attributes that "
+        "made the updates larger or smaller may also act in other ways."
+    )
+    members = [(order, each) for order in orders for each in order.family]
     picture = Picture(
         "reason-step-and-accuracy",
         "A dot per configuration: mean of its first ten updates over the backbone's norm, and its accuracy.",
         draw_cloud(
-            [(_family(each), each.optimizer, size, each.mean) for each, size in sized],
+            [
+                (name_optimizer(each.optimizer), each.optimizer, order.sizes[each.digest], each.mean)
+                for order, each in members
+            ],
             title="First updates and accuracy", xlabel="update / weight (logarithmic)", ylabel="test top-1",
             logarithmic=True,
         ),
     )  # fmt: skip
-    return Reason("Step size and accuracy go together", f"{sentence}.", {"rho": rho, "p": p}, picture)
+    numbers = {
+        "num_lower": float(sum(len(order.lower) for order in orders)),
+        "num_higher": float(sum(len(order.higher) for order in orders)),
+    }
+    return Reason("The size of the first steps and the accuracy, within each optimizer", sentence, numbers, picture)
 
 
-def _size(evidence: Evidence, configuration: Configuration) -> float | None:
-    steps = mean_curve(evidence.measured.steps(configuration, "update_to_weight"))
-    known = steps[np.isfinite(steps)]
-    return float(known.mean()) if known.size else None
+def _tell_order(order: _Order) -> str:
+    name, num = name_optimizer(order.best.optimizer), len(order.lower) + len(order.higher)
+    smallest, largest = (order.family[index] for index in (0, -1))
+    best = f"{percent(order.best.mean)} at {part(order.sizes[order.best.digest])} of the backbone's norm"
+    if order.peaked:
+        return f"{name} gains with larger updates up to {order.best.label} ({best}) and loses beyond it."
+    if order.lower and order.higher:
+        worse, better = len(order.lower), len(order.higher)
+        return f"{name} shows no order: with larger updates it is worse in {worse} pairs and better in {better}."
+    word = "worse" if order.lower else "better"
+    ends = " to ".join(f"{percent(each.mean)} at {part(order.sizes[each.digest])}" for each in (smallest, largest))
+    return f"{name} is {word} with larger updates in all of its {num} pairs (from {ends} of the backbone's norm)."
 
 
-def _family(configuration: Configuration) -> str:
-    return configuration.label.split(" ", 1)[0]
+def _families(evidence: Evidence) -> list[list[Configuration]]:
+    """Whole configurations with scores by optimizer and everything around it."""
+    families: dict[tuple[object, ...], list[Configuration]] = defaultdict(list)
+    for each in evidence.configurations:
+        if each.scores and is_whole(each):
+            around = sorted(
+                (key, repr(value)) for key, value in each.attributes.items() if not key.startswith("optimizer.")
+            )
+            families[each.optimizer, *around].append(each)
+    return list(families.values())
+
+
+def _order(evidence: Evidence, family: Sequence[Configuration]) -> _Order | None:
+    lower: list[tuple[Configuration, Configuration]] = []
+    higher: list[tuple[Configuration, Configuration]] = []
+    nearest = sorted(family, key=lambda each: len(each.changed))[:MOST_MEMBERS]
+    by_seed = {each.digest: _sizes_by_seed(evidence, each) for each in nearest}
+    for one, other in itertools.combinations(nearest, 2):
+        own, their = by_seed[one.digest], by_seed[other.digest]
+        seeds = own.keys() & their.keys()
+        sign = _sign([one.scores[seed] - other.scores[seed] for seed in seeds])
+        larger = bool(seeds) and all(own[seed] >= APART * their[seed] for seed in seeds)
+        smaller = bool(seeds) and all(their[seed] >= APART * own[seed] for seed in seeds)
+        if sign and (larger or smaller):
+            (higher if (sign > 0) == larger else lower).append((other, one) if larger else (one, other))
+    if len(lower) + len(higher) < LEAST_PAIRS:
+        return None
+    members = {each.digest: each for pair in (*lower, *higher) for each in pair}
+    sizes = {digest: sum(by_seed[digest].values()) / len(by_seed[digest]) for digest in members}
+    return _Order(sorted(members.values(), key=lambda each: sizes[each.digest]), sizes, lower, higher)
+
+
+def _sizes_by_seed(evidence: Evidence, configuration: Configuration) -> dict[int, float]:
+    """Mean update/weight over the first ten steps, of the seeds with a score."""
+    seeds = [seed for seed in evidence.measured.seeds(configuration) if seed in configuration.scores]
+    steps = evidence.measured.steps(configuration, "update_to_weight", seeds=seeds)
+    sizes = steps.mean(axis=1) if steps.size else np.full(len(seeds), np.nan)
+    return {seed: float(size) for seed, size in zip(seeds, sizes, strict=True) if np.isfinite(size)}
+
+
+def _differences(one: Configuration, other: Configuration) -> list[float]:
+    """The scores of one minus those of the other, by common seed."""
+    return [one.scores[seed] - other.scores[seed] for seed in one.scores.keys() & other.scores.keys()]
+
+
+def _sign(differences: Sequence[float]) -> int:
+    """1 or -1 where all have that sign and their mean is notable, else 0."""
+    if not differences or abs(sum(differences) / len(differences)) < NOTABLE_EFFECT:
+        return 0
+    return 1 if min(differences) > 0 else -1 if max(differences) < 0 else 0
+
+
+def _sizes(contrast: Contrast, configuration: Configuration) -> Floats:
+    """(num_seeds,) mean update/weight over the first ten steps."""
+    sizes: Floats = contrast.steps(configuration, "update_to_weight").mean(axis=1)
+    return sizes
+
+
+def _doubt(effect: Effect) -> str:
+    """Said beside an effect that the statistics do not decide."""
+    return (
+        "" if effect.comparison is not None and effect.comparison.decided else ", which these seeds do not make certain"
+    )
