@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from job.report.reasons.attributes import explain_attribute, explain_by_first_step, explain_weight_decay
+from job.report.reasons.attributes import explain_attribute, explain_weight_decay
 from job.report.reasons.divergence import explain_divergence
 from job.report.reasons.evidence import Evidence, Reason
 from job.report.reasons.first_steps import explain_overwriting, explain_tiny_steps
 from job.report.reasons.fit import explain_epoch_noise, explain_gap, explain_overfitting, explain_unfinished
+from job.report.reasons.order import explain_by_first_step
 from job.report.reasons.steps import explain_growing_weights, explain_shrinking_steps
 
 __all__ = ["RULES", "Evidence", "Reason", "find_reasons"]

@@ -158,9 +158,9 @@ def _tell_tiny(evidence: Evidence, contrast: Contrast, own: Floats, theirs: list
     numbers = {"mean_update_to_weight": size, "part_of_design": lr / DESIGNED_LR, "times_smaller": their_size / size}
     sentence = (
         f"At lr {lr:g} {name_optimizer(subject.optimizer)} takes 1/{times(DESIGNED_LR / lr)} of the step that its "
-        f"formula gives (lr 1, Zeiler 2012). The first ten updates of {subject.label} were on average {part(size)} of the "
-        f"backbone's norm, {times(their_size / size)} times smaller than those of {closest.label}, the next smallest at "
-        f"the same lr ({part(their_size)})."
+        f"formula gives (lr 1, Zeiler 2012). The first ten updates of {subject.label} were on average {part(size)} of "
+        f"the backbone's norm, {times(their_size / size)} times smaller than those of {closest.label}, the next "
+        f"smallest at the same lr ({part(their_size)})."
     )
     sentence += _tell_slow_fit(contrast, numbers) + _tell_nearness(contrast, numbers)
     picture = Picture(

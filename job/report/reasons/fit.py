@@ -206,9 +206,7 @@ def explain_epoch_noise(evidence: Evidence) -> Reason | None:
             ylabel="test top-1", accuracy=True,
         ),
     )  # fmt: skip
-    return Reason(
-        "The accuracy depends on the last epoch", sentence, {"mean_change": jump, "calmest": -calmness}, picture
-    )
+    return Reason("Accuracy jumps from epoch to epoch", sentence, {"mean_change": jump, "calmest": -calmness}, picture)
 
 
 def _jumps(curves: Floats) -> Floats:
