@@ -30,7 +30,8 @@ def explain_divergence(evidence: Evidence) -> Reason | None:
     if rest > 0:
         told.append(f"runs of {rest} more configuration{'s' if rest > 1 else ''}")
     others = sum(len(each.runs) for each in evidence.configurations if not each.num_diverged)
-    against = f" Of the {others} runs of the other configurations none diverged." if others else ""
+    runs = f"{others} run{'s' if others > 1 else ''}"
+    against = f" Of the {runs} of the other configurations none diverged." if others else ""
     sentence = f"The loss stopped being finite in {join(told)}.{against} Epoch and step of each stand among the holes."
     points = [Point(each.label, each.optimizer, each.num_diverged / len(each.runs)) for each in diverged[:MOST_DRAWN]]
     picture = Picture(
