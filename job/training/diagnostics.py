@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -58,7 +59,7 @@ class StepMeter:
         return [[weight.detach().clone() for weight in group] for group in self._groups]
 
 
-def _subtract(weights: list[Tensor], others: list[Tensor]) -> list[Tensor]:
+def _subtract(weights: Sequence[Tensor], others: Sequence[Tensor]) -> list[Tensor]:
     return [weight.detach() - other for weight, other in zip(weights, others, strict=True)]
 
 

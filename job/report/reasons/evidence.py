@@ -80,8 +80,11 @@ class Evidence:
 
     def rivals(self, subject: Configuration) -> Contrast | None:
         """`subject` beside the others shown that were trained alike; optimizer and its attributes may differ."""
-        others = [each for each in self.whole if each.digest != subject.digest and are_trained_alike(each, subject)]
-        return self._contrast(subject, others)
+        return self._contrast(subject, self.rivals_of(subject))
+
+    def rivals_of(self, subject: Configuration) -> list[Configuration]:
+        """The others of `rivals`, whatever their seeds."""
+        return [each for each in self.whole if each.digest != subject.digest and are_trained_alike(each, subject)]
 
     def peers(self, subject: Configuration) -> Contrast | None:
         """`subject` beside other optimizers at the same learning rate, trained alike.

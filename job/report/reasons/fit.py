@@ -95,8 +95,7 @@ def explain_overfitting(evidence: Evidence) -> Reason | None:
             f"{train[-1]:.3f}; the test accuracy changes by {points(float(top1[-1] - top1[onset]))} points"
         )
     subject, onset = onsets[0]
-    contrast = evidence.rivals(subject)
-    calm = [each for each in contrast.others if not any(each is other for other, _ in onsets)] if contrast else []
+    calm = [each for each in evidence.rivals_of(subject) if not any(each is other for other, _ in onsets)]
     changes = [f"{each.label} {_show_change(_mean(evidence, each, 'test_loss'), onset)}" for each in calm]
     against = (
         f" From epoch {onset + 1} to the last the test loss of the others changed by: {join(changes)}." if calm else ""
@@ -130,8 +129,9 @@ def _find_onset(evidence: Evidence, configuration: Configuration) -> int | None:
 def explain_unfinished(evidence: Evidence) -> Reason | None:
     """Claim: at the end the test accuracy still rose, so more epochs might change the order.
 
-    Contrast: the gain of the others in the same epochs. Counter-evidence: a dip in one of the last two epochs of any
-    run, training images that are nearly all right, or a schedule, which ends the training by itself.
+    Contrast: the change of those that did not rise in both epochs of every run. Counter-evidence: a dip in one of the
+    last two epochs of any run, training images that are nearly all right, or a schedule, which ends the training by
+    itself.
     """
     rising = []
     for each in evidence.whole:
@@ -139,9 +139,10 @@ def explain_unfinished(evidence: Evidence) -> Reason | None:
         trains = evidence.measured.epochs(each, "train_top1")
         if tests.shape[1] < 3 or each.attributes["schedule"] != "none":
             continue
-        last = np.diff(tests[:, -3:], axis=1)
+        last = _last_changes(evidence, each)
         if np.all(last > 0) and np.all(last.sum(axis=1) > STILL_RISING) and np.all(trains[:, -1] < CONVERGED):
             rising.append((each, float(last.sum(axis=1).mean()), float(trains[:, -1].mean())))
+    rising = [entry for entry in rising if are_trained_alike(entry[0], rising[0][0])]
     if not rising:
         return None
     told = [
@@ -149,11 +150,9 @@ def explain_unfinished(evidence: Evidence) -> Reason | None:
         for each, gain, train in rising
     ]
     subject, _, _ = rising[0]
-    contrast = evidence.rivals(subject)
-    others = [each for each in contrast.others if not any(each is other for other, *_ in rising)] if contrast else []
-    changes = [f"{each.label} {points(float(curve[-1] - curve[-3]))}" for each in others
-               for curve in [_mean(evidence, each, "test_top1")]]  # fmt: skip
-    against = f"; the others changed by {join(changes)} points" if changes else ""
+    unsteady = [each for each in evidence.rivals_of(subject) if not np.all(_last_changes(evidence, each) > 0)]
+    changes = [f"{each.label} {points(float(_last_changes(evidence, each).sum(axis=1).mean()))}" for each in unsteady]
+    against = f"; these did not rise steadily: {join(changes)} points" if changes else ""
     num_seeds = {len(evidence.measured.seeds(each)) for each, *_ in rising}
     where = "in every run" if max(num_seeds) > 1 else "in the one run of each"
     sentence = (
@@ -216,6 +215,11 @@ def _jumps(curves: Floats) -> Floats:
         return np.full(len(curves), np.nan)
     distances: Floats = np.abs(changes - changes.mean(axis=1, keepdims=True)).mean(axis=1)
     return distances
+
+
+def _last_changes(evidence: Evidence, configuration: Configuration) -> Floats:
+    """(num_runs, 2) of the test accuracy from epoch to epoch."""
+    return np.diff(evidence.measured.epochs(configuration, "test_top1")[:, -3:], axis=1)
 
 
 def _mean(evidence: Evidence, configuration: Configuration, column: str) -> Floats:

@@ -94,7 +94,7 @@ def explain_growing_weights(evidence: Evidence) -> Reason | None:
     sentence = (
         f"The norm of the backbone's weights grew from {start:.1f} before the first step to {norms[-1]:.1f} in epoch "
         f"{len(norms)} under {subject.label} ({_show_growth(growth)}), more than under the others at the same lr "
-        f"{contrast.everywhere} ({join(told)}). Against weights so much larger an update of the same norm is "
+        f"{contrast.everywhere} ({join(told)}). Relative to weights that much larger, an update of the same norm is "
         f"{growth:.2f} times smaller"
     )
     ratios = contrast.epochs(subject, "backbone_update_to_weight").mean(axis=0)
