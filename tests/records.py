@@ -52,15 +52,18 @@ def make_result(
     test_loss: list[float] | None = None,
     first_step: float | None = None,
     shrink: float = 1.0,
+    gradient_fall: float = 1.0,
     weight_norm: tuple[float, float] = (60.0, 60.0),
+    distances: list[float] | None = None,
     noise: float = 0.004,
     experiment: str = "default",
     **changes: Any,
 ) -> RunResult:
     """The result of `manifest`; what is not given follows from optimizer and seed.
 
-    `shrink` is by how much update/weight falls from the first epoch to the last; `weight_norm` is the
-    backbone's at the start and at the end; seeds share the noise that makes them paired.
+    `shrink` is by how much update/weight falls from the first epoch to the last, `gradient_fall` the same of the
+    gradient's norm; `weight_norm` is the backbone's at the start and at the end, `distances` its distance from the
+    start after each epoch, not recorded without; seeds share the noise that makes them paired.
     """
     optimizer, num_epochs = manifest.optimizer.name, manifest.epochs
     digest = hashlib.sha256(run_id(manifest).encode()).digest()
@@ -80,7 +83,15 @@ def make_result(
             train=Scores(loss=2.3 * (1.02 - trains[number - 1]), top1=trains[number - 1]),
             test=Scores(loss=losses[number - 1], top1=tests[number - 1], top5=min(1.0, tests[number - 1] + 0.15)),
             learning_rate=manifest.optimizer.lr,
-            diagnostics=_diagnostics(number, num_epochs, step, shrink, weight_norm, random),
+            diagnostics=_diagnostics(
+                number,
+                num_epochs,
+                step,
+                (shrink, gradient_fall),
+                weight_norm,
+                random,
+                distance=distances[number - 1] if distances else None,
+            ),
         )
         for number in range(1, num_epochs + 1)
     ]
@@ -170,12 +181,22 @@ def _epoch(number: int, **fields: Any) -> EpochRecord:
 
 
 def _diagnostics(
-    epoch: int, num_epochs: int, first: float, shrink: float, norms: tuple[float, float], random: np.random.Generator
+    epoch: int,
+    num_epochs: int,
+    first: float,
+    falls: tuple[float, float],
+    norms: tuple[float, float],
+    random: np.random.Generator,
+    *,
+    distance: float | None,
 ) -> Diagnostics:
-    """Over the first ten steps the update falls to half; after that its mean of an epoch falls by `shrink`."""
+    """Over the first ten steps the update falls to half; after that its mean of an epoch falls by the first of `falls`,
+    and the gradient from the first epoch on by the second.
+    """
     begin = (epoch - 1) * NUM_STEPS
     steps = [step for step in range(begin, begin + NUM_STEPS) if step < 10 or step % 10 == 0]
-    late = 0.1 * first * shrink ** (-(epoch - 1) / max(1, num_epochs - 1))
+    shrunk, gradient = (fall ** (-(epoch - 1) / max(1, num_epochs - 1)) for fall in falls)
+    late = 0.1 * first * shrunk
     ratio = [first * (1 - step / 20) if step < 10 else late * random.uniform(0.98, 1.02) for step in steps]
     if epoch == 1:  # what the formula says of an epoch holds of the first one as well
         ratio[0] = first
@@ -183,20 +204,23 @@ def _diagnostics(
     weight = [norms[0] + (norms[1] - norms[0]) * min(1.0, each * 1.1) for each in part]
     return Diagnostics(
         steps=steps,
-        backbone=_group(NUM_WEIGHTS, ratio, weight),
-        fc=_group(5130, [0.7 * value for value in ratio], [1.84] * len(ratio)),
+        backbone=_group(NUM_WEIGHTS, ratio, weight, 20.0 * gradient, distance),
+        fc=_group(5130, [0.7 * value for value in ratio], [1.84] * len(ratio), 2.0 * gradient, None),
     )
 
 
-def _group(num_weights: int, ratio: list[float], weight: list[float]) -> GroupDiagnostics:
+def _group(
+    num_weights: int, ratio: list[float], weight: list[float], gradient: float, distance: float | None
+) -> GroupDiagnostics:
     update = [part * norm for part, norm in zip(ratio, weight, strict=True)]
     return GroupDiagnostics(
         num_weights=num_weights,
-        gradient_norm=[20.0 / (1 + index) ** 0.25 for index in range(len(ratio))],
+        gradient_norm=[gradient] * len(ratio),
         update_norm=update,
         weight_norm=weight,
         update_to_weight=ratio,
         update_rms=[norm / num_weights**0.5 for norm in update],
+        distance_from_start=distance,
     )
 
 

@@ -28,6 +28,7 @@ EPOCH_COLUMNS = (
     "epoch", "learning_rate", "train_loss", "train_top1", "validation_loss", "validation_top1", "test_loss",
     "test_top1", "test_top5", "train_seconds", "evaluate_seconds",
     *(f"{group}_{quantity}" for group in GROUPS for quantity in QUANTITIES),
+    *(f"{group}_distance_from_start" for group in GROUPS),
 )  # fmt: skip
 CLASS_COLUMNS = ("run", "class", "top1")
 DIAGNOSTIC_COLUMNS = ("step", *QUANTITIES)
@@ -47,7 +48,8 @@ class Runs:
     use: test top-1 of the epoch chosen on validation images where there were some, else after the last epoch
     (`score_on` says which). The manifest's fields follow as columns such as `optimizer.lr` and `batch_size`."""
     epochs: pd.DataFrame
-    """A row per run and epoch; `backbone_update_to_weight` and the like are means over every tenth step."""
+    """A row per run and epoch; `backbone_update_to_weight` and the like are means over every tenth step,
+    `backbone_distance_from_start` is the norm of the weights after the epoch minus those before the training."""
     classes: pd.DataFrame
     """A row per run and class: test top-1 after the last epoch."""
     diagnostics: pd.DataFrame

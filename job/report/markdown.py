@@ -118,6 +118,8 @@ def _reference(chapter: Chapter) -> Iterator[str]:
     )  # fmt: skip
     yield from (f"- {_text(difference)}" for difference in sides.differences)
     yield ""
+    for remarks in sides.remarks:
+        yield from (f"{_text(remarks.title)}:", "", *(f"- {_text(line)}" for line in remarks.lines), "")
     yield from _images(chapter.reference)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,16 +25,42 @@ class Measurements:
             group: _by_run(runs.diagnostics[runs.diagnostics["group"] == group], ("step", *QUANTITIES))
             for group in GROUPS
         }
+        self._seeds = {run: int(seed) for run, seed in zip(runs.runs["run"], runs.runs["seed"], strict=True)}
 
-    def epochs(self, configuration: Configuration, column: str) -> Floats:
-        """(num_runs, num_epochs) of a column of `Runs.epochs`; NaN where a run ended earlier."""
+    def seeds(self, configuration: Configuration) -> list[int]:
+        """Those of the configuration's runs that have at least one epoch, smallest first."""
+        return sorted({self._seeds[run] for run in configuration.runs if run in self._epochs})
+
+    def epochs(self, configuration: Configuration, column: str, *, seeds: Sequence[int] | None = None) -> Floats:
+        """(num_runs, num_epochs) of a column of `Runs.epochs`; NaN where a run ended earlier.
+
+        With `seeds` a row for each of them, in their order.
+        """
         index = EPOCH_COLUMNS.index(column)
-        return _pad([self._epochs[run][:, index] for run in configuration.runs if run in self._epochs])
+        return _pad([table[:, index] for table in self._select(self._epochs, configuration, seeds)])
 
-    def steps(self, configuration: Configuration, quantity: str, *, group: str = "backbone") -> Floats:
-        """(num_runs, up to 10) of one quantity at the first steps of training."""
-        index, tables = 1 + QUANTITIES.index(quantity), self._steps[group]
-        return _pad([tables[run][:FIRST_STEPS, index] for run in configuration.runs if run in tables])
+    def steps(
+        self,
+        configuration: Configuration,
+        quantity: str,
+        *,
+        group: str = "backbone",
+        seeds: Sequence[int] | None = None,
+    ) -> Floats:
+        """(num_runs, up to 10) of one quantity at the first steps of training; with `seeds` a row for each of them."""
+        index = 1 + QUANTITIES.index(quantity)
+        tables = self._select(self._steps[group], configuration, seeds)
+        return _pad([table[:FIRST_STEPS, index] for table in tables])
+
+    def _select(
+        self, tables: Mapping[Any, Floats], configuration: Configuration, seeds: Sequence[int] | None
+    ) -> list[Floats]:
+        """The tables of the configuration's runs that have one; with `seeds` one for each, empty where it has none."""
+        if seeds is None:
+            return [tables[run] for run in configuration.runs if run in tables]
+        by_seed = {self._seeds[run]: run for run in reversed(configuration.runs) if run in self._epochs}
+        nothing = np.empty((0, max(len(EPOCH_COLUMNS), 1 + len(QUANTITIES))))
+        return [tables.get(by_seed[seed], nothing) for seed in seeds]
 
     def first(self, configuration: Configuration, quantity: str) -> float | None:
         """The mean over the runs of the backbone's value at the very first step."""

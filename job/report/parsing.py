@@ -126,8 +126,10 @@ def _epoch_row(record: EpochRecord) -> list[float]:
     ]  # fmt: skip
     steps = record.diagnostics.steps  # all of the first ones would have half the weight in the epoch's mean
     even = [index for index, step in enumerate(steps) if step % MEASURED_EVERY == 0] or list(range(len(steps)))
-    for group in (record.diagnostics.backbone, record.diagnostics.fc):
+    groups = (record.diagnostics.backbone, record.diagnostics.fc)
+    for group in groups:
         values += [_mean([getattr(group, name)[index] for index in even]) if group else None for name in QUANTITIES]
+    values += [group.distance_from_start if group else None for group in groups]
     return [_number(value) for value in values]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -40,8 +41,11 @@ class ReferenceRun(_Part):
     epochs: list[ReferenceEpoch] = []
 
 
+SetupField = Literal["model", "dataset", "train_images", "test_images", "epochs", "learning_rate", "loss"]
+
+
 class Setup(_Part):
-    """How the published study was done, as far as it says."""
+    """How the published study was done. What it states, what its numbers imply and what it leaves open stand apart."""
 
     model: str | None = None
     dataset: str | None = None
@@ -50,7 +54,16 @@ class Setup(_Part):
     epochs: int | None = None
     learning_rate: float | None = None
     loss: str | None = None
+    inferred_fields: list[SetupField] = []
+    """Those of the fields above that the study does not state: they were inferred from its numbers."""
+    inferred: list[str] = []
+    """What else was inferred from its numbers, and from which."""
+    not_stated: list[str] = []
+    """What one would need to repeat the study and does not find in it."""
+    classes: list[str] = []
+    """Those of `class_accuracy`, in its order."""
     notes: list[str] = []
+    """Remarks of which the file does not say whether the study states them."""
 
 
 class Reference(_Part):
@@ -75,6 +88,14 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class Remarks:
+    """Sentences about the published study, and who says so."""
+
+    title: str
+    lines: list[str]
+
+
+@dataclass(frozen=True)
 class SideBySide:
     """The published study beside one of ours."""
 
@@ -83,7 +104,8 @@ class SideBySide:
     differences: list[str]
     orders: str | None
     """A sentence on the order of the optimizers, there and here."""
-    notes: list[str]
+    remarks: list[Remarks]
+    """What the study states, what was inferred from its numbers, what it leaves open; each only where there is any."""
 
 
 def read_reference(location: str) -> Reference:
@@ -118,8 +140,34 @@ def compare_with(reference: Reference, study: Study) -> SideBySide:
             )
         )  # fmt: skip
     return SideBySide(
-        reference.source, pairs, _differences(reference.setup, study, pairs), _orders(pairs), reference.setup.notes
+        reference.source,
+        pairs,
+        _differences(reference.setup, study, pairs),
+        _orders(pairs),
+        _list_remarks(reference.setup),
     )
+
+
+def _list_remarks(setup: Setup) -> list[Remarks]:
+    values = {field: getattr(setup, field) for field in get_args(SetupField)}
+    fields = {field: f"{_name(field)}: {_show(value)}" for field, value in values.items() if value is not None}
+    stated = [line for field, line in fields.items() if field not in setup.inferred_fields]
+    inferred = [line for field, line in fields.items() if field in setup.inferred_fields]
+    remarks = [
+        Remarks("What the published study states", stated),
+        Remarks("What was inferred from its numbers and is not stated in it", inferred + setup.inferred),
+        Remarks("What it leaves open", setup.not_stated),
+        Remarks("Remarks of whoever wrote its numbers down, stated or inferred", setup.notes),
+    ]
+    return [each for each in remarks if each.lines]
+
+
+def _name(field: str) -> str:
+    return field.replace("_", " ")
+
+
+def _show(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _closest(family: Sequence[Configuration], setup: Setup) -> Configuration:
@@ -143,10 +191,9 @@ def _differences(setup: Setup, study: Study, pairs: Sequence[Pair]) -> list[str]
     for field, values in here.items():
         there = getattr(setup, field)
         if there is not None and values and values != {there}:
-            shown = join(
-                [f"{value:g}" if isinstance(value, float) else str(value) for value in sorted(values, key=str)]
-            )
-            found.append(f"{field.replace('_', ' ')}: {there} there, {shown} here")
+            shown = join([_show(value) for value in sorted(values, key=str)])
+            how = " (inferred)" if field in setup.inferred_fields else ""
+            found.append(f"{_name(field)}: {there} there{how}, {shown} here")
     weights = {str(each.attributes["model.weights"]) for each in ours}
     if setup.model and "imagenet" in setup.model.lower() and weights - {"imagenet"}:
         found.append(f"model: {setup.model} there, weights from {join(sorted(weights))} here")

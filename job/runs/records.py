@@ -57,6 +57,9 @@ class GroupDiagnostics(Record):
     """update_norm / weight_norm."""
     update_rms: list[float | None]
     """Effective step size: root mean square over the group's weights of what the step added."""
+    distance_from_start: float | None = None
+    """Norm of the weights after the epoch minus those that the training started from; null where it was not measured,
+    as in older results."""
 
 
 class Diagnostics(Record):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -17,40 +18,56 @@ def is_measured(step: int) -> bool:
 
 
 class StepMeter:
-    """Norms of gradient, weights and update around one optimizer step."""
+    """Norms of gradient, weights and update around one optimizer step, and how far the weights are from their start."""
 
     def __init__(self, model: nn.Module) -> None:
+        """The weights of `model` as they are now count as its start, so make it before a checkpoint is restored."""
         trained = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
         fc = [weight for name, weight in trained if name.startswith("fc.")]
         backbone = [weight for name, weight in trained if not name.startswith("fc.")]
         self._groups = [backbone, fc] if backbone else [fc]
         self.num_weights = [sum(weight.numel() for weight in group) for group in self._groups]
+        self._start = self._copy_weights()
         self._before: list[list[Tensor]] = []
 
     def before_step(self) -> None:
         """Call with the gradients in place, before the optimizer steps."""
-        self._before = [[weight.detach().clone() for weight in group] for group in self._groups]
+        self._before = self._copy_weights()
 
     def after_step(self) -> Tensor:
         """Norms of gradient, update and weights: (groups, 3) float32 on the device."""
         rows = []
         for group, before in zip(self._groups, self._before, strict=True):
             gradients = [weight.grad for weight in group if weight.grad is not None]
-            updates = [weight.detach() - old for weight, old in zip(group, before, strict=True)]
-            rows.append(torch.stack([get_total_norm(tensors) for tensors in (gradients, updates, before)]))
+            rows.append(
+                torch.stack([get_total_norm(tensors) for tensors in (gradients, _subtract(group, before), before)])
+            )
         self._before = []
         return torch.stack(rows)
 
+    def measure_distances(self) -> list[float]:
+        """Euclidean norm of the weights minus those at the start of training, one a group; waits for the device."""
+        pairs = zip(self._groups, self._start, strict=True)
+        return [float(get_total_norm(_subtract(group, start))) for group, start in pairs]
 
-def build_diagnostics(steps: list[int], norms: list[Tensor], num_weights: list[int]) -> Diagnostics:
-    """The record of the measured `steps`; `norms` are what `StepMeter.after_step` gave, one a step."""
-    values = torch.stack(norms).cpu() if norms else torch.empty(0, len(num_weights), 3)
-    groups = [_build_group(values[:, index], num) for index, num in enumerate(num_weights)]
+    def _copy_weights(self) -> list[list[Tensor]]:
+        return [[weight.detach().clone() for weight in group] for group in self._groups]
+
+
+def _subtract(weights: Sequence[Tensor], others: Sequence[Tensor]) -> list[Tensor]:
+    return [weight.detach() - other for weight, other in zip(weights, others, strict=True)]
+
+
+def build_diagnostics(steps: list[int], norms: list[Tensor], meter: StepMeter) -> Diagnostics:
+    """The record of an epoch that has just ended; `norms` are what `meter.after_step` gave, one for each of `steps`."""
+    values = torch.stack(norms).cpu() if norms else torch.empty(0, len(meter.num_weights), 3)
+    measured = zip(meter.num_weights, meter.measure_distances(), strict=True)
+    groups = [_build_group(values[:, index], *numbers) for index, numbers in enumerate(measured)]
     backbone = groups[0] if len(groups) == len(GROUPS) else None
     return Diagnostics(steps=steps, backbone=backbone, fc=groups[-1])
 
 
-def _build_group(values: Tensor, num_weights: int) -> GroupDiagnostics:
+def _build_group(values: Tensor, num_weights: int, distance: float) -> GroupDiagnostics:
     gradient, update, weight = values.unbind(1)
     return GroupDiagnostics(
         num_weights=num_weights,
@@ -59,6 +76,7 @@ def _build_group(values: Tensor, num_weights: int) -> GroupDiagnostics:
         weight_norm=_finite(weight),
         update_to_weight=_finite(update / weight),
         update_rms=_finite(update / math.sqrt(num_weights)),
+        distance_from_start=distance if math.isfinite(distance) else None,
     )
 
 

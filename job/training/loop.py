@@ -100,7 +100,7 @@ def _build_record(
         test=test_scores,
         validation=validation.scores() if validation else None,
         learning_rate=state.learning_rate(state.global_step - 1),
-        diagnostics=build_diagnostics(state.measured_steps, state.norms, state.meter.num_weights),
+        diagnostics=build_diagnostics(state.measured_steps, state.norms, state.meter),
         train_seconds=state.train_seconds,
         evaluate_seconds=state.evaluate_seconds,
         train_images_per_second=num_train / state.train_seconds,

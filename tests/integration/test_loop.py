@@ -173,6 +173,27 @@ def test_diagnostics_are_norms_of_the_first_steps(data: ImageData) -> None:
     assert diagnostics.backbone.num_weights + diagnostics.fc.num_weights == 11_181_642
 
 
+def test_distance_of_the_weights_is_from_the_start_of_the_training(data: ImageData) -> None:
+    """After each epoch, for each group, against the norm of one long vector; not from the start of the epoch."""
+    state, sources = prepare(manifest_with(optimizer={"name": "adam", "lr": 0.001}, epochs=2, batch_size=200), data)
+    start = flat_weights(state)
+    for epoch in train_epochs(state, sources, on_step=lambda: None):
+        measured = {"backbone": epoch.record.diagnostics.backbone, "fc": epoch.record.diagnostics.fc}
+        for name, weights in flat_weights(state).items():
+            group = measured[name]
+            assert group is not None
+            expected = float((weights.double() - start[name].double()).norm())
+            assert expected > 0
+            assert group.distance_from_start == pytest.approx(expected, rel=1e-5)
+
+
+def flat_weights(state: TrainingState) -> dict[str, Tensor]:
+    parts: dict[str, list[Tensor]] = {"backbone": [], "fc": []}
+    for name, weight in state.model.named_parameters():
+        parts["fc" if name.startswith("fc.") else "backbone"].append(weight.detach().flatten().clone())
+    return {name: torch.cat(weights) for name, weights in parts.items()}
+
+
 def test_rmsprop_steps_ten_times_as_far_as_adam_at_first(data: ImageData) -> None:
     """Its first update is lr * g / (sqrt(1 - alpha) * |g|), ten times lr with alpha 0.99."""
     state, sources = prepare(manifest_with(optimizer={"name": "rmsprop", "lr": 0.001}), data)

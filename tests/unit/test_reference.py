@@ -23,8 +23,44 @@ def test_bundled_study_is_the_lab_report() -> None:
 
 
 @pytest.mark.skipif(not (SHARED / "lab-report.json").is_file(), reason="the shared original is not on this machine")
-def test_bundled_study_equals_the_shared_original() -> None:
-    assert read_reference("lab-report") == read_reference(str(SHARED / "lab-report.json"))
+def test_bundled_study_has_the_numbers_of_the_shared_original_and_each_of_its_notes() -> None:
+    """The original puts all notes on one heap; which are inferences and which name gaps was sorted by reading them."""
+    ours, original = read_reference("lab-report"), read_reference(str(SHARED / "lab-report.json"))
+    assert (ours.source, ours.optimizers) == (original.source, original.optimizers)
+    plain = original.setup.model_dump(exclude_defaults=True, exclude={"notes"})
+    assert ours.setup.model_dump(include=set(plain)) == plain
+    *inferences, gaps, classes = original.setup.notes
+    assert ours.setup.inferred == inferences
+    assert f"{', '.join(ours.setup.not_stated[:-1])} and {ours.setup.not_stated[-1]} are not stated" == gaps
+    assert f"classes of class_accuracy: {', '.join(ours.setup.classes)}" == classes
+
+
+def test_what_the_study_states_is_told_apart_from_what_was_inferred_and_what_is_open(tmp_path: Path) -> None:
+    study = build_study(tmp_path, make_result(make_manifest("adam")))
+    remarks = {each.title: each.lines for each in compare_with(read_reference("lab-report"), study).remarks}
+    stated, inferred, left_open = remarks.values()
+    assert list(remarks) == [
+        "What the published study states",
+        "What was inferred from its numbers and is not stated in it",
+        "What it leaves open",
+    ]
+    assert stated == [
+        "model: resnet18 (ImageNet-pretrained, fc replaced by 10 outputs)", "dataset: stl10", "epochs: 10",
+        "learning rate: 0.001", "loss: cross entropy",
+    ]  # fmt: skip
+    assert inferred[:2] == ["train images: 5000", "test images: 1000"]
+    assert any("fits 100 batches of 50 images" in line for line in inferred)
+    assert left_open == ["input size", "augmentation", "which 1000 images", "the random seed"]
+
+
+def test_notes_of_unknown_origin_are_not_called_the_study_s_words(tmp_path: Path) -> None:
+    path = tmp_path / "study.json"
+    content = {"source": "x", "setup": {"notes": ["loss is a sum"]}, "optimizers": {"adam": {"top1": 0.5}}}
+    path.write_text(json.dumps(content))
+    study = build_study(tmp_path, make_result(make_manifest("adam")))
+    (remarks,) = compare_with(read_reference(str(path)), study).remarks
+    assert remarks.title == "Remarks of whoever wrote its numbers down, stated or inferred"
+    assert remarks.lines == ["loss is a sum"]
 
 
 def test_sides_are_paired_by_optimizer_and_rate_and_put_in_order(tmp_path: Path) -> None:
@@ -51,7 +87,7 @@ def test_other_order_and_other_set_up_are_named(tmp_path: Path) -> None:
     assert sides.orders == "Published order: Adam, RMSprop. Here: RMSprop, Adam."
     assert sides.differences == [
         "dataset: stl10 there, folder here",
-        "test images: 1000 there, 3925 here",
+        "test images: 1000 there (inferred), 3925 here",
         "epochs: 10 there, 4 here",
         "learning rate: 0.001 there, 0.01 here",
         "model: resnet18 (ImageNet-pretrained, fc replaced by 10 outputs) there, weights from other.pth here",

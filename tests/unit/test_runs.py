@@ -232,6 +232,7 @@ GROUP = GroupDiagnostics(
     weight_norm=[10.0, 10.5],
     update_to_weight=[0.01, 0.02],
     update_rms=[1e-5, 1e-6],
+    distance_from_start=0.25,
 )
 DIAGNOSTICS = Diagnostics(steps=[0, 10], backbone=None, fc=GROUP)
 EPOCH = EpochRecord(

@@ -6,43 +6,57 @@ import numpy as np
 
 from job.report.configurations import Configuration
 from job.report.effects import Effect
-from job.report.figures import Picture, draw_cloud, draw_lines
-from job.report.measurements import mean_curve
-from job.report.reasons.evidence import Evidence, Reason
-from job.report.wording import part, points, show_attribute, show_comparison, show_p, show_value, times
+from job.report.figures import Picture, draw_lines
+from job.report.measurements import Floats
+from job.report.reasons.evidence import Contrast, Evidence, Reason, divide
+from job.report.reasons.first_steps import APART
+from job.report.reasons.order import NOTABLE_EFFECT, find_sign
+from job.report.wording import (
+    part,
+    show_attribute,
+    show_comparison,
+    show_value,
+    times,
+)
 
-NOTABLE_EFFECT = 0.01
-"""A point of accuracy, where the seeds do not decide."""
-NOTABLE_RATIO = 2.0
 NOTABLE_NORM = 0.01
-LEAST_CONFIGURATIONS = 6
-LEAST_CORRELATION = 0.6
-SIGNIFICANT = 0.01
+"""A hundredth of the norm: seeds differ by less."""
 
 
 def explain_weight_decay(evidence: Evidence) -> Reason | None:
-    """What weight decay did to the norm of the weights, against the baseline without or with less of it."""
-    found = []
+    """Claim: another weight decay led to other norms of the weights.
+
+    Contrast: the baseline, which differs in nothing else, seed by seed. Counter-evidence: a seed in which the norm
+    changes the other way or hardly; then nothing is said.
+    """
+    found: list[tuple[float, Contrast, Effect, float, float]] = []
     for optimizer in evidence.effects:
-        before = evidence.measured.last(optimizer.baseline, "backbone_weight_norm")
         for effect in optimizer.effects:
-            after = evidence.measured.last(effect.configuration, "backbone_weight_norm")
-            if effect.attribute == "optimizer.weight_decay" and before and after:
-                found.append((abs(after / before - 1), optimizer.baseline, effect, before, after))
-    found = [entry for entry in found if entry[0] >= NOTABLE_NORM]
+            contrast = evidence.pair(effect.configuration, optimizer.baseline)
+            if effect.attribute != "optimizer.weight_decay" or contrast is None:
+                continue
+            after = contrast.epochs(effect.configuration, "backbone_weight_norm")[:, -1]
+            before = contrast.epochs(optimizer.baseline, "backbone_weight_norm")[:, -1]
+            change = divide(after, before) - 1
+            if np.all(change >= NOTABLE_NORM) or np.all(change <= -NOTABLE_NORM):
+                found.append(
+                    (float(np.abs(change).mean()), contrast, effect, float(after.mean()), float(before.mean()))
+                )
     if not found:
         return None
-    _, baseline, effect, before, after = max(found, key=lambda entry: entry[0])
+    _, contrast, effect, after_norm, before_norm = max(found, key=lambda entry: entry[0])
+    baseline = contrast.others[0]
     was = baseline.attributes["optimizer.weight_decay"]
-    change = f"{100 * (after / before - 1):+.1f} %".replace("-", "−")
+    change_of_norm = f"{100 * (after_norm / before_norm - 1):+.1f} %".replace("-", "−")
     sentence = (
         f"With weight decay {show_value(effect.value)} instead of {show_value(was)} the backbone's norm in the last "
-        f"epoch is {after:.1f} instead of {before:.1f} ({change}) under {baseline.label}"
+        f"epoch is {after_norm:.1f} instead of {before_norm:.1f} under {baseline.label} ({change_of_norm}, of this "
+        f"sign {contrast.everywhere})"
     )
-    numbers = {"norm": after, "baseline_norm": before}
+    numbers = {"norm": after_norm, "baseline_norm": before_norm}
     if effect.comparison:
         numbers["effect"] = effect.comparison.difference
-        sentence += f"; the test accuracy changes by {show_comparison(effect.comparison)} points"
+        sentence += f". The accuracy differs by {show_comparison(effect.comparison)} points{_doubt(effect)}"
     picture = Picture(
         "reason-weight-decay",
         "Norm of the backbone's weights, mean of each epoch.",
@@ -51,36 +65,46 @@ def explain_weight_decay(evidence: Evidence) -> Reason | None:
             title="What weight decay does to the weights", xlabel="epoch", ylabel="norm of the weights",
         ),
     )  # fmt: skip
-    return Reason("Weight decay holds the weights down" if after < before else "Weight decay and the weights",
-                  f"{sentence}.", numbers, picture)  # fmt: skip
+    held = (effect.value > was) == (after_norm < before_norm)
+    title = "Weight decay holds the weights down" if held else "Weights with and without weight decay"
+    return Reason(title, f"{sentence}.", numbers, picture)
 
 
 def explain_attribute(evidence: Evidence) -> Reason | None:
-    """The attribute with the largest effect that also changed the size of the first steps."""
-    found: list[tuple[float, Configuration, Effect, float, float]] = []
+    """Claim: of the single changes that changed the size of the first steps, this one changed accuracy most.
+
+    Contrast: the baseline, which differs in nothing else, seed by seed. Counter-evidence: a seed in which the steps
+    did not change twofold or the accuracy changed the other way; then the change does not count.
+    """
+    found: list[tuple[float, Contrast, Effect, float, float]] = []
     for optimizer in evidence.effects:
-        before = _size(evidence, optimizer.baseline)
         for effect in optimizer.effects:
-            after, comparison = _size(evidence, effect.configuration), effect.comparison
-            if not before or not after or comparison is None:
+            contrast, comparison = evidence.pair(effect.configuration, optimizer.baseline), effect.comparison
+            if contrast is None or comparison is None:
                 continue
-            changed = max(after / before, before / after) >= NOTABLE_RATIO
-            if changed and (comparison.decided or abs(comparison.difference) >= NOTABLE_EFFECT):
-                found.append((abs(comparison.difference), optimizer.baseline, effect, before, after))
+            after, before = (_sizes(contrast, each) for each in (effect.configuration, optimizer.baseline))
+            agree = find_sign(_differences(effect.configuration, optimizer.baseline))
+            notable = comparison.decided or abs(comparison.difference) >= NOTABLE_EFFECT
+            if agree and notable and (np.all(after >= APART * before) or np.all(before >= APART * after)):
+                found.append((abs(comparison.difference), contrast, effect, float(after.mean()), float(before.mean())))
     if not found:
         return None
-    _, baseline, effect, before, after = max(found, key=lambda entry: entry[0])
-    name = show_attribute(effect.attribute)
-    was = show_value(baseline.attributes.get(effect.attribute))
-    ratio = f"{times(after / before)} times larger" if after > before else f"{times(before / after)} times smaller"
-    difference = effect.comparison.difference if effect.comparison else 0.0
+    _, contrast, effect, after_size, before_size = max(found, key=lambda entry: entry[0])
+    baseline, difference = contrast.others[0], effect.comparison.difference if effect.comparison else 0.0
+    name, was = show_attribute(effect.attribute), show_value(baseline.attributes.get(effect.attribute))
+    ratio = max(after_size / before_size, before_size / after_size)
+    word = "higher" if difference > 0 else "lower"
     sentence = (
-        f"The largest effect that goes with the steps: {name} {show_value(effect.value)} instead of {was} makes the "
-        f"first ten updates of {baseline.label} {ratio} ({part(after)} of the backbone's norm instead of "
-        f"{part(before)}), and changes the accuracy by {show_comparison(effect.comparison)} points"
+        f"With {name} {show_value(effect.value)} instead of {was} the first ten updates of {baseline.label} are "
+        f"{times(ratio)} times {'larger' if after_size > before_size else 'smaller'} (on average {part(after_size)} of "
+        f"the backbone's norm instead of {part(before_size)}), and its accuracy is {word}, by "
+        f"{show_comparison(effect.comparison)} points, {contrast.everywhere}{_doubt(effect)}"
     )
-    if effect.comparison is not None and not effect.comparison.decided:
-        sentence += ", which these seeds do not make certain"
+    if len(found) > 1:
+        sentence += (
+            f". Of the {len(found)} changes of a single attribute that make these updates at least twice as large or "
+            "small and change the accuracy with one sign, this one changes it most"
+        )
     picture = Picture(
         "reason-attribute",
         "Size of the first ten updates, as a fraction of the backbone's norm (logarithmic).",
@@ -89,49 +113,23 @@ def explain_attribute(evidence: Evidence) -> Reason | None:
             title=f"What {name} does to the first steps", xlabel="step", ylabel="update / weight", logarithmic=True,
         ),
     )  # fmt: skip
-    numbers = {"update_to_weight": after, "baseline_update_to_weight": before, "effect": difference}
-    return Reason(f"How {name} works", f"{sentence}.", numbers, picture)
+    numbers = {"update_to_weight": after_size, "baseline_update_to_weight": before_size, "effect": difference}
+    return Reason(f"{name} changed the first steps and the accuracy", f"{sentence}.", numbers, picture)
 
 
-def explain_by_first_step(evidence: Evidence) -> Reason | None:
-    """Across configurations, the size of the first steps goes with the accuracy."""
-    known = [(each, _size(evidence, each)) for each in evidence.configurations if each.scores]
-    sized = [(each, size) for each, size in known if size]
-    if len(sized) < LEAST_CONFIGURATIONS:
-        return None
-    sizes, scores = np.array([size for _, size in sized]), np.array([each.mean for each, _ in sized])
-    if np.ptp(sizes) == 0 or np.ptp(scores) == 0:
-        return None
-    from scipy import stats  # takes a second to import, so only where it is needed
-
-    rho, p = (float(value) for value in stats.spearmanr(sizes, scores))
-    if abs(rho) < LEAST_CORRELATION or p > SIGNIFICANT:
-        return None
-    low, high = sizes.min(), sizes.max()
-    smaller, larger = scores[sizes <= np.median(sizes)].mean(), scores[sizes > np.median(sizes)].mean()
-    sentence = (
-        f"Over all {len(sized)} configurations the accuracy goes with the size of the first ten updates (from "
-        f"{part(low)} to {part(high)} of the backbone's norm): the larger, the "
-        f"{'lower' if rho < 0 else 'higher'}, Spearman's rank correlation {rho:+.2f} ({show_p(p)}). The half with the "
-        f"larger ones is {points(larger - smaller)} points apart from the other"
-    ).replace("-", "−")
-    picture = Picture(
-        "reason-step-and-accuracy",
-        "A dot per configuration: mean of its first ten updates over the backbone's norm, and its accuracy.",
-        draw_cloud(
-            [(_family(each), each.optimizer, size, each.mean) for each, size in sized],
-            title="First updates and accuracy", xlabel="update / weight (logarithmic)", ylabel="test top-1",
-            logarithmic=True,
-        ),
-    )  # fmt: skip
-    return Reason("Step size and accuracy go together", f"{sentence}.", {"rho": rho, "p": p}, picture)
+def _differences(one: Configuration, other: Configuration) -> list[float]:
+    """The scores of one minus those of the other, by common seed."""
+    return [one.scores[seed] - other.scores[seed] for seed in one.scores.keys() & other.scores.keys()]
 
 
-def _size(evidence: Evidence, configuration: Configuration) -> float | None:
-    steps = mean_curve(evidence.measured.steps(configuration, "update_to_weight"))
-    known = steps[np.isfinite(steps)]
-    return float(known.mean()) if known.size else None
+def _sizes(contrast: Contrast, configuration: Configuration) -> Floats:
+    """(num_seeds,) mean update/weight over the first ten steps."""
+    sizes: Floats = contrast.steps(configuration, "update_to_weight").mean(axis=1)
+    return sizes
 
 
-def _family(configuration: Configuration) -> str:
-    return configuration.label.split(" ", 1)[0]
+def _doubt(effect: Effect) -> str:
+    """Said beside an effect that the statistics do not decide."""
+    return (
+        "" if effect.comparison is not None and effect.comparison.decided else ", which these seeds do not make certain"
+    )
