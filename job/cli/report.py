@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from job.cli.options import check_experiment
+from job.cli.streams import outlive_reader
 from job.errors import IncompleteError
 
 
@@ -31,6 +32,7 @@ def report(
     from job.report import read_reference, write_report
     from job.storage import open_store
 
+    outlive_reader()
     configure_logs()
     if experiment is not None:
         check_experiment(experiment)

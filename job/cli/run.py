@@ -25,6 +25,7 @@ from job.cli.options import (
     name_experiment,
     read_document,
 )
+from job.cli.streams import outlive_reader
 from job.errors import ConflictError, DataError, JobError, ObjectExists, OutOfMemoryError
 
 if TYPE_CHECKING:
@@ -99,6 +100,9 @@ def run(
     from job.training.inputs import Inputs
     from job.training.settings import RunSettings
 
+    outlive_reader()
+    control = Control(time_budget_seconds=time_budget)
+    control.begin()
     document = read_document(manifest, settings or [])
     experiment = name_experiment(experiment, document)
     how = RunSettings(
@@ -110,7 +114,7 @@ def run(
         checkpoint_interval_seconds=checkpoint_interval,
         price_per_hour=price_per_hour,
     )
-    store, control, inputs = open_store(output), Control(time_budget_seconds=time_budget), Inputs()
+    store, inputs = open_store(output), Inputs()
     if isinstance(document, Manifest):
         manifests = [document]
     else:
@@ -143,6 +147,7 @@ def stage(
     from job.logs import configure_logs
     from job.storage import open_store
 
+    outlive_reader()
     configure_logs()
     store = open_store(destination)
     with extra("train"):
@@ -206,7 +211,7 @@ def _run_one(
         _show(result, store=store, was_complete=True)
         return None
     bar = TrainingBar()
-    control.begin_run(show_step=bar.step)  # before torch is imported: PID 1 without handler ignores SIGTERM
+    control.begin_run(show_step=bar.step)
     with bar, extra("train"):
         from job.training.run import run_manifest
 

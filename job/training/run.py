@@ -55,7 +55,7 @@ def run_manifest(
     structlog.contextvars.bind_contextvars(run=keys.run_id, attempt=journal.attempt)
     get_logger().info("run_started", output=store.uri, experiment=keys.experiment)
     writer = ArtefactWriter(store)
-    with recorded_failure(journal, writer):
+    with recorded_failure(journal, writer), control.until_training():
         writer.write({keys.manifest: manifest.model_dump_json(indent=1).encode()} | journal.progress("starting"))
         writer.flush()
         loading = perf_counter()
