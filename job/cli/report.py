@@ -9,6 +9,7 @@ import typer
 from job.cli.options import check_experiment
 from job.cli.streams import outlive_reader
 from job.errors import IncompleteError
+from job.home import prepare_matplotlib
 
 
 def report(
@@ -33,6 +34,7 @@ def report(
     from job.storage import open_store
 
     outlive_reader()
+    prepare_matplotlib()
     configure_logs()
     if experiment is not None:
         check_experiment(experiment)

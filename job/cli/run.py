@@ -27,6 +27,7 @@ from job.cli.options import (
 )
 from job.cli.streams import outlive_reader
 from job.errors import ConflictError, DataError, JobError, ObjectExists, OutOfMemoryError
+from job.home import prepare_matplotlib
 
 if TYPE_CHECKING:
     from job.manifest import Manifest, Sweep
@@ -150,17 +151,20 @@ def stage(
     outlive_reader()
     configure_logs()
     store = open_store(destination)
+    prepare_matplotlib()
     with extra("train"):
         from job.training.data import STAGED
+        from job.training.data.cache import expand_cache
 
+        folder = expand_cache(cache)
         places: list[str] = []
         if dataset is not StagedDataset.NONE:
             files = STAGED[dataset.value]
-            places += files.stage(files.locate(data, cache=cache.expanduser()), store)
+            places += files.stage(files.locate(data, cache=folder), store)
         if weights:
             from job.training.model import stage_imagenet
 
-            places.append(stage_imagenet(store, data=data, cache=cache.expanduser()))
+            places.append(stage_imagenet(store, data=data, cache=folder))
     for place in places:
         typer.echo(place)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from job.home import prepare_matplotlib
 from job.logs import RecordedLog, get_logger
 from job.manifest import Manifest
 from job.runs import RunKeys
@@ -84,5 +85,6 @@ def run_manifest(
 def _import_torch() -> None:
     """And all that needs it. Its OpenMP (libgomp) is told, before it is loaded, to let threads that wait for each other
     sleep sooner: they would spin for milliseconds on cores that another process could use, and wait all the longer."""
+    prepare_matplotlib()  # torchmetrics imports it
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     import_module("job.training.execution")
