@@ -29,12 +29,12 @@ def report(
     ] = False,
 ) -> None:
     """Write the report over all finished runs of an output to its report/, and say where it is."""
+    outlive_reader()
+    prepare_matplotlib()
     from job.logs import configure_logs
     from job.report import read_reference, write_report
     from job.storage import open_store
 
-    outlive_reader()
-    prepare_matplotlib()
     configure_logs()
     if experiment is not None:
         check_experiment(experiment)
