@@ -13,7 +13,7 @@
     │   └── (ObjectMissing, ObjectExists are answers of a store, not failures of a run)
     └── Interruption                the run stopped early on purpose, its checkpoint saved
         ├── TimeBudgetUsed     75
-        └── Terminated        143   SIGTERM or SIGINT
+        └── Terminated        143   SIGTERM or another signal that ends programs
 
 71, 74, 75 and 143 are worth another attempt, everything else is not: `infra/` and `submit` rely on it.
 No run ends with 70.
@@ -113,6 +113,6 @@ class TimeBudgetUsed(Interruption):
 
 
 class Terminated(Interruption):
-    """SIGTERM or SIGINT arrived."""
+    """A signal arrived that ends programs: see `job.signals`."""
 
     exit_code = 143

@@ -20,6 +20,7 @@ import structlog
 from moto.server import ThreadedMotoServer
 
 from job.cli import main
+from job.signals import ENDING_SIGNALS
 from tests.faulty_s3 import FaultyS3, serve_faulty_s3
 
 hypothesis.settings.register_profile("ci", derandomize=True, deadline=None)
@@ -76,7 +77,7 @@ class Answer:
 @pytest.fixture(autouse=True)
 def _own_process_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """No test sees another's signal handlers, log context, cache or credentials."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    handlers = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
     for name in [name for name in os.environ if name.startswith(("JOB_", "AWS_"))]:
         if name != "AWS_CA_BUNDLE":
             monkeypatch.delenv(name)

@@ -18,9 +18,13 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload([__name__])
 
 
-def start_job(*arguments: object, log: Path) -> ForkServerProcess:
-    """`job ARGUMENTS` with this process's environment; what it says goes to `log`."""
-    process = CONTEXT.Process(target=_run, args=([str(argument) for argument in arguments], dict(os.environ), log))
+def start_job(*arguments: object, log: Path, prepare: Callable[[], object] = os.getpid) -> ForkServerProcess:
+    """`job ARGUMENTS` with this process's environment; what it says goes to `log`, which may be a pipe or a device.
+
+    `prepare` is called in the new process before the command; the child must be able to import it.
+    """
+    words = [str(argument) for argument in arguments]
+    process = CONTEXT.Process(target=_run, args=(words, dict(os.environ), log, prepare))
     process.start()
     return process
 
@@ -42,12 +46,13 @@ def wait_for_end(process: ForkServerProcess, *, seconds: float) -> int:
     return code
 
 
-def _run(arguments: list[str], environment: dict[str, str], log: Path) -> None:
+def _run(arguments: list[str], environment: dict[str, str], log: Path, prepare: Callable[[], object]) -> None:
     os.environ.clear()
     os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # the fork server ignores it
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
+    prepare()
     sys.argv = ["job", *arguments]
     main()

@@ -14,8 +14,10 @@ from job import __version__
 from job.cli.manifests import plan, schema, validate
 from job.cli.report import report
 from job.cli.run import run, stage
+from job.cli.streams import protect_streams
 from job.cli.sweeps import cancel, logs, status, submit
 from job.errors import JobError
+from job.signals import raise_on_ending
 
 app = typer.Typer(
     name="job",
@@ -31,6 +33,8 @@ for command in (run, plan, submit, status, logs, cancel, report, stage, validate
 
 def main() -> None:
     """Entry point of the console script: expected failures end in one message and their exit code."""
+    protect_streams()
+    raise_on_ending()
     try:
         app()
     except JobError as error:

@@ -7,7 +7,9 @@ from typing import Annotated
 import typer
 
 from job.cli.options import check_experiment
+from job.cli.streams import outlive_reader
 from job.errors import IncompleteError
+from job.home import prepare_matplotlib
 
 
 def report(
@@ -27,6 +29,8 @@ def report(
     ] = False,
 ) -> None:
     """Write the report over all finished runs of an output to its report/, and say where it is."""
+    outlive_reader()
+    prepare_matplotlib()
     from job.logs import configure_logs
     from job.report import read_reference, write_report
     from job.storage import open_store

@@ -25,7 +25,9 @@ from job.cli.options import (
     name_experiment,
     read_document,
 )
+from job.cli.streams import outlive_reader
 from job.errors import ConflictError, DataError, JobError, ObjectExists, OutOfMemoryError
+from job.home import prepare_matplotlib
 
 if TYPE_CHECKING:
     from job.manifest import Manifest, Sweep
@@ -99,6 +101,9 @@ def run(
     from job.training.inputs import Inputs
     from job.training.settings import RunSettings
 
+    outlive_reader()
+    control = Control(time_budget_seconds=time_budget)
+    control.begin()
     document = read_document(manifest, settings or [])
     experiment = name_experiment(experiment, document)
     how = RunSettings(
@@ -110,7 +115,7 @@ def run(
         checkpoint_interval_seconds=checkpoint_interval,
         price_per_hour=price_per_hour,
     )
-    store, control, inputs = open_store(output), Control(time_budget_seconds=time_budget), Inputs()
+    store, inputs = open_store(output), Inputs()
     if isinstance(document, Manifest):
         manifests = [document]
     else:
@@ -143,19 +148,23 @@ def stage(
     from job.logs import configure_logs
     from job.storage import open_store
 
+    outlive_reader()
     configure_logs()
     store = open_store(destination)
+    prepare_matplotlib()
     with extra("train"):
         from job.training.data import STAGED
+        from job.training.data.cache import expand_cache
 
+        folder = expand_cache(cache)
         places: list[str] = []
         if dataset is not StagedDataset.NONE:
             files = STAGED[dataset.value]
-            places += files.stage(files.locate(data, cache=cache.expanduser()), store)
+            places += files.stage(files.locate(data, cache=folder), store)
         if weights:
             from job.training.model import stage_imagenet
 
-            places.append(stage_imagenet(store, data=data, cache=cache.expanduser()))
+            places.append(stage_imagenet(store, data=data, cache=folder))
     for place in places:
         typer.echo(place)
 
@@ -206,7 +215,7 @@ def _run_one(
         _show(result, store=store, was_complete=True)
         return None
     bar = TrainingBar()
-    control.begin_run(show_step=bar.step)  # before torch is imported: PID 1 without handler ignores SIGTERM
+    control.begin_run(show_step=bar.step)
     with bar, extra("train"):
         from job.training.run import run_manifest
 

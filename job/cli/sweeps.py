@@ -20,6 +20,7 @@ from job.cli.options import (
     name_experiment,
     read_sweep,
 )
+from job.cli.streams import outlive_reader
 from job.errors import UsageError
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ def submit(
     if dry_run:
         _show(to, request)
         return
+    outlive_reader()
     work.write()
     if to is Backend.BATCH:
         work.write_job(batch.submit(request, cloud))
@@ -178,6 +180,7 @@ def cancel(
     store = open_store(output)
     name = find_experiment(store, experiment)
     submitted = read_submitted(store, name)
+    outlive_reader()
     with extra("kubernetes"):
         for one in submitted:
             backend(one.job.backend).cancel(one.job, reason=f"job cancel {name}")

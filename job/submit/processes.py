@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from job.cpus import available_cpus
-from job.errors import UsageError
+from job.errors import Terminated, UsageError
 from job.storage import is_remote
 from job.submit.launch import MAX_ATTEMPTS, RETRYABLE_EXIT_CODES, Launch
 
@@ -82,7 +82,7 @@ def run_processes(
 ) -> list[Ended]:
     """Run `commands`, at most `jobs` at once; retryable exit codes are tried again, `MAX_ATTEMPTS` in all.
 
-    Ctrl-C reaches the processes too: they save their checkpoints, and nothing more is started.
+    What ends this process reaches the others too: they save their checkpoints, and nothing more is started.
     """
     running: set[subprocess.Popen[bytes]] = set()
     stopped = False
@@ -93,6 +93,8 @@ def run_processes(
                 break
             process = _start(commands[index])
             running.add(process)
+            if stopped:  # meanwhile
+                process.terminate()
             code = process.wait()
             running.discard(process)
             if code not in RETRYABLE_EXIT_CODES:
@@ -106,7 +108,7 @@ def run_processes(
             for future in as_completed(futures):
                 ended.append(future.result())
                 on_end(ended[-1])
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Terminated):
             stopped = True
             for process in list(running):
                 process.terminate()

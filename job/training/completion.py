@@ -14,6 +14,7 @@ from job.plots import Sample
 from job.runs import RunKeys, RunResult
 from job.storage import Store
 from job.training.artefacts import ArtefactWriter, history_lines, read_result
+from job.training.control import Control
 from job.training.journal import Journal, recorded_failure
 from job.training.results import complete_result, draw_plots
 
@@ -32,6 +33,8 @@ class Completion:
     writer: ArtefactWriter
     """With what is not stored yet of the training; closed at the end."""
     journal: Journal
+    control: Control
+    """After a signal it ends before the next artefact: another attempt completes from the last checkpoint."""
     started: float
     """`perf_counter` when the run began, its process's start-up included."""
     price_per_hour: float | None
@@ -52,12 +55,15 @@ class Completion:
 
     def _publish(self) -> None:
         """Everything but the result, so that a result never stands without them."""
+        self.control.stop_if_signalled()
         plots = draw_plots(self.result, self.samples)
-        self.writer.write(
-            {self.keys.plot(name): content for name, content in plots.items()}
-            | {self.keys.model: self.weights, self.keys.history: history_lines(self.result.history)}
-        )
+        artefacts = {self.keys.plot(name): content for name, content in plots.items()}
+        artefacts |= {self.keys.model: self.weights, self.keys.history: history_lines(self.result.history)}
+        for key, content in artefacts.items():
+            self.control.stop_if_signalled()
+            self.writer.write({key: content})
         self.writer.flush()
+        self.control.stop_if_signalled()
 
     def _commit(self, result: RunResult) -> RunResult:
         """Store the result unless there is one; returns the one that counts."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from time import perf_counter
 from types import FrameType
 
 from job.errors import Terminated, TimeBudgetUsed
+from job.signals import take_endings
 
 HEARTBEAT_SECONDS = 15.0
 """Progress is reported at least so often; what is silent for much longer is lost."""
@@ -16,40 +18,76 @@ HEARTBEAT_SECONDS = 15.0
 class Control:
     """Asked after every step, for all runs of a process.
 
-    A signal before the training of a run ends the process at once, then at the end of a step: in the middle of one,
-    statistics and weights do not belong together.
+    While a run starts, a signal ends it at once. From its first step on, a signal waits until it is asked for: in the
+    middle of a step, statistics and weights do not belong together, and what is being written is written to its end.
+    The time budget is asked for only once an attempt has gained something that its checkpoint keeps. So a budget that
+    is shorter than the start-up, or than an evaluation, still comes to an end: each attempt gains at least one
+    training step or one whole evaluation.
     """
 
     def __init__(self, *, time_budget_seconds: float | None = None) -> None:
-        self._deadline = perf_counter() + time_budget_seconds if time_budget_seconds else None
-        self._budget = time_budget_seconds
+        """The time budget begins now."""
+        self._began = perf_counter()
+        self._budget = time_budget_seconds or None
+        self._startup_seconds = 0.0
         self._show_step: Callable[[], None] = lambda: None
+        self._has_gained: Callable[[], bool] = lambda: True
         self._signal: int | None = None
-        self._in_steps = False
+        self._has_stepped = False
+        self._signals_wait = False
         self._heartbeat = perf_counter()
 
-    def begin_run(self, *, show_step: Callable[[], None] = lambda: None) -> None:
-        """Take SIGTERM and SIGINT from now on. Raises as `on_step` after an earlier run; the first one always steps."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._handle)
-        if self._in_steps:
-            self._stop_if_due()
-        self._in_steps, self._show_step = False, show_step
+    def begin(self) -> None:
+        """Take the ending signals from now on: the first one raises `Terminated` wherever the main thread is."""
+        take_endings(self._handle)
 
-    def begin_steps(self) -> None:
-        """From here a signal waits for `on_step`."""
-        self._in_steps = True
+    def begin_run(self, *, show_step: Callable[[], None] = lambda: None) -> None:
+        """Raises as `on_step` after an earlier run; the first one always steps."""
+        self.begin()
+        self._signals_wait, self._show_step = False, show_step
+        if self._has_stepped:
+            self._stop_if_due()
+        self.stop_if_signalled()
+
+    @contextmanager
+    def until_training(self) -> Iterator[None]:
+        """In the block a signal raises `Terminated` at once, until `begin_steps`.
+
+        Once the block has ended, in whatever way, signals wait, so that word of it can be left.
+        """
+        try:
+            yield
+        finally:
+            self._signals_wait = True
+            self._has_gained = lambda: True  # and the training is let go
+
+    def begin_steps(self, *, has_gained: Callable[[], bool] = lambda: True) -> None:
+        """From here a signal waits for `on_step`. `has_gained` tells whether this attempt is further than its start."""
+        self._signals_wait = self._has_stepped = True
+        self._has_gained = has_gained
+        self._startup_seconds = perf_counter() - self._began
 
     def on_step(self) -> None:
         """Raises `Terminated` or `TimeBudgetUsed` when it is time to stop."""
         self._show_step()
         self._stop_if_due()
 
-    def _stop_if_due(self) -> None:
+    def stop_if_signalled(self) -> None:
+        """Raises `Terminated` after a signal, whatever the time budget says."""
         if self._signal is not None:
             raise Terminated(f"stopped by {signal.Signals(self._signal).name}; the same command carries on")
-        if self._deadline is not None and perf_counter() > self._deadline:
-            raise TimeBudgetUsed(f"the time budget of {self._budget:g} s is used; the same command carries on")
+
+    def _stop_if_due(self) -> None:
+        self.stop_if_signalled()
+        if self._budget is None or perf_counter() - self._began <= self._budget or not self._has_gained():
+            return
+        message = f"the time budget of {self._budget:g} s is used; the same command carries on"
+        if self._startup_seconds > self._budget:
+            message += (
+                f", but the start-up alone takes longer ({self._startup_seconds:.1f} s), so that an attempt trains "
+                "hardly more than one step; give a larger --time-budget"
+            )
+        raise TimeBudgetUsed(message)
 
     def is_heartbeat_due(self) -> bool:
         """True once every `HEARTBEAT_SECONDS`."""
@@ -60,7 +98,7 @@ class Control:
         return True
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
-        first = self._signal is None
+        is_first = self._signal is None
         self._signal = number
-        if first and not self._in_steps:
+        if is_first and not self._signals_wait:
             raise Terminated(f"stopped by {signal.Signals(number).name} before the first step")

@@ -95,6 +95,7 @@ def execute(
         keys=keys,
         writer=writer,
         journal=journal,
+        control=control,
         started=started,
         price_per_hour=settings.price_per_hour,
     )
@@ -181,7 +182,8 @@ def _train(
     def clean() -> None:
         remove_old_checkpoints(store, keys)
 
-    control.begin_steps()
+    began = state.epoch, state.step
+    control.begin_steps(has_gained=lambda: (state.epoch, state.step) != began)
     try:
         for last in train_epochs(state, staged.sources, on_step=on_step):
             _log_epoch(last)

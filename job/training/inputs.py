@@ -33,12 +33,13 @@ class Inputs:
         """As `job.training.data.load_data`, without torch."""
         from job.cpus import available_cpus
         from job.training.data import load_data
+        from job.training.data.cache import expand_cache
 
         def load() -> VerifiedData:
             data = load_data(
                 manifest.dataset,
                 data=settings.data,
-                cache=settings.cache.expanduser(),
+                cache=expand_cache(settings.cache),
                 num_threads=settings.num_threads or available_cpus(),
             )
             return VerifiedData(data, data.sha256())
@@ -47,10 +48,11 @@ class Inputs:
 
     def load_weights(self, manifest: Manifest, settings: RunSettings) -> Weights | None:
         """As `job.training.model.load_weights`."""
+        from job.training.data.cache import expand_cache
         from job.training.model import load_weights
 
         def load() -> Weights | None:
-            return load_weights(manifest.model, data=settings.data, cache=settings.cache.expanduser())
+            return load_weights(manifest.model, data=settings.data, cache=expand_cache(settings.cache))
 
         return self._keep("weights", (manifest.model, settings.data), load)
 

@@ -95,14 +95,23 @@ class Journal:
 
     def record_failure(self, error: BaseException) -> None:
         """Leave word of what happened, as far as the storage still takes it."""
-        code = error.exit_code if isinstance(error, JobError) else 1
+        code = _exit_code(error)
         state: State = "interrupted" if isinstance(error, Interruption) else "failed"
         message = str(error).partition("\n")[0] or type(error).__name__
         message = message.encode(errors="backslashreplace").decode()  # a file's name may be no UTF-8
         get_logger().info("run_stopped", state=state, exit_code=code, reason=message)
-        with contextlib.suppress(JobError):
+        with contextlib.suppress(Exception):  # whatever goes wrong here, the failure itself is what counts
             for key, content in (self.progress(state, error=message, exit_code=code) | self.log()).items():
                 self._store.write(key, content)
+
+
+def _exit_code(error: BaseException) -> int:
+    """What the process ends with where nothing else happens."""
+    if isinstance(error, JobError):
+        return error.exit_code
+    if isinstance(error, SystemExit) and isinstance(error.code, int):
+        return error.code
+    return 1
 
 
 def read_progress(store: Store, keys: RunKeys) -> Progress | None:

@@ -14,7 +14,8 @@ from torchvision.models import ResNet18_Weights, resnet18
 
 from job.errors import DataError, JobError, ObjectMissing, StorageError
 from job.manifest.models import Model
-from job.storage import FolderStore, Store, is_remote, open_store, read_uri
+from job.storage import Store, is_remote, open_store, read_uri
+from job.training.data.cache import find_cached, store_cached
 from job.training.data.download import receive
 
 IMAGENET_URL: str = ResNet18_Weights.IMAGENET1K_V1.url
@@ -56,7 +57,7 @@ def train_mode(model: nn.Module, *, freeze_backbone: bool) -> None:
     model.train(not freeze_backbone)
 
 
-def load_weights(config: Model, *, data: str | None, cache: Path, url: str = IMAGENET_URL) -> Weights | None:
+def load_weights(config: Model, *, data: str | None, cache: Path | None, url: str = IMAGENET_URL) -> Weights | None:
     """The weights that `config` names. `imagenet` is looked for where the data are staged, then downloaded.
 
     Raises `DataError` for what is missing, corrupt or no state dict; nothing in a file is executed.
@@ -79,29 +80,29 @@ def load_weights(config: Model, *, data: str | None, cache: Path, url: str = IMA
     return Weights(_parse_state(content, source=source), hashlib.sha256(content).hexdigest())
 
 
-def stage_imagenet(store: Store, *, data: str | None, cache: Path, url: str = IMAGENET_URL) -> str:
+def stage_imagenet(store: Store, *, data: str | None, cache: Path | None, url: str = IMAGENET_URL) -> str:
     """Put torchvision's verified file into `store`, from the cache, `data` or its download; returns its URI."""
     name = Path(url).name
     store.write(name, _read_imagenet(url, data=data, cache=cache))
     return store.locate(name)
 
 
-def _read_imagenet(url: str, *, data: str | None, cache: Path) -> bytes:
+def _read_imagenet(url: str, *, data: str | None, cache: Path | None) -> bytes:
     """torchvision's file, kept in the cache. Raises `DataError` where it is corrupt or cannot be had."""
-    path = cache / Path(url).name
+    name = Path(url).name
     for folder in (cache, Path(torch.hub.get_dir()) / "checkpoints"):  # the second is torchvision's own
-        found = folder / path.name
-        if found.is_file():
+        found = find_cached(folder, name)
+        if found is not None:
             return _verified(found.read_bytes(), place=str(found))
     if data is not None:
         staged = open_store(data)
         with contextlib.suppress(ObjectMissing):  # not staged: downloaded below
-            content = _verified(staged.read(path.name), place=staged.locate(path.name))
-            FolderStore(cache).write(path.name, content)
+            content = _verified(staged.read(name), place=staged.locate(name))
+            store_cached(cache, name, content)
             return content
     advice = "stage it in a bucket with `job stage`, or name a local file in model.weights"
     content = _verified(b"".join(receive(url, advice=advice)), place=url)
-    FolderStore(cache).write(path.name, content)
+    store_cached(cache, name, content)
     return content
 
 

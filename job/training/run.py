@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from job.home import prepare_matplotlib
 from job.logs import RecordedLog, get_logger
 from job.manifest import Manifest
 from job.runs import RunKeys
@@ -55,7 +56,7 @@ def run_manifest(
     structlog.contextvars.bind_contextvars(run=keys.run_id, attempt=journal.attempt)
     get_logger().info("run_started", output=store.uri, experiment=keys.experiment)
     writer = ArtefactWriter(store)
-    with recorded_failure(journal, writer):
+    with recorded_failure(journal, writer), control.until_training():
         writer.write({keys.manifest: manifest.model_dump_json(indent=1).encode()} | journal.progress("starting"))
         writer.flush()
         loading = perf_counter()
@@ -84,5 +85,6 @@ def run_manifest(
 def _import_torch() -> None:
     """And all that needs it. Its OpenMP (libgomp) is told, before it is loaded, to let threads that wait for each other
     sleep sooner: they would spin for milliseconds on cores that another process could use, and wait all the longer."""
+    prepare_matplotlib()  # torchmetrics imports it
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     import_module("job.training.execution")

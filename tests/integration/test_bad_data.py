@@ -184,14 +184,3 @@ def test_run_with_bad_weights_ends_with_66_and_leaves_only_word_of_it(
     answer = job("run", "--manifest", tiny(model={"weights": f"{tmp_path}/{name}"}), "--output", tmp_path / "out")
     assert message in answer.stderr
     assert_only_word_is_left(tmp_path / "out", answer)
-
-
-def test_cache_on_a_full_disk_is_a_fault_of_this_host(job: Job, tiny: Tiny, tmp_path: Path, small_disk: Path) -> None:
-    data = tmp_path / "data"
-    write_folder(data)
-    manifest = tiny(dataset={"name": "folder"})
-    answer = job("run", "--manifest", manifest, "--output", tmp_path / "out", "--data", data, "--cache", small_disk)
-    assert answer.exit_code == 71
-    assert "the disk is full" in answer.stderr
-    assert not [path for path in small_disk.rglob("*") if path.is_file()]
-    assert not list((tmp_path / "out").rglob("result.json"))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
+import signal
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing.context import ForkServerProcess
@@ -15,6 +17,7 @@ import boto3
 import pytest
 
 from job.runs import RunResult, checkpoint_digest_key
+from job.signals import ENDING_SIGNALS
 from job.storage import Store, open_store
 from tests.conftest import BUCKET, Tiny, in_each_precision
 from tests.faulty_s3 import FaultyS3, delay, lose_answer
@@ -96,6 +99,62 @@ def test_sigterm_ends_with_143_in_time_and_leaves_nothing_partial(
     (progress,) = (json.loads(store.read(key)) for key in keys if key.endswith("progress.json"))
     assert progress["exit_code"] == 143
     assert re.fullmatch(state, progress["state"])
+
+
+@pytest.mark.parametrize("number", [number for number in ENDING_SIGNALS if number is not signal.SIGTERM],
+                         ids=lambda number: number.name)  # fmt: skip
+def test_every_signal_that_ends_programs_ends_a_run_as_sigterm_does(
+    start: Start, tiny: Tiny, tmp_path: Path, number: signal.Signals
+) -> None:
+    output = tmp_path / "out"
+    process = start(tiny(epochs=200, optimizer={"name": "sgd", "lr": 0.01}), output)
+    wait_until(lambda: list(output.rglob("history.jsonl")), process)
+    os.kill(process.pid or 0, number)
+    assert wait_for_end(process, seconds=GRACE_SECONDS) == 143
+    assert_interrupted(open_store(str(output)), reason=number.name)
+
+
+def assert_interrupted(store: Store, *, reason: str) -> None:
+    """A checkpoint and word of the signal, and no result."""
+    assert_whole_checkpoints(store)
+    keys = store.list_keys("")
+    assert any(key.endswith(".pt") for key in keys)
+    assert not any(key.endswith("result.json") for key in keys)
+    (progress,) = (json.loads(store.read(key)) for key in keys if key.endswith("progress.json"))
+    assert (progress["state"], progress["exit_code"]) == ("interrupted", 143)
+    assert reason in progress["error"]
+
+
+def test_signal_while_the_last_artefacts_are_stored_ends_with_143_and_the_next_attempt_stores_them(
+    start: Start, tiny: Tiny, wire: FaultyS3, output: str
+) -> None:
+    """They are stored behind the training of the next run, or, as here, when all training is over."""
+    rule = wire.spoil("PUT", r"/plots/loss\.png", delay(2))
+    manifest = tiny(epochs=1, optimizer={"name": "sgd", "lr": 0.01})
+    process = start(manifest, output)
+    wait_until(lambda: any("/plots/loss.png" in request for request in wire.requests), process)
+    process.terminate()
+    assert wait_for_end(process, seconds=GRACE_SECONDS) == 143
+    assert_interrupted(open_store(output), reason="SIGTERM")
+    rule.times = 0
+    assert wait_for_end(start(manifest, output), seconds=120) == 0
+    assert result_in(open_store(output)).attempts == 2
+
+
+def test_signal_while_a_failure_is_recorded_leaves_word_of_it(
+    start: Start, tiny: Tiny, wire: FaultyS3, output: str, tmp_path: Path
+) -> None:
+    """Word of the failure goes out slowly, and the signal finds it under way."""
+    wire.spoil("PUT", r"/log\.jsonl", delay(1))  # after progress.json, which says why the run failed
+    wire.spoil("PUT", r"/progress\.json", delay(1), times=2)
+    process = start(tiny(dataset={"name": "folder"}), output, "--data", tmp_path / "nowhere")
+    told = re.compile(r"PUT .*/progress\.json")  # once that the run starts, once that it failed
+    wait_until(lambda: len([request for request in wire.requests if told.match(request)]) == 2, process)
+    process.terminate()
+    assert wait_for_end(process, seconds=GRACE_SECONDS) == 66
+    store = open_store(output)
+    (progress,) = (json.loads(store.read(key)) for key in store.list_keys("") if key.endswith("progress.json"))
+    assert (progress["state"], progress["exit_code"]) == ("failed", 66)
 
 
 @in_each_precision

@@ -183,3 +183,32 @@ def test_time_budget_saves_a_checkpoint_and_exits_with_75(job: Job, tiny: Tiny, 
     assert answer.exit_code == 75
     assert "the same command carries on" in answer.stderr
     assert len(list(tmp_path.rglob("checkpoints/*.pt"))) == 1
+    assert "the start-up alone takes longer" in answer.stderr
+    assert "give a larger --time-budget" in answer.stderr
+
+
+@pytest.mark.parametrize("validation_fraction", [0.0, 0.5])
+def test_budget_below_the_startup_comes_to_an_end_with_the_same_result(
+    job: Job, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, validation_fraction: float
+) -> None:
+    """Each attempt gains a training step or a whole evaluation: 2 epochs of at most 2 steps and 1 evaluation."""
+    monkeypatch.setattr("job.training.evaluation.BATCH_SIZE", 5)  # so that an evaluation takes several batches
+    data = {
+        "name": "synthetic",
+        "size": 16,
+        "num_train": 40,
+        "num_test": 20,
+        "validation_fraction": validation_fraction,
+    }
+    manifest = tiny(dataset=data)
+    codes = []
+    while not codes or codes[-1] == 75:
+        answer = job("run", "-m", manifest, "-o", tmp_path / "stopped", "--time-budget", "0.001")
+        codes.append(answer.exit_code)
+        assert len(codes) <= 7, "the run does not come further"
+    assert codes[-1] == 0, answer.stderr
+    assert len(codes) > 2
+    assert job("run", "-m", manifest, "-o", tmp_path / "whole").exit_code == 0
+    stopped, whole = (RunResult.model_validate_json(next((tmp_path / part).rglob("result.json")).read_bytes())
+                      for part in ("stopped", "whole"))  # fmt: skip
+    assert metrics(stopped) == metrics(whole)

@@ -22,7 +22,7 @@ STAGED: dict[str, BinaryFiles] = {"stl10": stl10.FILES, "cifar100": cifar100.FIL
 """The data sets that come as official files and can be staged in a bucket."""
 
 
-def load_data(dataset: models.Dataset, *, data: str | None, cache: Path, num_threads: int) -> ImageData:
+def load_data(dataset: models.Dataset, *, data: str | None, cache: Path | None, num_threads: int) -> ImageData:
     """The images and labels of `dataset`, from `data` (a folder or s3:// URI) or by download into `cache`.
 
     Raises `DataError` for what is missing or corrupt, and what the stores raise.

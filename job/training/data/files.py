@@ -20,6 +20,7 @@ from job.errors import DataError, ObjectMissing
 from job.logs import get_logger
 from job.storage import FolderStore, Store, is_remote, open_store, reported
 from job.training.data.base import Labels, file_digest
+from job.training.data.cache import find_cached, store_cached, writable_folder
 from job.training.data.download import receive
 
 MANIFEST_NAME = "SHA256SUMS.json"
@@ -41,12 +42,11 @@ class BinaryFiles:
     md5: dict[str, str] = field(default_factory=dict)
     """Official MD5 by file name, as far as they are published."""
 
-    def locate(self, data: str | None, *, cache: Path) -> Path:
+    def locate(self, data: str | None, *, cache: Path | None) -> Path:
         """The folder where the verified files lie. Raises `DataError` where they cannot be had."""
         if data is None:
-            folder = cache / self.folder
-            if not all((folder / name).is_file() for name in (*self.names, MANIFEST_NAME)):
-                self.download(cache)
+            found = [find_cached(cache, f"{self.folder}/{name}") for name in (MANIFEST_NAME, *self.names)]
+            folder = found[0].parent if found[0] and all(found) else self.download(writable_folder(cache))
         elif is_remote(data):
             return self._fetch(open_store(data), cache=cache)
         else:
@@ -125,18 +125,24 @@ class BinaryFiles:
             raise self.fault(path, f"class {empty[0]} has no images")
         return labels
 
-    def _fetch(self, store: Store, *, cache: Path) -> Path:
+    def _fetch(self, store: Store, *, cache: Path | None) -> Path:
         """Copy the staged files into the cache, unless they are there; returns the folder. All are verified."""
-        local = FolderStore(cache)
         sums = f"{self.folder}/{MANIFEST_NAME}"
         digests = self._parse_digests(self._read_staged(store, sums), source=store.locate(sums))
-        for name in self.names:
-            if name not in digests:
-                raise DataError(f"{store.locate(sums)}: lists no digest of {name}; {self._stage_advice(store)}")
+        unlisted = [name for name in self.names if name not in digests]
+        if unlisted:
+            raise DataError(f"{store.locate(sums)}: lists no digest of {unlisted[0]}; {self._stage_advice(store)}")
+        missing = [name for name in self.names if not self._is_whole(name, digests, cache=cache)]
+        if cache is not None and not missing:  # it may be one that cannot be written
+            noted = find_cached(cache, sums)
+            if noted is None or noted.read_bytes() != _digest_lines(digests):
+                store_cached(cache, sums, _digest_lines(digests))
+            return cache / self.folder
+        root = writable_folder(cache)
+        local = FolderStore(root)
+        for name in missing if root == cache else self.names:
             key = f"{self.folder}/{name}"
             algorithm, digest = self._expected(name, digests)
-            if (cache / key).is_file() and file_digest(cache / key, algorithm) == digest:
-                continue
             content = self._read_staged(store, key)
             seen = hashlib.new(algorithm, content).hexdigest()
             if seen != digest:  # what is corrupt does not reach the cache
@@ -144,7 +150,13 @@ class BinaryFiles:
                 raise DataError(f"{fault}; {self._stage_advice(store)}")
             local.write(key, content)
         self._write_digests(digests, local)
-        return cache / self.folder
+        return root / self.folder
+
+    def _is_whole(self, name: str, digests: dict[str, str], *, cache: Path | None) -> bool:
+        """Whether the cache has this file as it should be."""
+        found = find_cached(cache, f"{self.folder}/{name}")
+        algorithm, digest = self._expected(name, digests)
+        return found is not None and file_digest(found, algorithm) == digest
 
     def _unpack(self, archive: Path, cache: Path) -> None:
         """Put the needed files of the verified archive into the cache; a member's path leads nowhere else."""
@@ -184,7 +196,7 @@ class BinaryFiles:
 
     def _write_digests(self, digests: dict[str, str], store: Store) -> None:
         """Written last: where it stands, the files are whole."""
-        store.write(f"{self.folder}/{MANIFEST_NAME}", json.dumps(digests, indent=1).encode())
+        store.write(f"{self.folder}/{MANIFEST_NAME}", _digest_lines(digests))
 
     def _read_staged(self, store: Store, key: str) -> bytes:
         try:
@@ -194,3 +206,8 @@ class BinaryFiles:
 
     def _stage_advice(self, store: Store) -> str:
         return f"put it there with `job stage {store.uri} --dataset {self.dataset}`"
+
+
+def _digest_lines(digests: dict[str, str]) -> bytes:
+    """The content of `MANIFEST_NAME`."""
+    return json.dumps(digests, indent=1).encode()

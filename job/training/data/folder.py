@@ -14,8 +14,8 @@ from PIL import Image
 
 from job.errors import DataError
 from job.logs import get_logger
-from job.storage import FolderStore
 from job.training.data.base import ImageData, Images
+from job.training.data.cache import find_cached, store_cached
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm"}
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
@@ -24,7 +24,7 @@ MAX_PIXELS = 100_000_000
 """A larger image is taken for a decompression bomb; the largest cameras have about this many."""
 
 
-def load_folder(root: Path, *, size: int, cache: Path, num_threads: int) -> ImageData:
+def load_folder(root: Path, *, size: int, cache: Path | None, num_threads: int) -> ImageData:
     """The images below `root`, each `size` pixels square. Raises `DataError` for what is missing or broken.
 
     The decoded arrays are kept in `cache` under a digest of every file's name and content, so a changed
@@ -42,14 +42,14 @@ def load_folder(root: Path, *, size: int, cache: Path, num_threads: int) -> Imag
         for path, content in zip(paths, contents, strict=True):
             digest.update(path.relative_to(root).as_posix().encode(errors="surrogateescape"))
             digest.update(hashlib.sha256(content).digest())
-        cached = cache / "folder" / f"{digest.hexdigest()[:32]}.npz"
-        images = _load_cache(cached)
+        key = f"folder/{digest.hexdigest()[:32]}.npz"
+        images = _load_cache(find_cached(cache, key))
         if images is None:
             with warnings.catch_warnings():  # here, not in the threads: it is the process's state
                 warnings.simplefilter("ignore")  # Pillow's remarks on metadata; sizes are checked in _decode
                 pairs = zip(paths, contents, strict=True)
                 images = np.stack(list(pool.map(lambda pair: _decode(*pair, size=size), pairs)))
-            _store_cache(images, cached)
+            _store_cache(images, cache, key)
     num_train = len(files["train"])
     labels = {part: np.array([label for _, label in found], dtype=np.int64) for part, found in files.items()}
     return ImageData(classes, images[:num_train], labels["train"], images[num_train:], labels["test"])
@@ -115,21 +115,21 @@ def _check_header(path: Path, image: Image.Image) -> None:
         raise DataError(f"{path}: has more than 8 bits a channel (mode {image.mode}); convert it to 8 bits")
 
 
-def _load_cache(path: Path) -> Images | None:
+def _load_cache(path: Path | None) -> Images | None:
     """The cached images, or None where there are none that can be read."""
+    if path is None:
+        return None
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             images: Images = arrays["images"]
-    except FileNotFoundError:
-        return None
     except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
         get_logger().warning("data_cache_corrupt", path=str(path), reason=str(error))
         return None
     return images
 
 
-def _store_cache(images: Images, path: Path) -> None:
+def _store_cache(images: Images, cache: Path | None, key: str) -> None:
     buffer = io.BytesIO()
     np.savez(buffer, images=images)
-    FolderStore(path.parent).write(path.name, buffer.getvalue())
-    get_logger().info("data_cached", path=str(path), num_images=len(images))
+    if stored := store_cached(cache, key, buffer.getvalue()):
+        get_logger().info("data_cached", path=str(stored), num_images=len(images))
