@@ -21,8 +21,10 @@ from job.cli.options import (
     ManifestOption,
     OutputOption,
     SettingsOption,
+    check_place,
     extra,
     name_experiment,
+    name_source,
     read_document,
 )
 from job.errors import ConflictError, DataError, JobError, ObjectExists, OutOfMemoryError
@@ -114,7 +116,7 @@ def run(
     if isinstance(document, Manifest):
         manifests = [document]
     else:
-        manifests = _select(document, index=index, source=manifest, store=store, experiment=experiment)
+        manifests = _select(document, index=index, source=name_source(manifest), store=store, experiment=experiment)
     failures: list[JobError] = []
     with Completions(on_result=partial(_show, store=store)) as completions:
         for number, one in enumerate(manifests):
@@ -131,7 +133,9 @@ def run(
 
 
 def stage(
-    destination: Annotated[str, typer.Argument(help="s3:// URI or folder that runs name as --data.")],
+    destination: Annotated[
+        str, typer.Argument(callback=check_place, help="s3:// URI or folder that runs name as --data.")
+    ],
     dataset: Annotated[
         StagedDataset, typer.Option(help="Data set to put there, or none; of stl10 only its labelled files.")
     ] = StagedDataset.STL10,
@@ -156,8 +160,8 @@ def stage(
             from job.training.model import stage_imagenet
 
             places.append(stage_imagenet(store, data=data, cache=cache.expanduser()))
-    for place in places:
-        typer.echo(place)
+    for staged in places:
+        typer.echo(staged)
 
 
 def _select(

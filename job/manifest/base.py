@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
+AS_WRITTEN = "as written"
+"""The context in which a user's own document is validated: what no earlier version refused, records may hold."""
+
 
 class StrictModel(BaseModel):
     """Immutable, without coercion; unknown keys, NaN and infinity are faults."""
