@@ -52,7 +52,9 @@ def parse_place(text: str) -> str:
         return text
     expanded = os.path.expanduser(text)  # noqa: PTH111 - Path would raise RuntimeError without a home folder
     if expanded.startswith("~"):
-        raise UsageError(f"{text}: {text.partition('/')[0]} is no home folder that is known here; write the whole path")
+        raise UsageError(
+            f"{_show(text)}: {_show(text.partition('/')[0])} is no home folder known here; write the whole path"
+        )
     return expanded
 
 
@@ -71,7 +73,7 @@ def find_fault(text: str) -> str | None:
             "elsewhere name the folder where it is mounted"
         )
     meant = _guess(text)
-    hint = f"did you mean {meant}? " if meant else ""
+    hint = f"did you mean {_show(meant)}? " if meant else ""
     escape = "" if is_remote(text) else f"; a folder of that name is written ./{_show(text)}"
     return f"is neither a path nor an s3:// URI; {hint}{ACCEPTED}{escape}"
 
