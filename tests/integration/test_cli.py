@@ -270,6 +270,15 @@ def test_place_without_runs_is_named_with_what_it_should_hold(
     assert open_store(bucket).list_keys("") == []
 
 
+def test_file_that_an_option_names_and_is_not_there_is_wrong_usage(job: Job, tiny: Tiny, tmp_path: Path) -> None:
+    prices = job("plan", "--manifest", tiny(), "--prices", tmp_path / "absent.json")
+    assert prices.exit_code == 2
+    assert prices.stderr == f"error: --prices {tmp_path}/absent.json: no such file\n"
+    reference = job("report", tmp_path, "--reference", "Lab-Report")
+    assert reference.exit_code == 2
+    assert "error: --reference Lab-Report: no such file; bundled: lab-report" in reference.stderr
+
+
 def test_report_of_one_experiment_s_own_folder_says_where_to_look(job: Job, tmp_path: Path) -> None:
     store_results(open_store(str(tmp_path)), make_result(make_manifest("adam")))
     for place in (tmp_path / "default", next((tmp_path / "default/runs").iterdir())):
