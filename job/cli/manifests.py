@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from job.cli.options import ManifestOption, SettingsOption, read_document, read_sweep
+from job.cli.options import ManifestOption, SettingsOption, check_place, name_source, read_document, read_sweep
 from job.errors import ManifestError
 
 
@@ -19,7 +19,7 @@ class Kind(StrEnum):
 
 
 def validate(
-    manifests: Annotated[list[str], typer.Argument(help="Paths or s3:// URIs of manifests and sweeps.")],
+    manifests: Annotated[list[str], typer.Argument(help="Paths or s3:// URIs of manifests and sweeps, or -.")],
     settings: SettingsOption = None,
 ) -> None:
     """Check manifests without running them; every fault is named. Exits with 65 if there is one."""
@@ -28,9 +28,10 @@ def validate(
     from job.runs import run_id
 
     faults: list[str] = []
-    for source in manifests:
+    for location in manifests:
+        source = name_source(location)
         try:
-            document = read_document(source, settings or [])
+            document = read_document(location, settings or [])
             if isinstance(document, Manifest):
                 what = f"run id {run_id(document)}"
             else:
@@ -61,7 +62,10 @@ def plan(
         str, typer.Option(help="Instance type that time and cost are estimated for; see --prices.")
     ] = "g5.xlarge",
     prices: Annotated[
-        str | None, typer.Option(help="JSON file of instances with prices and speeds, in place of the bundled one.")
+        str | None,
+        typer.Option(
+            callback=check_place, help="JSON file of instances with prices and speeds, in place of the bundled one."
+        ),
     ] = None,
     per_container: Annotated[int, typer.Option(min=1, help="Runs that one container does.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the resolved plan as JSON.")] = False,
@@ -71,7 +75,7 @@ def plan(
     from job.plan import build_plan
     from job.submit.estimate import estimate, read_prices
 
-    planned = build_plan(read_sweep(manifest, settings or []), source=manifest)
+    planned = build_plan(read_sweep(manifest, settings or []), source=name_source(manifest))
     if as_json:
         typer.echo(planned.model_dump_json(indent=1))
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,20 +12,75 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from job.errors import ManifestError, ObjectMissing, StorageError, UsageError
+from job.places import CLAIM_SCHEME, is_remote, parse_place
 
 if TYPE_CHECKING:
     from job.manifest import Manifest, Sweep
     from job.plan import Submission
+    from job.storage import Store
 
+
+def check_place(context: typer.Context, parameter: typer.CallbackParam, value: str | None) -> str | None:
+    """Callback of every option and argument that takes a place: `value` with its `~` replaced by the home folder.
+
+    Raises `UsageError`, which names the option, or the variable that the value stands in.
+    """
+    if value is None:
+        return None
+    try:
+        return parse_place(value)
+    except UsageError as error:
+        name = parameter.opts[0] if parameter.opts[0].startswith("-") else parameter.opts[0].upper()
+        source = context.get_parameter_source(parameter.name or "")
+        if source is not None and source.name == "ENVIRONMENT":
+            name = str(parameter.envvar)
+        raise UsageError(f"{name} {error}") from error
+
+
+def check_place_or_claim(context: typer.Context, parameter: typer.CallbackParam, value: str | None) -> str | None:
+    """As `check_place`, and pvc://CLAIM/FOLDER may be named too."""
+    if value is None or not value.startswith(CLAIM_SCHEME):
+        return check_place(context, parameter, value)
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", value.removeprefix(CLAIM_SCHEME).partition("/")[0]):
+        raise UsageError(f"--output {value}: names no PersistentVolumeClaim; must be pvc://CLAIM or pvc://CLAIM/FOLDER")
+    return value
+
+
+def parse_cache(value: str | Path) -> Path:
+    """Parser of --cache, a folder of this machine. Raises `UsageError`."""
+    if isinstance(value, Path):  # the default: its home folder is looked for where a cache is needed
+        return value
+    try:
+        folder = parse_place(value)
+    except UsageError as error:
+        raise UsageError(f"--cache {error}") from error
+    if is_remote(folder):
+        raise UsageError(f"--cache {folder}: must be a folder of this machine")
+    return Path(folder)
+
+
+DEFAULT_CACHE = Path("~/.cache/job")
+DEFAULT_EXPERIMENT = "default"
+STANDARD_INPUT = "-"
 ManifestOption = Annotated[
-    str, typer.Option("--manifest", "-m", envvar="JOB_MANIFEST", help="Path or s3:// URI of a manifest or a sweep.")
+    str,
+    typer.Option(
+        "--manifest",
+        "-m",
+        envvar="JOB_MANIFEST",
+        callback=check_place,
+        help="Path or s3:// URI of a manifest or a sweep; - reads it from standard input.",
+    ),
 ]
 SettingsOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change one field of the manifest, such as optimizer.lr=0.01."),
 ]
 OutputOption = Annotated[
-    str, typer.Option("--output", "-o", envvar="JOB_OUTPUT", help="Folder or s3:// URI for the artefacts.")
+    str,
+    typer.Option(
+        "--output", "-o", envvar="JOB_OUTPUT", callback=check_place, help="Folder or s3:// URI for the artefacts."
+    ),
 ]
 ExperimentOption = Annotated[
     str | None,
@@ -34,13 +90,23 @@ ExperimentOption = Annotated[
 ]
 DataOption = Annotated[
     str | None,
-    typer.Option("--data", envvar="JOB_DATA", help="Folder or s3:// URI of the data set; else cache, then download."),
+    typer.Option(
+        "--data",
+        envvar="JOB_DATA",
+        callback=check_place,
+        help="Folder or s3:// URI of the data set; else cache, then download.",
+    ),
 ]
 CacheOption = Annotated[
-    Path, typer.Option("--cache", envvar="JOB_CACHE", help="Folder for downloads and decoded images.")
+    Path,
+    typer.Option(
+        "--cache",
+        envvar="JOB_CACHE",
+        parser=parse_cache,
+        metavar="FOLDER",
+        help="Folder for downloads and decoded images.",
+    ),
 ]
-DEFAULT_CACHE = Path("~/.cache/job")
-DEFAULT_EXPERIMENT = "default"
 EXTRAS = {
     "train": {"torch", "torchvision", "torchmetrics", "safetensors"},
     "kubernetes": {"kubernetes"},
@@ -49,23 +115,40 @@ EXTRAS = {
 
 
 def read_document(location: str, settings: list[str]) -> Manifest | Sweep | Submission:
-    """The manifest, sweep or submission at a path or s3:// URI. Raises `ManifestError` also where there is none."""
+    """The manifest, sweep or submission at a path or s3:// URI, or on standard input.
+
+    Raises `ManifestError` also where there is none.
+    """
     from job.plan import parse_document
-    from job.storage import is_remote, read_uri
+    from job.storage import read_uri
 
     try:
-        content = read_uri(location)
+        content = _read_standard_input() if location == STANDARD_INPUT else read_uri(location)
     except ObjectMissing as error:
         raise ManifestError(f"{location}: no such manifest") from error
     except StorageError as error:
         if is_remote(location):
             raise
         raise ManifestError(f"{location}: not a readable file") from error
-    return parse_document(content, source=location, settings=settings)
+    return parse_document(content, source=name_source(location), settings=settings)
+
+
+def name_source(location: str) -> str:
+    """What messages call the place that a manifest was read from."""
+    return "standard input" if location == STANDARD_INPUT else location
+
+
+def _read_standard_input() -> bytes:
+    """All of it, up to a size that is refused in any case. Raises `ManifestError` where it is closed."""
+    from job.manifest.parsing import MAX_BYTES
+
+    if sys.stdin is None:
+        raise ManifestError(f"{name_source(STANDARD_INPUT)}: is closed; pipe a manifest into it")
+    return sys.stdin.buffer.read(MAX_BYTES + 1)
 
 
 def read_sweep(location: str, settings: list[str]) -> Sweep:
-    """The sweep at a path or s3:// URI; one manifest is a sweep of one. Raises `ManifestError`."""
+    """The sweep that `read_document` finds; one manifest is a sweep of one. Raises `ManifestError`."""
     from job.manifest import Manifest, Sweep, later_defaults
     from job.manifest.sweep import Block
     from job.plan import as_sweep
@@ -94,6 +177,19 @@ def check_experiment(name: str) -> str:
     if not re.fullmatch(NAME_PATTERN, name):
         raise UsageError(f"--experiment is {name!r}; must be 1 to 40 lower-case letters, digits and dashes")
     return name
+
+
+def open_output(location: str) -> Store:
+    """The store at an output that runs wrote to. Raises `UsageError` where there is nothing at all."""
+    from job.storage import open_store
+
+    store = open_store(location)
+    if not store.list_folders():
+        raise UsageError(
+            f"{store.uri}: nothing is here; name the folder or s3:// URI that was the --output of `job run` or "
+            "`job submit`: it holds <experiment>/runs/<run id>/"
+        )
+    return store
 
 
 @contextmanager

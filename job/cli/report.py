@@ -6,17 +6,22 @@ from typing import Annotated
 
 import typer
 
-from job.cli.options import check_experiment
+from job.cli.options import check_experiment, check_place
 from job.cli.streams import outlive_reader
 from job.errors import IncompleteError
 from job.home import prepare_matplotlib
 
 
 def report(
-    output: Annotated[str, typer.Argument(envvar="JOB_OUTPUT", help="Folder or s3:// URI that runs wrote to.")],
+    output: Annotated[
+        str, typer.Argument(envvar="JOB_OUTPUT", callback=check_place, help="Folder or s3:// URI that runs wrote to.")
+    ],
     experiment: Annotated[str | None, typer.Option(help="Only the runs of this experiment.")] = None,
     reference: Annotated[
-        str | None, typer.Option(help="A published study to set beside: lab-report (bundled), a path or s3:// URI.")
+        str | None,
+        typer.Option(
+            callback=check_place, help="A published study to set beside: lab-report (bundled), a path or s3:// URI."
+        ),
     ] = None,
     target: Annotated[
         float | None,

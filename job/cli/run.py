@@ -21,8 +21,10 @@ from job.cli.options import (
     ManifestOption,
     OutputOption,
     SettingsOption,
+    check_place,
     extra,
     name_experiment,
+    name_source,
     read_document,
 )
 from job.cli.streams import outlive_reader
@@ -119,7 +121,7 @@ def run(
     if isinstance(document, Manifest):
         manifests = [document]
     else:
-        manifests = _select(document, index=index, source=manifest, store=store, experiment=experiment)
+        manifests = _select(document, index=index, source=name_source(manifest), store=store, experiment=experiment)
     failures: list[JobError] = []
     with Completions(on_result=partial(_show, store=store)) as completions:
         for number, one in enumerate(manifests):
@@ -136,7 +138,9 @@ def run(
 
 
 def stage(
-    destination: Annotated[str, typer.Argument(help="s3:// URI or folder that runs name as --data.")],
+    destination: Annotated[
+        str, typer.Argument(callback=check_place, help="s3:// URI or folder that runs name as --data.")
+    ],
     dataset: Annotated[
         StagedDataset, typer.Option(help="Data set to put there, or none; of stl10 only its labelled files.")
     ] = StagedDataset.STL10,
@@ -165,8 +169,8 @@ def stage(
             from job.training.model import stage_imagenet
 
             places.append(stage_imagenet(store, data=data, cache=folder))
-    for place in places:
-        typer.echo(place)
+    for staged in places:
+        typer.echo(staged)
 
 
 def _select(

@@ -14,21 +14,38 @@ from job.cli.options import (
     DataOption,
     ExperimentOption,
     ManifestOption,
-    OutputOption,
     SettingsOption,
+    check_place,
+    check_place_or_claim,
     extra,
     name_experiment,
+    name_source,
+    open_output,
     read_sweep,
 )
 from job.cli.streams import outlive_reader
 from job.errors import UsageError
+from job.places import CLAIM_SCHEME, is_remote
 
 if TYPE_CHECKING:
     from job.submit.launch import Work
 
 WATCH_SECONDS = 15
 OutputArgument = Annotated[
-    str, typer.Argument(envvar="JOB_OUTPUT", help="Folder or s3:// URI that the sweep was submitted with.")
+    str,
+    typer.Argument(
+        envvar="JOB_OUTPUT", callback=check_place, help="Folder or s3:// URI that the sweep was submitted with."
+    ),
+]
+SubmittedOutputOption = Annotated[
+    str | None,
+    typer.Option(
+        "--output",
+        "-o",
+        envvar="JOB_OUTPUT",
+        callback=check_place_or_claim,
+        help="Folder or s3:// URI for the artefacts; kubernetes: also pvc://CLAIM. By default the stack's, or runs.",
+    ),
 ]
 
 
@@ -44,7 +61,7 @@ class Backend(StrEnum):
 def submit(
     manifest: ManifestOption,
     to: Annotated[Backend, typer.Option("--to", help="local: processes here; docker: containers here.")],
-    output: OutputOption = "",
+    output: SubmittedOutputOption = None,
     settings: SettingsOption = None,
     experiment: ExperimentOption = None,
     data: DataOption = None,
@@ -70,11 +87,14 @@ def submit(
 ) -> None:
     """Run a sweep: one container per configuration, and only for those without a result."""
     from job.logs import configure_logs
+    from job.plan import build_plan
     from job.submit import batch, kubernetes, kubernetes_documents, processes
-    from job.submit.launch import prepare
+    from job.submit.launch import check_inputs, prepare
 
     configure_logs()
     sweep = read_sweep(manifest, settings or [])
+    plan = build_plan(sweep, source=name_source(manifest))
+    check_inputs(plan, data=data, output=output or "", to=to.value)
     cloud = batch.BatchSettings(queue=queue, job_role=job_role, region=region, num_gpus=_count(gpus))
     if stack:
         found = batch.read_stack(stack, cloud)
@@ -82,12 +102,13 @@ def submit(
     cluster = kubernetes_documents.KubernetesSettings(
         namespace=namespace, context=context, queue=queue or None, num_gpus=_count(gpus)
     )
-    _check_reachable(output or "runs", to)
+    output = output or "runs"
+    _check_reachable(output, to)
     with extra("kubernetes"):  # earlier submissions may be there
         work = prepare(
             sweep,
-            source=manifest,
-            output=output or "runs",
+            plan,
+            output=output,
             experiment=name_experiment(experiment, sweep),
             per_container=per_container,
             is_dry_run=dry_run,
@@ -120,7 +141,8 @@ def submit(
     else:
         _run_here(request, work, jobs=jobs)
     runs = sum(len(container) for container in work.submission.containers)
-    typer.echo(f"{work.experiment}: {runs} runs in {launch.num_containers} containers; see: job status {work.output}")
+    where = "the folder where the claim is mounted" if output.startswith(CLAIM_SCHEME) else output
+    typer.echo(f"{work.experiment}: {runs} runs in {launch.num_containers} containers; see: job status {where}")
 
 
 def status(
@@ -131,10 +153,9 @@ def status(
 ) -> None:
     """Show what became of a sweep: done, running, waiting and why, failed and why, lost."""
     from job.cli.tables import print_status
-    from job.storage import open_store
     from job.submit.status import find_experiment, observe_sweep, read_last_words
 
-    store = open_store(output)
+    store = open_output(output)
     name = find_experiment(store, experiment)
     while True:
         with extra("kubernetes"):
@@ -160,10 +181,9 @@ def logs(
 ) -> None:
     """Print the last log lines of a run: its container's where the back end still has them, else its log.jsonl."""
     from job.logs import show_line
-    from job.storage import open_store
     from job.submit.status import find_experiment, read_log
 
-    store = open_store(output)
+    store = open_output(output)
     with extra("kubernetes"):
         for line in read_log(store, find_experiment(store, experiment), run_id, num_lines=num_lines):
             typer.echo(line if as_json else show_line(line))
@@ -174,10 +194,9 @@ def cancel(
     experiment: ExperimentOption = None,
 ) -> None:
     """Stop everything of a sweep that waits or runs in the cloud; checkpoints stay, submitting again carries on."""
-    from job.storage import open_store
     from job.submit.status import backend, find_experiment, read_submitted
 
-    store = open_store(output)
+    store = open_output(output)
     name = find_experiment(store, experiment)
     submitted = read_submitted(store, name)
     outlive_reader()
@@ -191,9 +210,6 @@ def cancel(
 
 def _check_reachable(output: str, to: Backend) -> None:
     """Raises `UsageError` for an output that the containers, or this machine, cannot write to."""
-    from job.storage import is_remote
-    from job.submit.launch import CLAIM_SCHEME
-
     is_claim, in_cloud = output.startswith(CLAIM_SCHEME), to in (Backend.BATCH, Backend.KUBERNETES)
     if is_claim and to is not Backend.KUBERNETES:
         raise UsageError(f"--output {output}: a PersistentVolumeClaim is for --to kubernetes")

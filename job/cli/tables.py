@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from job.logs import show_line
@@ -33,13 +34,17 @@ def print_plan(plan: SweepPlan) -> None:
         varied = {path: value for path, value in run.varied.items() if path.partition(".")[0] != "optimizer"}
         what = ", ".join(f"{name} {json.dumps(value)}" for name, value in (attributes | varied).items())
         seeds.setdefault((run.manifest.optimizer.name, what), []).append(run.manifest.seed)
+    longest_word = max(len(word) for _, what in seeds for word in what.split())
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for column in ("optimizer", "attributes", "seeds"):
-        table.add_column(column, overflow="fold")
+    table.add_column("optimizer", overflow="fold")
+    table.add_column(
+        "attributes", min_width=longest_word
+    )  # the path of weights stays whole, however narrow the terminal
+    table.add_column("seeds", overflow="fold")
     for (optimizer, what), numbers in seeds.items():
-        table.add_row(optimizer, what, ", ".join(map(str, numbers)))
-    Console().print(table)
-    Console().print(f"{plan.name}: {len(plan.runs)} runs, {len(seeds)} configurations")
+        table.add_row(optimizer, escape(what), ", ".join(map(str, numbers)))
+    Console().print(table, crop=False)
+    Console().print(f"{plan.name}: {len(plan.runs)} runs, {len(seeds)} configurations", soft_wrap=True)
 
 
 def print_estimate(estimate: Estimate | None) -> None:

@@ -8,9 +8,9 @@ from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from job.runs import RunResult
 
@@ -82,21 +82,21 @@ def print_summary(result: RunResult, *, place: str, was_complete: bool) -> None:
     """The result in a few lines on standard output, for a person: nothing where that is no terminal."""
     if not sys.stdout.isatty():
         return
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    table.add_row("run", result.run_id)
-    table.add_row("status", f"{result.status} (done before)" if was_complete else result.status)
+    rows = [("run", result.run_id), ("status", f"{result.status} (done before)" if was_complete else result.status)]
     if result.divergence:
-        table.add_row("diverged", f"epoch {result.divergence.epoch}, step {result.divergence.step}")
+        rows.append(("diverged", f"epoch {result.divergence.epoch}, step {result.divergence.step}"))
     if result.final and result.best:
-        table.add_row("test top-1", f"{result.final.top1:.2%}")
-        table.add_row("test top-5", f"{result.final.top5:.2%}" if result.final.top5 is not None else "-")
-        table.add_row("test loss", f"{result.final.loss:.4f}" if result.final.loss is not None else "not finite")
-        table.add_row(
-            "best epoch", f"{result.best.epoch}: {result.best.test.top1:.2%} (chosen on {result.best.chosen_on})"
-        )
+        rows += [
+            ("test top-1", f"{result.final.top1:.2%}"),
+            ("test top-5", f"{result.final.top5:.2%}" if result.final.top5 is not None else "-"),
+            ("test loss", f"{result.final.loss:.4f}" if result.final.loss is not None else "not finite"),
+            ("best epoch", f"{result.best.epoch}: {result.best.test.top1:.2%} (chosen on {result.best.chosen_on})"),
+        ]
     timings = result.timings
-    table.add_row("time", f"{timings.total:.1f} s (training {timings.train:.1f}, evaluation {timings.evaluate:.1f})")
+    rows.append(("time", f"{timings.total:.1f} s (training {timings.train:.1f}, evaluation {timings.evaluate:.1f})"))
     if result.train_images_per_second:
-        table.add_row("speed", f"{result.train_images_per_second:.0f} training images/s")
-    table.add_row("artefacts", place)
-    Console().print(table)
+        rows.append(("speed", f"{result.train_images_per_second:.0f} training images/s"))
+    rows.append(("artefacts", place))
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:  # plain lines, which the terminal wraps: what is copied from them is whole
+        typer.echo(f"{name:<{width}}  {value}")

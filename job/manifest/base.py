@@ -19,6 +19,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 from pydantic.fields import FieldInfo
 
+AS_WRITTEN = "as written"
+"""The context in which a user's own document is validated: what no earlier version refused, records may hold."""
+
 
 class StrictModel(BaseModel):
     """Immutable, without coercion; unknown keys, NaN and infinity are faults.

@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import Field, StringConstraints, ValidationInfo, field_validator, model_validator
 
 from job.errors import CREDENTIALS_IN_URL
-from job.manifest.base import StrictModel
+from job.manifest.base import AS_WRITTEN, StrictModel
 from job.manifest.optimizers import Optimizer
+from job.places import find_fault
 
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"
 """Of run and experiment names: they become parts of keys, file names and DNS labels."""
@@ -21,6 +22,10 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Precision = Literal["auto", "bf16", "fp16", "tf32", "fp32"]
 Augmentation = Literal["none", "flip", "crop_flip"]
+
+
+NAMED_WEIGHTS = ("imagenet", "none")
+"""What `model.weights` can be beside a place."""
 
 
 class DatasetModel(StrictModel):
@@ -85,6 +90,19 @@ class Model(StrictModel):
             raise ValueError(f"{json.dumps(weights[:40])} holds characters that cannot be printed")
         if CREDENTIALS_IN_URL.search(weights):
             raise ValueError("must hold no credentials; they come from the environment")
+        return weights
+
+    @field_validator("weights")
+    @classmethod
+    def _weights_are_named_or_a_place(cls, weights: str, info: ValidationInfo) -> str:
+        if info.context != AS_WRITTEN:
+            return weights
+        for name in NAMED_WEIGHTS:
+            if weights != name and weights.lower() == name:
+                raise ValueError(f"is {json.dumps(weights)}; did you mean {name!r}?")
+        fault = find_fault(weights)
+        if fault:
+            raise ValueError(f"{json.dumps(weights[:80])} {fault}")
         return weights
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
-from typing import Any, NoReturn, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from job.errors import ManifestError
+from job.manifest.base import AS_WRITTEN
 from job.manifest.models import Manifest
 
 MAX_BYTES = 1024 * 1024
@@ -20,6 +22,12 @@ MAX_BYTES = 1024 * 1024
 MAX_FAULTS = 100
 """More faults than this are counted, not listed."""
 ModelT = TypeVar("ModelT", bound=BaseModel)
+
+_JSON_WORDS = {"true": "true", "false": "false", "none": "null", "null": "null"}
+"""What JSON writes for a word that another language, or another case of letters, has for it."""
+_PYTHON_WORD = re.compile(r"(True|False|None)\b")
+_FRACTIONS = re.compile(r'"(?:[^"\\]|\\.)*"|-?Infinity|NaN|-?\d+[.eE][\d.eE+-]*')
+"""What JSON reads as a float, and strings, so that what stands in them is passed over."""
 
 
 def parse_manifest(content: bytes, *, source: str, settings: Iterable[str] = ()) -> Manifest:
@@ -34,7 +42,7 @@ def parse_manifest(content: bytes, *, source: str, settings: Iterable[str] = ())
 def validate(document: dict[str, Any], model: type[ModelT], *, source: str) -> ModelT:
     """`document` as `model`. Raises `ManifestError` with one line per fault."""
     try:
-        return model.model_validate_json(json.dumps(document))
+        return model.model_validate_json(json.dumps(document), context=AS_WRITTEN)
     except RecursionError as error:
         raise ManifestError(f"{source}: nested too deeply") from error
     except ValidationError as error:
@@ -54,36 +62,62 @@ def parse_json_object(content: bytes, *, source: str) -> dict[str, Any]:
 
     Raises `ManifestError` for a duplicate key, NaN, anything but an object, or JSON that is none.
     """
-
     if len(content) > MAX_BYTES:
         raise ManifestError(f"{source}: {len(content)} bytes is too large; a manifest has at most {MAX_BYTES}")
+    if not content.strip():
+        raise ManifestError(f"{source}: is empty; must be a JSON object")
     try:
-        document = _load(content.decode("utf-8-sig"))
+        text = content.decode("utf-8-sig")
+        document = _load(text)
     except UnicodeDecodeError as error:
         raise ManifestError(f"{source}: not UTF-8 text (byte {error.start})") from error
     except RecursionError as error:
         raise ManifestError(f"{source}: nested too deeply") from error
     except json.JSONDecodeError as error:
-        raise ManifestError(f"{source}: not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from error
+        word = _PYTHON_WORD.match(error.doc, error.pos)
+        fault = f"{word[0]} is Python's word, JSON has {_JSON_WORDS[word[0].lower()]}" if word else error.msg
+        raise ManifestError(f"{source}: not JSON: {fault} at line {error.lineno}, column {error.colno}") from error
     except ValueError as error:  # what the two functions below refuse, or an integer of thousands of digits
         raise ManifestError(f"{source}: not JSON: {error}") from error
     if not isinstance(document, dict):
         raise ManifestError(f"{source}: must be a JSON object, is {_show(document)}")
+    faults = _find_infinite(document, text)
+    if faults:
+        shown = [f"{source}: {fault}" for fault in faults[:MAX_FAULTS]]
+        more = [f"{source}: and {len(faults) - MAX_FAULTS} faults more"] if len(faults) > MAX_FAULTS else []
+        raise ManifestError(*shown, *more)
     return document
 
 
 def _load(text: str) -> Any:
     """JSON as one reader alone could understand it; minus zero is zero, so that one configuration has one digest."""
-    return json.loads(
-        text,
-        parse_constant=_refuse_constant,
-        parse_float=lambda number: float(number) + 0.0,
-        object_pairs_hook=_refuse_duplicates,
-    )
+    return json.loads(text, parse_float=lambda number: float(number) + 0.0, object_pairs_hook=_refuse_duplicates)
 
 
-def _refuse_constant(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not a JSON number; numbers must be finite")
+def _find_infinite(document: Any, text: str) -> list[str]:
+    """A fault for each number of `document` that is not finite, with the line of `text` that it stands in."""
+    fractions = (found for found in _FRACTIONS.finditer(text) if found[0][0] != '"')
+    places = [found.start() for found in fractions if not math.isfinite(float(found[0]))]
+    if not places:
+        return []
+    infinite = [(path, value) for path, value in _walk_fractions(document) if not math.isfinite(value)]
+    return [
+        f"{path} is {json.dumps(value)} in line {text.count(chr(10), 0, place) + 1}; must be a finite number"
+        for (path, value), place in zip(infinite, places, strict=True)
+    ]
+
+
+def _walk_fractions(document: Any) -> Iterator[tuple[str, float]]:
+    """Every float in `document` with its dotted path, in the order of the text."""
+    left = [("", document)]
+    while left:
+        path, value = left.pop()
+        if isinstance(value, float):
+            yield path, value
+        elif isinstance(value, dict):
+            left += [(f"{path}.{_show_key(key)}".lstrip("."), child) for key, child in reversed(value.items())]
+        elif isinstance(value, list):
+            left += [(f"{path}[{index}]", child) for index, child in reversed(list(enumerate(value)))]
 
 
 def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -97,7 +131,8 @@ def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def apply_settings(document: dict[str, Any], settings: Iterable[str]) -> dict[str, Any]:
     """A copy of `document` in which each setting `dotted.path=value` replaces the value at that path.
 
-    Values are JSON; what is not JSON is taken as text, so that `dataset.name=folder` needs no quotes.
+    Values are JSON; what is not JSON is taken as text, so that `dataset.name=folder` needs no quotes. Raises
+    `ManifestError`, also for a word such as True, which would be taken as text and is hardly meant so.
     """
     result: dict[str, Any] = json.loads(json.dumps(document))
     for setting in settings:
@@ -105,16 +140,25 @@ def apply_settings(document: dict[str, Any], settings: Iterable[str]) -> dict[st
         if not separator or not all(path.split(".")):
             raise ManifestError(f"--set {setting}: must be KEY=VALUE, such as optimizer.lr=0.01")
         try:
-            value = _load(text)
-        except (json.JSONDecodeError, RecursionError):
-            value = text
-        except ValueError as error:
-            raise ManifestError(f"--set {setting}: {error}") from error
-        try:
-            set_path(result, path, value)
+            set_path(result, path, _parse_value(text))
         except ValueError as error:
             raise ManifestError(f"--set {setting}: {error}") from error
     return result
+
+
+def _parse_value(text: str) -> Any:
+    """The value of a setting. Raises `ValueError`."""
+    try:
+        value = _load(text)
+    except (json.JSONDecodeError, RecursionError):
+        word = _JSON_WORDS.get(text.lower())
+        if word and text != "none":  # which several fields accept
+            also = ", or none where a field has that as a choice" if word == "null" else ""
+            raise ValueError(f'JSON writes {word}{also}; a text is "{text}", in quotes') from None
+        return text
+    if _find_infinite(value, text):
+        raise ValueError("numbers must be finite")
+    return value
 
 
 def set_path(document: dict[str, Any], path: str, value: Any) -> None:
@@ -145,16 +189,27 @@ def _describe(fault: ErrorDetails, root: type[BaseModel]) -> str:
         accepted = [tag.strip("' ") for tag in context["expected_tags"].split(",")]
         name = fault["input"]["name"]
         return f"{path}.name is {_show(name)}; {_suggest(name, accepted)}"
-    if kind == "string_pattern_mismatch":
-        return f"{path} is {seen}; must be 1 to 40 lower-case letters, digits and dashes, no dash at the ends"
-    if kind == "literal_error":
-        return f"{path} is {seen}; must be {context['expected']}"
     if kind == "value_error":
         return f"{path}: {context['error']}" if path else str(context["error"])
-    accepted_text = re.sub(r"^\w+ should ", "must ", fault["msg"]).partition(" after validation")[0]
-    accepted_text = accepted_text.replace("greater than or equal to", ">=").replace("greater than", ">")
-    accepted_text = accepted_text.replace("less than or equal to", "<=").replace("less than", "<")
-    return f"{path} is {seen}; {accepted_text}"
+    return f"{path} is {seen}; {_describe_accepted(fault, path)}"
+
+
+def _describe_accepted(fault: ErrorDetails, path: str) -> str:
+    """What is accepted at `path` instead of the value that `fault` is about."""
+    kind, seen = fault["type"], fault["input"]
+    if kind == "string_pattern_mismatch":
+        return "must be 1 to 40 lower-case letters, digits and dashes, no dash at the ends"
+    if kind == "literal_error":
+        expected = fault["ctx"]["expected"]
+        hint = _hint(seen, re.findall("'([^']*)'", expected))
+        return f"{hint}must be {expected}"
+    if kind in ("list_type", "tuple_type"):
+        return f"must be a list{_show_as_list(seen, path)}"
+    if kind == "bool_type":
+        return "must be true or false, without quotes"
+    accepted = re.sub(r"^\w+ should ", "must ", fault["msg"]).partition(" after validation")[0]
+    accepted = accepted.replace("greater than or equal to", ">=").replace("greater than", ">")
+    return accepted.replace("less than or equal to", "<=").replace("less than", "<")
 
 
 def _locate(location: tuple[int | str, ...], root: type[BaseModel]) -> tuple[str, type[BaseModel] | None]:
@@ -192,9 +247,28 @@ def _tag(model: type[BaseModel]) -> str:
 
 
 def _suggest(word: object, known: list[str]) -> str:
-    close = get_close_matches(str(word), known, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}accepted: {', '.join(known)}"
+    return f"{_hint(word, known)}accepted: {', '.join(known)}"
+
+
+def _hint(word: object, known: list[str]) -> str:
+    """`did you mean …? ` or nothing. Capitals and punctuation differ before letters do: AdamW is adamw, not adam."""
+    plain = {_plain(name): name for name in reversed(known)}
+    close = get_close_matches(_plain(str(word)), plain, n=1, cutoff=0.6 if len(plain) > 1 else 1.0)
+    return f"did you mean {plain[close[0]]!r}? " if close else ""
+
+
+def _plain(word: str) -> str:
+    return re.sub(r"[\W_]", "", word.lower())
+
+
+def _show_as_list(value: object, path: str) -> str:
+    """How `value` would be written as a list, in a file and for `--set`."""
+    parts = [part for part in re.split(r"[\s,;]+", str(value).strip("()[]{} ")) if part]
+    try:
+        shown = f"[{','.join(json.dumps(_load(part)) for part in parts)}]"
+    except (ValueError, RecursionError):
+        return ", in brackets"
+    return f", such as {shown}; on the command line: --set {path}={shown}" if len(shown) <= 80 else ", in brackets"
 
 
 def _show_key(key: str) -> str:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pandas as pd
 
-from job.errors import DataError, ObjectMissing
+from job.errors import ObjectMissing, UsageError
 from job.logs import get_logger
 from job.report.cache import TABLES, Tables, read_cache, write_cache
 from job.report.frames import (
@@ -25,7 +25,7 @@ from job.report.frames import (
 from job.report.holes import Hole, describe_unfinished, find_missing, read_plan
 from job.report.parsing import Floats, RunRows, parse_result
 from job.runs import GROUPS, RunKeys, RunResult, is_result_key
-from job.storage import FolderStore, Store, open_store
+from job.storage import Store, open_store
 
 NUM_READERS = 10
 """Threads; botocore keeps this many connections in its pool by default."""
@@ -34,7 +34,7 @@ NUM_READERS = 10
 def load_runs(uri: str, *, experiment: str | None = None) -> Runs:
     """The runs in a folder or under an `s3://` URI, of one experiment or of all, as pandas tables.
 
-    Raises `DataError` where there is nothing, `AccessDeniedError` or `StorageError`.
+    Raises `UsageError` where no run is, `AccessDeniedError` or `StorageError`.
     """
     return read_runs(open_store(uri), experiment=experiment)
 
@@ -78,14 +78,25 @@ def read_confusion(store: Store, runs: Iterable[str]) -> tuple[list[str], Floats
 
 
 def list_runs(store: Store, experiment: str | None) -> dict[str, str]:
-    """Keys and versions of what runs and plans left. Raises `DataError` where nothing is."""
+    """Keys and versions of what runs and plans left. Raises `UsageError` where nothing is."""
     versions = store.list_versions(f"{experiment}/" if experiment else "")
-    if not versions and experiment:
+    if any(_is_of_a_run_or_plan(key) for key in versions):
+        return versions
+    if experiment:
         there = sorted({key.split("/")[0] for key in store.list_keys("") if "/runs/" in key}) or ["none"]
-        raise DataError(f"{store.uri}: no experiment {experiment!r} here; there are: {', '.join(there)[:500]}")
-    if not versions and not (isinstance(store, FolderStore) and store.root.is_dir()):
-        raise DataError(f"{store.uri}: nothing is here; name the folder or s3:// URI that runs had as --output")
-    return versions
+        raise UsageError(f"{store.uri}: no experiment {experiment!r} here; there are: {', '.join(there)[:500]}")
+    what = "no run is here" if versions else "nothing is here"
+    inside = any(key.endswith("result.json") for key in versions)
+    advice = "this looks like the inside of one: name the folder above" if inside else "or the place is mistyped"
+    raise UsageError(
+        f"{store.uri}: {what}; name the folder or s3:// URI that runs had as --output: it holds "
+        f"<experiment>/runs/<run id>/; {advice}"
+    )
+
+
+def _is_of_a_run_or_plan(key: str) -> bool:
+    parts = key.split("/")
+    return (len(parts) >= 4 and parts[1] == "runs") or (len(parts) == 2 and parts[1] == "sweep.json")
 
 
 def _read_results(store: Store, keys: list[str]) -> tuple[list[tuple[str, RunRows]], list[Hole]]:

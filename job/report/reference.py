@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from job.errors import DataError
+from job.errors import DataError, ObjectMissing, UsageError
 from job.report.configurations import Configuration, find_baseline
 from job.report.study import Study
 from job.report.wording import join, name_optimizer
@@ -109,11 +109,17 @@ class SideBySide:
 
 
 def read_reference(location: str) -> Reference:
-    """The study in a file, under an `s3://` URI, or bundled under this name. Raises `DataError`."""
+    """The study in a file, under an `s3://` URI, or bundled under this name.
+
+    Raises `UsageError` where there is none, `DataError` for what is none.
+    """
     if location in BUNDLED:
         content = resources.files("job.report").joinpath("data", f"{location}.json").read_bytes()
     else:
-        content = read_uri(location)
+        try:
+            content = read_uri(location)
+        except ObjectMissing as error:
+            raise UsageError(f"--reference {location}: no such file; bundled: {', '.join(BUNDLED)}") from error
     try:
         return Reference.model_validate_json(content)
     except ValidationError as error:

@@ -45,7 +45,7 @@ def write_report(
 ) -> WrittenReport:
     """Write the report over the runs of `store` to its report/, the page last.
 
-    Raises `DataError` where there is nothing to report on.
+    Raises `UsageError` where no run is.
     """
     runs = read_runs(store, experiment=experiment, now=now, keep_cache=True)
     if runs.runs.empty:

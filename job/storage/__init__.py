@@ -5,32 +5,34 @@ from __future__ import annotations
 from pathlib import Path
 
 from job.errors import UsageError
+from job.places import is_remote, parse_place
 from job.storage.base import Store
 from job.storage.folder import FolderStore, reported
 
 __all__ = ["FolderStore", "Store", "is_remote", "open_store", "read_uri", "reported"]
 
 
-def is_remote(location: str) -> bool:
-    """Whether `location` is a URI and not a path."""
-    return "://" in location
-
-
 def open_store(location: str) -> Store:
-    """The store at a folder's path or an `s3://BUCKET/PREFIX`. Raises `UsageError` for another scheme."""
-    if not is_remote(location):
-        return FolderStore(Path(location))
-    if not location.startswith("s3://"):
-        raise UsageError(f"{location}: only folders and s3:// are understood")
+    """The store at a folder's path or an `s3://BUCKET/PREFIX`. Raises `UsageError` for what is neither."""
+    place = parse_place(location)
+    if not is_remote(place):
+        return FolderStore(Path(place))
     from job.storage.s3 import S3Store
 
-    return S3Store(location)
+    return S3Store(place)
 
 
 def read_uri(location: str) -> bytes:
-    """The bytes of one file or `s3://` object. Raises `ObjectMissing`, `AccessDeniedError` or `StorageError`."""
-    parent, _, name = location.rpartition("/")
-    if is_remote(location):
-        return open_store(parent).read(name)
-    path = Path(location)
+    """The bytes of one file or `s3://` object.
+
+    Raises `UsageError` for what names neither, `ObjectMissing`, `AccessDeniedError` or `StorageError`.
+    """
+    place = parse_place(location)
+    if is_remote(place):
+        bucket, _, key = place.removeprefix("s3://").partition("/")
+        folder, _, name = key.rpartition("/")
+        if not name:
+            raise UsageError(f"{place}: names no object; must be s3://BUCKET/KEY")
+        return open_store(f"s3://{bucket}/{folder}").read(name)
+    path = Path(place)
     return FolderStore(path.parent).read(path.name)

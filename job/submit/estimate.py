@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from job.errors import UsageError
+from job.errors import ObjectMissing, UsageError
 from job.manifest import Manifest, parse_json_object, validate
 from job.manifest.base import StrictModel
 from job.manifest.models import CIFAR100, STL10, Synthetic
@@ -76,9 +76,15 @@ class Estimate:
 
 
 def read_prices(location: str | None) -> Prices:
-    """The bundled table, or the one at a path or `s3://` URI. Raises `ManifestError` for one that is wrong."""
-    content = (files("job.submit") / "data/prices.json").read_bytes() if location is None else read_uri(location)
+    """The bundled table, or the one at a path or `s3://` URI.
+
+    Raises `UsageError` where there is none, `ManifestError` for one that is wrong.
+    """
     source = location or "prices.json"
+    try:
+        content = (files("job.submit") / "data/prices.json").read_bytes() if location is None else read_uri(location)
+    except ObjectMissing as error:
+        raise UsageError(f"--prices {source}: no such file") from error
     return validate(parse_json_object(content, source=source), Prices, source=source)
 
 

@@ -1,20 +1,23 @@
-"""What is left to do of a sweep, and what every back end tells its containers: the same everywhere.
+"""What is left to do of a sweep, what can be done of it where, and what every back end tells its containers.
 
 sweep → plan − finished runs − runs under way = submission → launch → request of a back end
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from job.errors import AccessDeniedError, StorageError
+from job.errors import AccessDeniedError, StorageError, UsageError
 from job.logs import get_logger
 from job.manifest import Sweep
+from job.manifest.models import NAMED_WEIGHTS, Folder
+from job.places import CLAIM_SCHEME, is_remote
 from job.plan import (
     Submission,
     SubmittedJob,
     SweepPlan,
-    build_plan,
     build_submission,
     job_key,
     plan_key,
@@ -28,8 +31,8 @@ PERMANENT_EXIT_CODES = (1, 2, 65, 66, 67, 68, 69)
 RETRYABLE_EXIT_CODES = (71, 74, 75, 143)
 """As the tree in `job.errors` has them."""
 MAX_ATTEMPTS = 5
-CLAIM_SCHEME = "pvc://"
-"""An output on a PersistentVolumeClaim, which only the cluster's containers reach."""
+CLOUDS = ("batch", "kubernetes")
+"""Back ends whose containers run on other machines."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ class Launch:
     num_containers: int
     image: str = ""
     data: str | None = None
+    weights: tuple[str, ...] = ()
+    """Places of pretrained weights that its runs name."""
     device: str = "auto"
     environment: dict[str, str] = field(default_factory=dict)
 
@@ -85,6 +90,7 @@ class Work:
             num_containers=len(self.submission.containers),
             image=image,
             data=data,
+            weights=tuple(_find_weights(self.plan)),
             device=device,
             environment={"JOB_IMAGE_DIGEST": digest} if digest else {},
         )
@@ -102,14 +108,63 @@ class Work:
             self.store.write(job_key(self.experiment, self.submission.id), job.model_dump_json(indent=1).encode())
 
 
+def check_inputs(plan: SweepPlan, *, data: str | None, output: str, to: str) -> None:
+    """Raises `UsageError` with every reason why containers of the back end `to` could not read data or weights."""
+    faults = [*_find_data_faults(plan, data=data, output=output, to=to)]
+    for weights in _find_weights(plan):
+        if is_remote(weights) or to == "local":
+            continue
+        if to in CLOUDS and _is_of_this_machine(weights, output=output):
+            faults.append(
+                f"model.weights {weights}: containers of --to {to} cannot read a file of this machine; "
+                "copy it to S3 and write s3://BUCKET/KEY, or copy it into the image and write its absolute path there"
+            )
+        elif to == "docker" and not weights.startswith("/"):
+            absolute = Path(weights).expanduser().absolute()
+            faults.append(f"model.weights {weights}: containers have a working folder of their own; write {absolute}")
+    if faults:
+        raise UsageError("\n".join(faults))
+
+
+def _find_weights(plan: SweepPlan) -> list[str]:
+    """The places of pretrained weights that runs of `plan` name."""
+    return sorted({run.manifest.model.weights for run in plan.runs} - set(NAMED_WEIGHTS))
+
+
+def _find_data_faults(plan: SweepPlan, *, data: str | None, output: str, to: str) -> Iterator[str]:
+    remedy = "copy it into the image and name its absolute path there with --data"
+    if to == "kubernetes":
+        remedy += ", or onto the claim of --output pvc://CLAIM and write --data /output/FOLDER"
+    elif to in ("local", "docker"):
+        remedy = "give --data a folder of this machine"
+    folders = [run.run_id for run in plan.runs if isinstance(run.manifest.dataset, Folder)]
+    if folders and data is None:
+        yield f"dataset.name is folder in {folders[0]}, but --data is not given: {remedy}"
+    elif folders and data is not None and is_remote(data):
+        yield f"--data {data}: the data set folder of {folders[0]} cannot be read from S3; {remedy}"
+    elif data is None or is_remote(data):
+        return
+    elif to in CLOUDS and _is_of_this_machine(data, output=output):
+        advice = remedy if folders else "put the data set in S3 with `job stage s3://BUCKET/data` and name that"
+        yield f"--data {data}: containers of --to {to} cannot read a folder of this machine; {advice}"
+    elif to == "docker" and not data.startswith("/") and not Path(data).is_dir():
+        yield f"--data {data}: no such folder"
+
+
+def _is_of_this_machine(path: str, *, output: str) -> bool:
+    """Whether `path` cannot be meant as one inside a container in the cloud: it is relative, or lies here."""
+    if output.startswith(CLAIM_SCHEME) and path.startswith("/output/"):  # the claim is mounted there
+        return False
+    return not path.startswith("/") or Path(path).exists()
+
+
 def prepare(
-    sweep: Sweep, *, source: str, output: str, experiment: str, per_container: int, is_dry_run: bool = False
+    sweep: Sweep, plan: SweepPlan, *, output: str, experiment: str, per_container: int, is_dry_run: bool = False
 ) -> Work:
-    """What of `sweep` is to be submitted. Storage is listed once, whatever the number of runs.
+    """What of `plan`, which `sweep` expands to, is to be submitted. Storage is listed once, however many runs.
 
     A dry run goes on without storage that cannot be reached, as if nothing were done yet.
     """
-    plan = build_plan(sweep, source=source)
     store = None if output.startswith(CLAIM_SCHEME) else open_store(output)
     done: set[str] = set()
     busy: set[str] = set()

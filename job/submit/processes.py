@@ -37,7 +37,10 @@ def render_local(launch: Launch, *, jobs: int) -> list[list[str]]:
 
 
 def render_docker(launch: Launch, *, gpus: str | None, jobs: int) -> list[list[str]]:
-    """The `docker run` command of each container. Folders of this machine are mounted. Raises `UsageError`."""
+    """The `docker run` command of each container. Folders and weights of this machine are mounted.
+
+    Raises `UsageError` without an image.
+    """
     if not launch.image:
         raise UsageError("--to docker needs --image")
     inside, mounts = _mount_folders(launch)
@@ -48,7 +51,8 @@ def render_docker(launch: Launch, *, gpus: str | None, jobs: int) -> list[list[s
         command += ["--volume", f"{source}:{target}"]
     if mounts:  # what a container writes there belongs to who started it
         command += ["--user", f"{os.getuid()}:{os.getgid()}"]
-    for name in AWS_VARIABLES if is_remote(launch.output) else ():
+    reads_s3 = any(is_remote(place) for place in (launch.output, launch.data or "", *launch.weights))
+    for name in AWS_VARIABLES if reads_s3 else ():
         command += ["--env", name]
     for name, value in launch.environment.items():
         command += ["--env", f"{name}={value}"]
@@ -64,16 +68,22 @@ def _render(launch: Launch, command: list[str], *, jobs: int) -> list[list[str]]
 
 
 def _mount_folders(launch: Launch) -> tuple[Launch, dict[str, str]]:
-    """The launch as a container sees it, and the folders that make it so, by path on this machine."""
+    """The launch as a container sees it, and what is mounted to make it so: place inside by path on this machine.
+
+    An absolute path that is not on this machine is one of the image.
+    """
     mounts: dict[str, str] = {}
     if not is_remote(launch.output):
         folder = str(Path(launch.output).resolve())
         mounts[folder] = "/output"
         key = Path(launch.submission).resolve().relative_to(folder)
         launch = replace(launch, output="/output", submission=f"/output/{key}")
-    if launch.data and not is_remote(launch.data):
+    if launch.data and not is_remote(launch.data) and Path(launch.data).is_dir():
         mounts[str(Path(launch.data).resolve())] = "/data"
         launch = replace(launch, data="/data")
+    for weights in launch.weights:
+        if not is_remote(weights) and Path(weights).is_file():
+            mounts[str(Path(weights).resolve())] = f"{weights}:ro"  # where the manifest has it
     return launch, mounts
 
 

@@ -90,7 +90,12 @@ def find_experiment(store: Store, experiment: str | None) -> str:
     names = [name for name in store.list_folders() if plan_key(name) in store.list_keys(plan_key(name))]
     if len(names) == 1:
         return names[0]
-    raise UsageError(f"{store.uri}: name one with --experiment; sweeps: {', '.join(names) or 'none'}")
+    if not names:
+        raise UsageError(
+            f"{store.uri}: no sweep is here; name the --output of `job submit`, or of `job run` with a sweep: it holds "
+            "<experiment>/sweep.json. Runs of single manifests are shown by `job report`"
+        )
+    raise UsageError(f"{store.uri}: name one with --experiment; sweeps: {', '.join(names)}")
 
 
 def read_plan(store: Store, experiment: str) -> SweepPlan:

@@ -133,6 +133,7 @@ def assert_only_word_is_left(output: Path, answer: Answer) -> None:
     assert (progress["state"], progress["exit_code"]) == ("failed", 66)
     assert f"error: {progress['error']}" in answer.stderr.splitlines()
     assert "Traceback" not in answer.stderr
+    assert " object at 0x" not in answer.stderr  # the library was given bytes; the user knows the file
 
 
 @pytest.mark.parametrize(("dataset", "damage", "message"), DAMAGES.values(), ids=DAMAGES.keys())

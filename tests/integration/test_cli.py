@@ -16,7 +16,9 @@ import pytest
 import typer
 
 from job.cli import app
-from tests.conftest import ROOT, Answer
+from job.storage import open_store
+from tests.conftest import ROOT, TINY, Answer
+from tests.records import make_manifest, make_result, store_results
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
@@ -28,6 +30,10 @@ from job.cli import main
 sys.argv[0] = "job"
 main()
 """
+
+
+Job = Callable[..., Answer]
+Tiny = Callable[..., Path]
 
 
 def without_torch(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -50,8 +56,8 @@ def test_help_takes_less_than_half_a_second_of_cpu() -> None:
 def test_everything_but_run_works_without_torch(tiny: Callable[..., Path], tmp_path: Path) -> None:
     assert without_torch("validate", tiny()).returncode == 0
     assert json.loads(without_torch("schema").stdout)["title"] == "Manifest"
-    (tmp_path / "empty").mkdir()
-    assert without_torch("report", tmp_path / "empty").returncode == 0
+    store_results(open_store(str(tmp_path / "study")), make_result(make_manifest("adam")))
+    assert without_torch("report", tmp_path / "study").returncode == 0
     staged = without_torch("stage", tmp_path / "staged", "--no-weights", "--data", tmp_path)
     assert staged.returncode == 66  # it looked for the files, and found none
     run = without_torch("run", "--manifest", tiny(), "--output", tmp_path / "out")
@@ -112,11 +118,218 @@ def test_experiment_name_cannot_leave_the_output(job: Callable[..., Answer], tin
     assert "../up" in answer.stderr
 
 
-def test_terminal_shows_a_bar_and_a_summary(tiny: Callable[..., Path], tmp_path: Path) -> None:
-    """In a real pseudo-terminal, where rich draws."""
+# Places
+
+RUN, SUBMIT = ("run", "-m", "MANIFEST"), ("submit", "-m", "MANIFEST", "--to", "local")
+PLACES: dict[tuple[str, str], tuple[str, ...]] = {
+    ("run", "output"): (*RUN, "--output"),
+    ("run", "data"): (*RUN, "--data"),
+    ("run", "cache"): (*RUN, "--cache"),
+    ("run", "manifest"): ("run", "--manifest"),
+    ("plan", "manifest"): ("plan", "--manifest"),
+    ("plan", "prices"): ("plan", "-m", "MANIFEST", "--prices"),
+    ("submit", "manifest"): ("submit", "--to", "local", "--manifest"),
+    ("submit", "output"): (*SUBMIT, "--output"),
+    ("submit", "data"): (*SUBMIT, "--data"),
+    ("status", "output"): ("status",),
+    ("logs", "output"): ("logs", "OUTPUT", "run"),
+    ("cancel", "output"): ("cancel",),
+    ("report", "output"): ("report",),
+    ("report", "reference"): ("report", "study", "--reference"),
+    ("stage", "destination"): ("stage",),
+    ("stage", "data"): ("stage", "x", "--data"),
+    ("stage", "cache"): ("stage", "x", "--cache"),
+    ("validate", "manifests"): ("validate",),
+}
+"""The command that names a place, by command and parameter: the place comes last, or where OUTPUT stands."""
+
+
+def with_place(command: tuple[str, ...], place: str, manifest: object) -> list[str]:
+    filled = [place if word == "OUTPUT" else str(manifest) if word == "MANIFEST" else word for word in command]
+    return filled if "OUTPUT" in command else [*filled, place]
+
+
+def test_every_option_that_takes_a_place_is_tried_here() -> None:
+    takers = {
+        (name, parameter.name)
+        for name, command in COMMANDS.items()
+        for parameter in command.params
+        if re.search(r"\b(folder|path|JSON file|s3://)", parameter.help or "", re.IGNORECASE)
+    }
+    assert takers == PLACES.keys()
+
+
+@pytest.mark.parametrize(
+    "place", ["s3:/bucket/x", "arn:aws:s3:::bucket/x", "S3://bucket/x", "https://host/x", "gs://b/x"]
+)
+@pytest.mark.parametrize("command", PLACES.values(), ids=" ".join)
+def test_what_is_no_place_is_refused_by_every_option(
+    command: tuple[str, ...], place: str, job: Job, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first two trained into folders of these names."""
+    manifest = tiny()
+    monkeypatch.chdir(tmp_path)
+    answer = job(*with_place(command, place, manifest))
+    assert answer.exit_code == 2
+    (line,) = answer.stderr.splitlines()
+    assert place in line
+    assert "accepted: a path, or s3://BUCKET/PREFIX" in line
+    assert ("did you mean s3://bucket/x?" in line) == ("bucket" in place)
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.json"]
+
+
+@pytest.mark.parametrize("name", ["JOB_OUTPUT", "JOB_DATA", "JOB_CACHE", "JOB_MANIFEST"])
+def test_what_is_no_place_is_refused_in_every_variable(
+    name: str, job: Job, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JOB_MANIFEST", str(tiny()))
+    monkeypatch.setenv(name, "s3:/bucket/x")
+    monkeypatch.chdir(tmp_path)
+    answer = job("run")
+    assert answer.exit_code == 2
+    assert f"{'--cache' if name == 'JOB_CACHE' else name} s3:/bucket/x: is neither a path" in answer.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.json"]
+
+
+@pytest.mark.parametrize("cache", ["s3://bucket/cache", "pvc://claim"])
+def test_cache_is_a_folder_of_this_machine(cache: str, job: Job, tiny: Tiny, tmp_path: Path) -> None:
+    answer = job("run", "--manifest", tiny(), "--cache", cache, "--output", tmp_path / "out")
+    assert answer.exit_code == 2
+    assert cache in answer.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["status", "report", "stage", "cancel"])
+def test_claim_is_named_by_its_folder_everywhere_but_in_submit(command: str, job: Job) -> None:
+    answer = job(command, "pvc://claim/study")
+    assert answer.exit_code == 2
+    assert "elsewhere name the folder where it is mounted" in answer.stderr
+
+
+def test_object_has_a_key(job: Job) -> None:
+    for place in ("s3://bucket", "s3://bucket/folder/"):
+        answer = job("validate", place)
+        assert answer.exit_code == 2
+        assert "names no object; must be s3://BUCKET/KEY" in answer.stderr
+
+
+def test_home_folder_is_put_in_where_the_shell_did_not(
+    job: Job, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--output=~/x and variables reach a program as they are written."""
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    home.mkdir()
+    elsewhere.mkdir()
+    tiny().rename(home / "tiny.json")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(elsewhere)
+    assert job("validate", "~/tiny.json").exit_code == 0
+    run = ("run", "--manifest=~/tiny.json", "--data=~/data", "--cache=~/cache")
+    answer = job(*run, "--output=~/out")
+    assert answer.exit_code == 0, answer.stderr
+    monkeypatch.setenv("JOB_OUTPUT", "~/out")
+    again = job(*run)
+    assert "run_already_complete" in again.stderr
+    assert job("report", "~/out").stdout.strip() == f"{home}/out/report/index.html"
+    (model,) = (home / "out").rglob("model.safetensors")
+    model.rename(home / "w.safetensors")
+    changed = ("--set", "model.weights=~/w.safetensors", "--set", "dataset.num_test=10")
+    fine_tuned = job(*run, *changed)
+    assert fine_tuned.exit_code == 0, fine_tuned.stderr
+    written = [json.loads(path.read_text())["model"]["weights"] for path in (home / "out").rglob("manifest.json")]
+    assert sorted(written) == ["none", "~/w.safetensors"]  # as in the manifest, of which it is a part
+    swept = job("submit", "-m", "~/tiny.json", "--to", "local", "--output=~/sweep", "--set", "name=swept")
+    assert swept.exit_code == 0, swept.stderr
+    assert job("status", "~/sweep").exit_code == 0
+    assert list(elsewhere.iterdir()) == []
+
+
+# Nothing there
+
+
+@pytest.mark.parametrize("where", ["missing", "empty", "something else", "a file", "bucket", "prefix"])
+@pytest.mark.parametrize("command", [("status",), ("report",), ("cancel",), ("logs", "OUTPUT", "run")], ids=" ".join)
+def test_place_without_runs_is_named_with_what_it_should_hold(
+    where: str, command: tuple[str, ...], job: Job, bucket: str, tmp_path: Path
+) -> None:
+    place = {"bucket": bucket, "prefix": f"{bucket}/nothing"}.get(where, str(tmp_path / "place"))
+    if where in ("empty", "something else"):
+        (tmp_path / "place").mkdir()
+    if where == "something else":
+        (tmp_path / "place/photos").mkdir()
+        (tmp_path / "place/photos/one.jpg").write_bytes(b"x")
+    if where == "a file":
+        (tmp_path / "place").write_bytes(b"x")
+    before = sorted(tmp_path.rglob("*"))
+    answer = job(*with_place(command, place, ""))
+    assert answer.exit_code == 2
+    assert answer.stdout == ""
+    assert answer.stderr.splitlines()[-1].startswith(f"error: {place}: ")
+    assert "<experiment>/" in answer.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+    assert open_store(bucket).list_keys("") == []
+
+
+def test_file_that_an_option_names_and_is_not_there_is_wrong_usage(job: Job, tiny: Tiny, tmp_path: Path) -> None:
+    prices = job("plan", "--manifest", tiny(), "--prices", tmp_path / "absent.json")
+    assert prices.exit_code == 2
+    assert prices.stderr == f"error: --prices {tmp_path}/absent.json: no such file\n"
+    reference = job("report", tmp_path, "--reference", "Lab-Report")
+    assert reference.exit_code == 2
+    assert "error: --reference Lab-Report: no such file; bundled: lab-report" in reference.stderr
+
+
+def test_report_of_one_experiment_s_own_folder_says_where_to_look(job: Job, tmp_path: Path) -> None:
+    store_results(open_store(str(tmp_path)), make_result(make_manifest("adam")))
+    for place in (tmp_path / "default", next((tmp_path / "default/runs").iterdir())):
+        answer = job("report", place)
+        assert answer.exit_code == 2
+        assert "this looks like the inside of one: name the folder above" in answer.stderr
+        assert not (place / "report").exists()
+
+
+# Standard input
+
+
+@pytest.mark.parametrize("command", [("validate", "-"), ("plan", "--manifest", "-"), ("run", "--manifest", "-"),
+                                     ("submit", "--to", "local", "-m", "-")], ids=" ".join)  # fmt: skip
+def test_manifest_is_read_from_standard_input(command: tuple[str, ...], tmp_path: Path) -> None:
+    """Through a real pipe; submit's processes get the sweep from the output."""
+    output = () if command[0] in ("validate", "plan") else ("--output", str(tmp_path / "out"))
+    call = [sys.executable, "-m", "job", *command, *output]
+
+    def pipe(content: bytes) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(call, input=content, capture_output=True, check=False, timeout=300)
+
+    bad = pipe(json.dumps(TINY | {"epochs": 0}).encode())
+    assert bad.returncode == 65
+    assert b"error: standard input: " in bad.stderr
+    assert b"epochs is 0; must be >= 1" in bad.stderr
+    assert not (tmp_path / "out").exists()
+    good = pipe(json.dumps(TINY | {"epochs": 1}).encode())
+    assert good.returncode == 0, good.stderr
+    assert len(list((tmp_path / "out").rglob("result.json"))) == (1 if output else 0)
+    if command[0] == "validate":
+        assert good.stdout.startswith(b"standard input: valid, run id tiny-s0-")
+        assert pipe(b"").stderr == b"error: standard input: is empty; must be a JSON object\n"
+
+
+def test_standard_input_without_end_or_closed_is_refused() -> None:
+    for redirection, said in (("< /dev/zero", "is too large"), ("<&-", "is closed; pipe a manifest into it")):
+        command = f"{sys.executable} -m job validate - {redirection}"
+        ended = subprocess.run(command, shell=True, capture_output=True, text=True, check=False, timeout=120)
+        assert ended.returncode == 65
+        assert said in ended.stderr
+
+
+# Terminals
+
+
+def on_terminal(*arguments: object, columns: int) -> str:
+    """What a command shows in a real pseudo-terminal, where rich draws; it must end with 0."""
     primary, secondary = pty.openpty()
-    command = [sys.executable, "-m", "job", "run", "--manifest", str(tiny()), "--output", str(tmp_path / "out")]
-    environment = os.environ | {"TERM": "xterm", "COLUMNS": "120"}
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": str(columns)}
+    command = [sys.executable, "-m", "job", *map(str, arguments)]
     process = subprocess.Popen(command, stdout=secondary, stderr=secondary, env=environment)
     os.close(secondary)
     shown = b""
@@ -127,8 +340,37 @@ def test_terminal_shows_a_bar_and_a_summary(tiny: Callable[..., Path], tmp_path:
             break
     os.close(primary)
     assert process.wait() == 0
-    text = shown.decode(errors="replace")
+    return shown.decode(errors="replace")
+
+
+def test_terminal_shows_a_bar_and_a_summary(tiny: Tiny, tmp_path: Path) -> None:
+    text = on_terminal("run", "--manifest", tiny(), "--output", tmp_path / "out", columns=120)
     assert "epoch 2/2" in text
     assert "test top-1" in text
     assert "artefacts" in text
     assert "epoch_finished" not in text
+
+
+@pytest.mark.parametrize("columns", [40, 60])
+def test_what_people_copy_is_whole_on_a_narrow_terminal(columns: int, tmp_path: Path) -> None:
+    """Paths and run ids longer than a line: the terminal wraps them itself, and gives them back whole."""
+    name, folder = "a-name-as-long-as-a-name-may-be-at-most", tmp_path / "a-folder-with-a-long-name" / "and-one-below"
+    weights = str(tmp_path / "weights-with-a-long-name-too" / "w.pth")
+    manifest = tmp_path / "m.json"
+    manifest.write_text(json.dumps(TINY | {"name": name, "epochs": 1}))
+    ran = on_terminal("run", "--manifest", manifest, "--output", folder, columns=columns)
+    (run_folder,) = (folder / "default/runs").iterdir()
+    assert f" {run_folder}\r\n" in ran
+    assert f" {run_folder.name}\r\n" in ran
+    assert on_terminal("report", folder, columns=columns).endswith(f"{folder}/report/index.html\r\n")
+    block = {"base": TINY, "vary": {"model.weights": ["none", weights]}}
+    manifest.write_text(json.dumps({"name": name, "blocks": [block]}))
+    planned = on_terminal("plan", "--manifest", manifest, columns=columns)
+    assert json.dumps(weights) in planned
+    assert f"{name}: 2 runs" in planned
+    manifest.write_text(json.dumps(TINY | {"name": name, "epochs": 1}))
+    submitted = on_terminal("submit", "-m", manifest, "--to", "local", "--output", folder, columns=columns)
+    assert f"see: job status {folder}\r\n" in submitted
+    assert f"done: {run_folder.name}\r\n" in submitted
+    for text in (ran, planned, submitted):
+        assert "…" not in text

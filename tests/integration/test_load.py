@@ -10,7 +10,7 @@ from typing import Annotated
 import pytest
 from pydantic import create_model
 
-from job.errors import DataError
+from job.errors import UsageError
 from job.manifest import Manifest, Since
 from job.report import load_runs, write_report
 from job.report.cache import CACHE_KEY
@@ -76,15 +76,15 @@ def test_one_experiment_can_be_chosen(output: str) -> None:
     )
     assert list(load_runs(output, experiment="b").runs["optimizer"]) == ["sgd"]
     assert len(load_runs(output).runs) == 2
-    with pytest.raises(DataError, match="no experiment 'c' here; there are: a, b"):
+    with pytest.raises(UsageError, match="no experiment 'c' here; there are: a, b"):
         load_runs(output, experiment="c")
 
 
 def test_place_that_is_not_there_is_an_error_and_not_made(tmp_path: Path, bucket: str) -> None:
-    with pytest.raises(DataError, match="nothing is here"):
+    with pytest.raises(UsageError, match="nothing is here"):
         load_runs(str(tmp_path / "mistyped"))
     assert not (tmp_path / "mistyped").exists()
-    with pytest.raises(DataError, match="nothing is here"):
+    with pytest.raises(UsageError, match="nothing is here"):
         load_runs(f"{bucket}/mistyped")
 
 

@@ -138,7 +138,7 @@ def test_experiment_option_leaves_the_others_out(job: Job, tmp_path: Path) -> No
     assert job("report", tmp_path, "--experiment", "b").exit_code == 0
     assert [row["optimizer"] for row in rows(open_store(str(tmp_path)), "results.csv")] == ["sgd"]
     answer = job("report", tmp_path, "--experiment", "c")
-    assert answer.exit_code == 66
+    assert answer.exit_code == 2
     assert "there are: a, b" in answer.stderr
     assert job("report", tmp_path, "--experiment", "../x").exit_code == 2
 
@@ -187,12 +187,13 @@ def test_strict_report_is_written_and_fails_on_holes(job: Job, tmp_path: Path) -
 
 def test_mistyped_place_is_told_and_not_made(job: Job, tmp_path: Path) -> None:
     answer = job("report", tmp_path / "mistyped")
-    assert answer.exit_code == 66
+    assert answer.exit_code == 2
     assert answer.stderr.strip().splitlines()[-1].startswith(f"error: {tmp_path}/mistyped: nothing is here")
     assert not (tmp_path / "mistyped").exists()
 
 
-def test_empty_folder_says_so(job: Job, tmp_path: Path) -> None:
+def test_output_where_no_run_has_finished_says_so(job: Job, tmp_path: Path) -> None:
+    open_store(str(tmp_path)).write("default/runs/started-s0-0123456789/progress.json", b"{}")
     answer = job("report", tmp_path)
     assert answer.exit_code == 0
     assert "no_results" in answer.stderr

@@ -313,7 +313,9 @@ def test_relative_folder_keeps_its_name_and_survives_a_change_of_folder(
 @pytest.mark.parametrize("location", ["http://host/bucket", "gs://bucket/x", "file:///tmp/x", "S3x://bucket"])
 def test_unknown_scheme_is_refused(location: str) -> None:
     assert is_remote(location)
-    with pytest.raises(UsageError, match=r"only folders and s3:// are understood") as caught:
+    with pytest.raises(
+        UsageError, match=r"neither a path nor an s3:// URI; .*accepted: a path, or s3://BUCKET"
+    ) as caught:
         open_store(location)
     assert caught.value.exit_code == 2
 

@@ -278,6 +278,106 @@ def test_what_cannot_be_submitted_is_refused_before_anything_is_sent(
     assert message in answer.stderr
 
 
+PHOTOS = {"defaults": {"dataset": {"name": "folder"}}, "blocks": [{"base": {"optimizer": {"name": "sgd"}}}]}
+NEVER_READ: dict[str, tuple[str, dict[str, Any], tuple[str, ...], str]] = {
+    # by name: back end, fields of the sweep, arguments, what is said
+    **{
+        f"folder without data, {to}": (to, PHOTOS, (), "folder in sgd-s0-")
+        for to in ("local", "docker", "batch", "kubernetes")
+    },
+    **{
+        f"folder in S3, {to}": (to, PHOTOS, ("--data", "s3://bucket/photos"), "cannot be read from S3")
+        for to in ("local", "docker", "batch", "kubernetes")
+    },
+    "folder of this machine, batch": (
+        "batch", PHOTOS, ("--data", "photos"), "copy it into the image and name its absolute path"
+    ),
+    "folder of this machine, kubernetes": (
+        "kubernetes", PHOTOS, ("--data", "photos"), "write --data /output/FOLDER"
+    ),
+    "absolute folder of this machine": ("batch", PHOTOS, ("--data", "HERE/photos"), "of this machine"),
+    "other data": ("batch", {}, ("--data", "HERE/photos"), "put the data set in S3 with `job stage s3://BUCKET/data`"),
+    "mistyped folder": ("docker", PHOTOS, ("--data", "fotos"), "--data fotos: no such folder"),
+    **{
+        f"weights {weights}, {to}": (to, {}, ("--set", f"model.weights={weights}"), "copy it to S3 and write s3://BUCKET")
+        for weights in ("w.pth", "~/w.pth", "HERE/w.pth")
+        for to in ("batch", "kubernetes")
+    },
+    "relative weights, docker": ("docker", {}, ("--set", "model.weights=w.pth"), "of their own; write HERE/w"),
+}  # fmt: skip
+CLOUD = ("--image", "job:x", "--queue", "queue")
+
+
+@pytest.mark.parametrize("name", NEVER_READ)
+def test_what_containers_could_never_read_is_refused_before_anything_is_sent(
+    name: str, job: Job, sweep: Callable[..., Path], bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    to, fields, arguments, said = NEVER_READ[name]
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "w.pth").write_bytes(b"x")
+    monkeypatch.chdir(tmp_path)
+    output = tmp_path / "out" if to in ("local", "docker") else bucket
+    given = [argument.replace("HERE", str(tmp_path)) for argument in arguments]
+    answer = job("submit", "-m", sweep(**fields), "--to", to, "--output", output, *CLOUD, *given)
+    assert answer.exit_code == 2
+    (line,) = answer.stderr.splitlines()
+    assert said.replace("HERE", str(tmp_path)) in line
+    assert open_store(bucket).list_keys("") == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photos", "sweep.json", "w.pth"]
+
+
+def test_every_reason_is_told_at_once(job: Job, sweep: Callable[..., Path]) -> None:
+    blocks = [{"base": {"optimizer": {"name": "sgd"}}, "vary": {"model.weights": ["a.pth", "b.pth", "none"]}}]
+    answer = job(
+        "submit", "-m", sweep(**PHOTOS | {"blocks": blocks}), "--to", "batch", "--output", "s3://bucket/x", *CLOUD
+    )
+    assert answer.exit_code == 2
+    assert [line.split(" ")[1:3] for line in answer.stderr.splitlines()] == [
+        ["dataset.name", "is"], ["model.weights", "a.pth:"], ["model.weights", "b.pth:"],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("output", "data"),
+    [("s3://bucket/x", "/photos-of-the-image"), ("pvc://claim/study", "/output/photos"), ("s3://bucket/x", None)],
+)
+def test_what_only_the_container_sees_is_believed(
+    output: str, data: str | None, job: Job, sweep: Callable[..., Path], bucket: str
+) -> None:
+    fields = {} if data is None else PHOTOS
+    settings = ("--set", "model.weights=/weights-of-the-image/w.pth")
+    arguments = ("-m", sweep(**fields), "--to", "kubernetes", "--output", output, "--dry-run", *CLOUD, *settings)
+    answer = job("submit", *arguments, *(("--data", data) if data else ()))
+    assert answer.exit_code == 0, answer.stderr
+    assert (f"- {data}\n" in answer.stdout) == (data is not None)
+
+
+def test_docker_is_given_the_weights_and_the_data_that_are_here(
+    job: Job, sweep: Callable[..., Path], bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that is not here is the image's: mounted, Docker would make an empty one of it here."""
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "w.pth").write_bytes(b"x")
+    monkeypatch.chdir(tmp_path)
+    arguments = ("submit", "--to", "docker", "--image", "job:x", "--output", "out", "--dry-run", "-m")
+    weights = ("--set", f"model.weights={tmp_path}/w.pth")
+    here = job(*arguments, sweep(**PHOTOS), "--data", "photos", *weights).stdout
+    assert f"--volume {tmp_path}/photos:/data" in here
+    assert f"--volume {tmp_path}/w.pth:{tmp_path}/w.pth:ro" in here
+    assert "--data /data" in here
+    inside = job(*arguments, sweep(**PHOTOS), "--data", "/photos-of-the-image").stdout
+    assert "--data /photos-of-the-image" in inside
+    assert "/data" not in inside
+    assert "--env AWS_SECRET_ACCESS_KEY" not in inside
+    assert "--env AWS_SECRET_ACCESS_KEY" in job(*arguments, sweep(), "--data", f"{bucket}/data").stdout
+
+
+def test_claim_without_a_name_is_refused(job: Job, sweep: Callable[..., Path]) -> None:
+    answer = job("submit", "-m", sweep(), "--to", "kubernetes", "--output", "pvc:///study", *CLOUD)
+    assert answer.exit_code == 2
+    assert "must be pvc://CLAIM or pvc://CLAIM/FOLDER" in answer.stderr
+
+
 @pytest.mark.parametrize("gpus", ["two", "-1"])
 def test_number_of_gpus_must_be_one(gpus: str, job: Job, sweep: Callable[..., Path]) -> None:
     answer = job("submit", "-m", sweep(), "--to", "batch", "--output", "s3://bucket/x", f"--gpus={gpus}")
@@ -391,7 +491,11 @@ def test_sweep_is_found_without_its_name_where_it_is_the_only_one(
 ) -> None:
     nothing = job("status", tmp_path / "nothing")
     assert nothing.exit_code == 2
-    assert "sweeps: none" in nothing.stderr
+    assert "nothing is here" in nothing.stderr
+    (tmp_path / "single/default/runs").mkdir(parents=True)
+    single = job("status", tmp_path / "single")
+    assert single.exit_code == 2
+    assert "no sweep is here" in single.stderr
     for name in ("one", "two"):
         (tmp_path / "out" / name).mkdir(parents=True)
         (tmp_path / "out" / name / "sweep.json").write_text('{"name": "x", "runs": []}')

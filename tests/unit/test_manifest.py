@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import os
 import time
 from collections.abc import Callable
@@ -95,18 +96,31 @@ FAULTS: dict[str, tuple[bytes, str]] = {
     "text_for_number": (optimizer(lr="0.1"), 'optimizer.lr is "0.1"; must be a valid number'),
     "bool_for_number": (optimizer(lr=True), "optimizer.lr is true; must be a valid number"),
     "array_for_number": (optimizer(lr=[0.1]), "optimizer.lr is [0.1]; must be a valid number"),
-    "number_for_bool": (optimizer(amsgrad=1), "optimizer.amsgrad is 1; must be a valid boolean"),
-    "text_for_bool": (changed(deterministic="yes"), 'deterministic is "yes"; must be a valid boolean'),
+    "number_for_bool": (optimizer(amsgrad=1), "optimizer.amsgrad is 1; must be true or false, without quotes"),
+    "text_for_bool": (changed(deterministic="yes"), 'deterministic is "yes"; must be true or false, without quotes'),
     "number_for_text": (changed(name=5), "name is 5; must be a valid string"),
     "text_for_optimizer": (changed(optimizer="adam"), 'optimizer is "adam"; must be an object with a name'),
     "text_for_model": (changed(model="resnet18"), 'model is "resnet18"; must be an object with a name'),
     "null_for_dataset": (changed(dataset=None), "dataset is null; must be an object with a name"),
     # numbers that are none
-    "nan": (b'{"name": "a", "optimizer": {"name": "adam", "lr": NaN}}', "not JSON: NaN is not a JSON number"),
-    "infinity": (b'{"name": "a", "seed": -Infinity}', "not JSON: -Infinity is not a JSON number"),
+    "nan": (
+        b'{"name": "Infinity",\n "optimizer": {"name": "adam",\n  "lr": NaN}}',
+        "optimizer.lr is NaN in line 3; must be a finite number",
+    ),
+    "infinity": (b'{"name": "a", "seed": -Infinity}', "seed is -Infinity in line 1; must be a finite number"),
+    "nan_in_a_list": (optimizer(betas=[0.9, math.nan]), "optimizer.betas[1] is NaN in line 1; must be a finite"),
+    "nan_in_a_sweep": (
+        vary(**{"optimizer.lr": [0.1, math.nan]}),
+        'blocks[0].vary."optimizer.lr"[1] is NaN in line 1; must be a finite number',
+    ),
+    "nan_that_a_block_covers": (
+        sweep(defaults={"label_smoothing": math.nan}, blocks=[{"base": VALID | {"label_smoothing": 0}}]),
+        "defaults.label_smoothing is NaN in line 1; must be a finite number",
+    ),
+    "nan_of_an_unknown_key": (changed(zzz=math.nan), "zzz is NaN in line 1; must be a finite number"),
     "overflow": (
         b'{"name": "a", "optimizer": {"name": "adam", "lr": 1e999}}',
-        "optimizer.lr is Infinity; must be a finite number",
+        "optimizer.lr is Infinity in line 1; must be a finite number",
     ),
     "huge_integer": (changed(seed=10**4000), f"seed is 1{'0' * 76}...; must be < 4294967296"),
     "huge_integer_for_number": (optimizer(lr=10**4000), f"optimizer.lr is 1{'0' * 76}...; must be a finite number"),
@@ -120,7 +134,7 @@ FAULTS: dict[str, tuple[bytes, str]] = {
     "beta_one": (optimizer(betas=[0.9, 1]), "optimizer.betas[1] is 1; must be < 1"),
     "betas_too_short": (optimizer(betas=[0.9]), "optimizer.betas[1] is missing in [0.9]"),
     "betas_too_long": (optimizer(betas=[0, 0, 0]), "optimizer.betas is [0, 0, 0]; must have at most 2 items"),
-    "betas_number": (optimizer(betas=0.9), "optimizer.betas is 0.9; must be a valid array"),
+    "betas_number": (optimizer(betas=0.9), "optimizer.betas is 0.9; must be a list, such as [0.9]"),
     "rho": (optimizer("adadelta", rho=1.1), "optimizer.rho is 1.1; must be <= 1"),
     "alpha": (optimizer("rmsprop", alpha=1), "optimizer.alpha is 1; must be < 1"),
     "momentum": (optimizer("sgd", momentum=1), "optimizer.momentum is 1; must be < 1"),
@@ -162,6 +176,16 @@ FAULTS: dict[str, tuple[bytes, str]] = {
         optimizer("adm"),
         "optimizer.name is \"adm\"; did you mean 'adam'? accepted: adam, adamw, adamax, nadam, radam, adagrad,",
     ),
+    "optimizer_in_torch_s_letters": (
+        optimizer("AdamW"),
+        "optimizer.name is \"AdamW\"; did you mean 'adamw'? accepted: adam, adamw,",
+    ),
+    "optimizer_in_capitals": (optimizer("ADAM"), "optimizer.name is \"ADAM\"; did you mean 'adam'? accepted:"),
+    "optimizer_in_other_letters": (optimizer("RMSProp"), "optimizer.name is \"RMSProp\"; did you mean 'rmsprop'?"),
+    "optimizer_with_a_dash": (optimizer("Adam-W"), "optimizer.name is \"Adam-W\"; did you mean 'adamw'? accepted:"),
+    "key_in_capitals": (optimizer(LR=0.1), "optimizer.LR is not known; did you mean 'lr'? accepted: name, lr,"),
+    "key_in_camel_case": (changed(batchSize=8), "batchSize is not known; did you mean 'batch_size'? accepted:"),
+    "key_with_a_dash": (optimizer(**{"weight-decay": 0}), 'optimizer."weight-decay" is not known; did you mean \'w'),
     "optimizer_unknown": (optimizer("lbfgs"), 'optimizer.name is "lbfgs"; accepted: adam, adamw,'),
     "optimizer_number": (changed(optimizer={"name": 5}), "optimizer.name is 5; accepted: adam, adamw,"),
     "optimizer_unnamed": (changed(optimizer={"lr": 1}), 'optimizer is {"lr": 1}; must be an object with a name'),
@@ -173,8 +197,42 @@ FAULTS: dict[str, tuple[bytes, str]] = {
         changed(schedule={"name": "cosin"}),
         "schedule.name is \"cosin\"; did you mean 'cosine'? accepted: none, cosine, onecycle",
     ),
+    "dataset_in_capitals": (
+        changed(dataset={"name": "STL10"}),
+        "dataset.name is \"STL10\"; did you mean 'stl10'? accepted: stl10,",
+    ),
     "model_unknown": (changed(model={"name": "resnet50"}), "model.name is \"resnet50\"; must be 'resnet18'"),
-    "augmentation": (changed(augmentation="flips"), "augmentation is \"flips\"; must be 'none', 'flip' or 'crop_flip'"),
+    "model_in_torchvision_s_letters": (
+        changed(model={"name": "ResNet18"}),
+        "model.name is \"ResNet18\"; did you mean 'resnet18'? must be 'resnet18'",
+    ),
+    "augmentation": (
+        changed(augmentation="flips"),
+        "augmentation is \"flips\"; did you mean 'flip'? must be 'none', 'flip' or 'crop_flip'",
+    ),
+    "precision_in_capitals": (changed(precision="BF16"), "precision is \"BF16\"; did you mean 'bf16'? must be 'auto',"),
+    "weights_in_capitals": (
+        changed(model={"weights": "ImageNet"}),
+        "model.weights: is \"ImageNet\"; did you mean 'imagenet'?",
+    ),
+    "weights_none": (changed(model={"weights": "None"}), "model.weights: is \"None\"; did you mean 'none'?"),
+    # places that are none
+    "weights_with_one_slash": (
+        changed(model={"weights": "s3:/bucket/w.pth"}),
+        'model.weights: "s3:/bucket/w.pth" is neither a path nor an s3:// URI; did you mean s3://bucket/w.pth?',
+    ),
+    "weights_by_arn": (
+        changed(model={"weights": "arn:aws:s3:::bucket/w.pth"}),
+        'model.weights: "arn:aws:s3:::bucket/w.pth" is neither a path nor an s3:// URI; did you mean s3://bucket/w.pth?',
+    ),
+    "weights_on_the_web": (
+        changed(model={"weights": "https://host/w.pth"}),
+        'model.weights: "https://host/w.pth" is neither a path nor an s3:// URI; accepted: a path, or s3://',
+    ),
+    "varied_weights_elsewhere": (
+        vary(**{"model.weights": ["none", "gs://bucket/w.pth"]}),
+        'blocks[0]: model.weights: "gs://bucket/w.pth" is neither a path nor an s3:// URI; accepted:',
+    ),
     "precision": (changed(precision="fp8"), "precision is \"fp8\"; must be 'auto', 'bf16', 'fp16', 'tf32' or 'fp32'"),
     # fields that contradict each other
     "nesterov": (optimizer("sgd", nesterov=True), "optimizer: nesterov needs momentum above 0 and dampening 0"),
@@ -223,7 +281,14 @@ FAULTS: dict[str, tuple[bytes, str]] = {
         "blocks and seeds give billions of runs; must be at most 10000",
     ),
     # files that are no manifests
-    "empty_file": (b"", "not JSON: Expecting value at line 1, column 1"),
+    "empty_file": (b"", "is empty; must be a JSON object"),
+    "blank_file": (b" \n\n", "is empty; must be a JSON object"),
+    "python_s_true": (
+        b'{"name": "a",\n "deterministic": True}',
+        "not JSON: True is Python's word, JSON has true at line 2, column 19",
+    ),
+    "python_s_false": (b'{"a": [1, False]}', "not JSON: False is Python's word, JSON has false at line 1, column 11"),
+    "python_s_none": (b'{"image_size": None}', "not JSON: None is Python's word, JSON has null at line 1, column 16"),
     "not_json": (b"name: adam", "not JSON: Expecting value at line 1, column 1"),
     "cut_off": (changed()[:-1], "not JSON: Expecting ',' delimiter at line 1, column 47"),
     "two_documents": (changed() + changed(), "not JSON: Extra data at line 1, column 48"),
@@ -690,7 +755,26 @@ def test_settings_leave_the_file_alone_and_change_the_run_id(job: Job, tmp_path:
         ("optimizer..lr=1", "--set optimizer..lr=1: must be KEY=VALUE"),
         ("name.x=1", '--set name.x=1: name is "mine", it has no fields'),
         ("optimizer.lr=-1", "m.json: optimizer.lr is -1; must be > 0"),
-        ("optimizer.lr=NaN", "--set optimizer.lr=NaN: NaN is not a JSON number; numbers must be finite"),
+        ("optimizer.lr=NaN", "--set optimizer.lr=NaN: numbers must be finite"),
+        ("optimizer.lr=1e999", "--set optimizer.lr=1e999: numbers must be finite"),
+        ("optimizer.betas=[0.9, -Infinity]", "--set optimizer.betas=[0.9, -Infinity]: numbers must be finite"),
+        (
+            "optimizer.betas=0.9,0.99",
+            'm.json: optimizer.betas is "0.9,0.99"; must be a list, such as [0.9,0.99]; '
+            "on the command line: --set optimizer.betas=[0.9,0.99]\n",
+        ),
+        (
+            "optimizer.betas=(0.9, 0.99)",
+            'm.json: optimizer.betas is "(0.9, 0.99)"; must be a list, such as [0.9,0.99];',
+        ),
+        ("optimizer.betas=small", 'm.json: optimizer.betas is "small"; must be a list, in brackets\n'),
+        ("optimizer.name=AdamW", "m.json: optimizer.name is \"AdamW\"; did you mean 'adamw'? accepted: adam,"),
+        ("optimizer.amsgrad=yes", 'm.json: optimizer.amsgrad is "yes"; must be true or false, without quotes\n'),
+        ("deterministic=True", '--set deterministic=True: JSON writes true; a text is "True", in quotes\n'),
+        ("deterministic=FALSE", '--set deterministic=FALSE: JSON writes false; a text is "FALSE", in quotes\n'),
+        ("image_size=None", "--set image_size=None: JSON writes null, or none where a field has that as a choice; a"),
+        ("model.weights=True", '--set model.weights=True: JSON writes true; a text is "True", in quotes\n'),
+        ("model.weights=s3:/bucket/w.pth", 'm.json: model.weights: "s3:/bucket/w.pth" is neither a path nor'),
         ("optimizer.lr=fast", 'm.json: optimizer.lr is "fast"; must be a valid number'),
         ("optimizer.lrs=1", "m.json: optimizer.lrs is not known; did you mean 'lr'?"),
         ("optimiser.lr=1", "m.json: optimiser is not known; did you mean 'optimizer'?"),

@@ -91,14 +91,16 @@ def _read(path: Path) -> bytes:
 
 def _decode(path: Path, content: bytes, *, size: int) -> Images:
     """One image as (3, size, size) uint8: the centre square, resized."""
+    file = io.BytesIO(content)
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        with Image.open(file, formats=FORMATS) as image:
             _check_header(path, image)
             rgb = image.convert("RGB")
     except DataError:
         raise
     except Exception as error:  # a broken file makes Pillow's decoders raise nearly anything
-        raise DataError(f"{path}: cannot be decoded as an image: {error}") from error
+        reason = str(error).replace(f" {file!r}", "")  # Pillow quotes what it was given
+        raise DataError(f"{path}: cannot be decoded as an image: {reason}") from error
     side = min(rgb.size)
     left, top = (rgb.width - side) // 2, (rgb.height - side) // 2
     square = rgb.crop((left, top, left + side, top + side))  # first: a thin strip, scaled whole, would need gigabytes
