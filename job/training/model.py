@@ -8,6 +8,7 @@ import hashlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -59,20 +60,11 @@ def load_weights(config: Model, *, data: str | None, cache: Path, url: str = IMA
     """
     if config.weights == "none":
         return None
-    if config.weights == "imagenet":
+    if config.weights == "imagenet":  # known by its digest: nothing is looked for in it
         content = _read_imagenet(url, data=data, cache=cache)
-        source = Path(url).name
-    else:
-        source = config.weights
-        try:
-            content = read_uri(source)
-        except StorageError as error:
-            if is_remote(source) and not isinstance(error, ObjectMissing):
-                raise
-            raise DataError(
-                f"weights {source}: not found; give a .pth or .safetensors file, imagenet or none"
-            ) from error
-    state = find_network(_parse(content, source=source), network=config.name, source=source)
+        return Weights(_parse(content, source=Path(url).name), hashlib.sha256(content).hexdigest())
+    content = _read_own(config.weights)
+    state = find_network(_parse(content, source=config.weights), network=config.name, source=config.weights)
     return Weights(state, hashlib.sha256(content).hexdigest())
 
 
@@ -81,6 +73,15 @@ def stage_imagenet(store: Store, *, data: str | None, cache: Path, url: str = IM
     name = Path(url).name
     store.write(name, _read_imagenet(url, data=data, cache=cache))
     return store.locate(name)
+
+
+def _read_own(source: str) -> bytes:
+    try:
+        return read_uri(source)
+    except StorageError as error:
+        if is_remote(source) and not isinstance(error, ObjectMissing):
+            raise
+        raise DataError(f"weights {source}: not found; give a .pth or .safetensors file, imagenet or none") from error
 
 
 def _read_imagenet(url: str, *, data: str | None, cache: Path) -> bytes:
@@ -117,7 +118,7 @@ def _expected_sha256(place: str) -> str:
     return IMAGENET_SHA256 if name == Path(IMAGENET_URL).name else Path(name).stem.rpartition("-")[2]
 
 
-def _parse(content: bytes, *, source: str) -> object:
+def _parse(content: bytes, *, source: str) -> Any:
     """What the file holds, without executing any of it."""
     try:
         if source.endswith(".safetensors"):
