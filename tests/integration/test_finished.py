@@ -18,7 +18,7 @@ from PIL import Image
 from torchvision.models import resnet18
 
 from job.storage import FolderStore
-from tests.conftest import BUCKET, Answer
+from tests.conftest import BUCKET, TINY, Answer
 from tests.faulty_s3 import FaultyS3
 from tests.unit.test_cifar100 import write_cifar100
 
@@ -51,37 +51,56 @@ def not_compared(answer: Answer) -> list[object]:
     return [entry["what"] for entry in events(answer, "inputs_not_compared")]
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    write_images(tmp_path / "data")
-    return tmp_path / "data"
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with data, weights, manifest, cache and the output of a run over them, trained once for all tests."""
+    world = tmp_path_factory.mktemp("finished") / "world"
+    write_images(world / "data")
+    write_weights(world / "own.pth", seed=1)
+    fields = {"epochs": 1, "batch_size": 4, "dataset": {"name": "folder", "size": 16}}
+    (world / "tiny.json").write_text(json.dumps(TINY | fields | {"model": {"weights": str(world / "own.pth")}}))
+    command = [sys.executable, "-m", "job", "run", "--manifest", world / "tiny.json", "--output", world / "out",
+               "--data", world / "data", "--cache", world / "cache", "--threads", "1"]  # fmt: skip
+    subprocess.run(command, check=True, capture_output=True)
+    shutil.copytree(world, world.with_name("pristine"))
+    return world
 
 
 @pytest.fixture
-def weights(tmp_path: Path) -> Path:
-    write_weights(tmp_path / "own.pth", seed=1)
-    return tmp_path / "own.pth"
+def world(trained: Path) -> Path:
+    """The same folder, since its path stands in the manifest, as the run left it."""
+    shutil.rmtree(trained)
+    shutil.copytree(trained.with_name("pristine"), trained)
+    return trained
 
 
 @pytest.fixture
-def run(job: Job, tiny: Tiny, tmp_path: Path, data: Path, weights: Path) -> Run:
-    """The same command each time, but for the arguments that are added."""
-    manifest = tiny(epochs=1, batch_size=4, dataset={"name": "folder", "size": 16}, model={"weights": str(weights)})
+def data(world: Path) -> Path:
+    return world / "data"
 
-    def call(*arguments: object, data: Path | None = data) -> Answer:
+
+@pytest.fixture
+def weights(world: Path) -> Path:
+    return world / "own.pth"
+
+
+@pytest.fixture
+def finished(world: Path) -> Path:
+    """result.json of the run."""
+    (path,) = (world / "out").rglob("result.json")
+    return path
+
+
+@pytest.fixture
+def run(job: Job, world: Path) -> Run:
+    """The command that `trained` gave, in this process, but for the arguments that are added."""
+
+    def call(*arguments: object, data: Path | None = world / "data") -> Answer:
         place = () if data is None else ("--data", data)
-        return job("run", "--manifest", manifest, "--output", tmp_path / "out", *place, *arguments)
+        return job("run", "--manifest", world / "tiny.json", "--output", world / "out", "--cache", world / "cache",
+                   *place, *arguments)  # fmt: skip
 
     return call
-
-
-@pytest.fixture
-def finished(run: Run, tmp_path: Path) -> Path:
-    """result.json of a run that is done."""
-    answer = run()
-    assert answer.exit_code == 0, answer.stderr
-    (path,) = (tmp_path / "out").rglob("result.json")
-    return path
 
 
 def rename_class(data: Path, _weights: Path) -> None:
@@ -136,7 +155,7 @@ def test_other_data_or_weights_under_a_finished_run_are_a_conflict(
 
 
 def test_same_data_and_weights_are_found_done_however_they_came_there(
-    run: Run, finished: Path, data: Path, weights: Path, tmp_path: Path
+    run: Run, data: Path, weights: Path, tmp_path: Path
 ) -> None:
     assert not_compared(run()) == []
     for path in [weights, *data.rglob("*.bmp")]:
@@ -147,7 +166,7 @@ def test_same_data_and_weights_are_found_done_however_they_came_there(
 
 
 def test_what_is_not_on_this_machine_is_not_compared_and_the_log_says_so(
-    run: Run, finished: Path, weights: Path, tmp_path: Path
+    run: Run, weights: Path, tmp_path: Path
 ) -> None:
     assert not_compared(run(data=None)) == ["data"]
     assert not_compared(run(data=tmp_path / "nowhere")) == ["data"]
@@ -157,7 +176,7 @@ def test_what_is_not_on_this_machine_is_not_compared_and_the_log_says_so(
     assert str(weights) in str(events(answer, "inputs_not_compared")[0]["reason"])
 
 
-def test_damaged_image_under_a_finished_run_is_named(run: Run, finished: Path, data: Path) -> None:
+def test_damaged_image_under_a_finished_run_is_named(run: Run, data: Path) -> None:
     (data / "train/dark/0.bmp").write_bytes(b"")
     answer = run()
     assert answer.exit_code == 66
@@ -171,7 +190,6 @@ def test_result_of_before_digests_were_kept_in_it_is_done_and_the_log_says_so(ru
     assert not_compared(run()) == ["data and weights"]
 
 
-@pytest.mark.usefixtures("data")
 def test_generated_images_need_no_comparison(job: Job, tiny: Tiny, tmp_path: Path) -> None:
     arguments = ("run", "--manifest", tiny(epochs=1), "--output", tmp_path / "out")
     assert job(*arguments).exit_code == 0
@@ -194,9 +212,10 @@ def test_binary_files_that_were_replaced_are_a_conflict(job: Job, tiny: Tiny, tm
     assert "is of other data (sha256" in answer.stderr
 
 
-def test_weights_in_s3_are_compared_and_not_fetched_twice(
-    job: Job, tiny: Tiny, tmp_path: Path, weights: Path, wire: FaultyS3
-) -> None:
+def test_weights_in_s3_are_compared_and_not_fetched_twice(job: Job, tiny: Tiny, tmp_path: Path, wire: FaultyS3) -> None:
+    weights = tmp_path / "own.pth"
+    write_weights(weights, seed=1)
+
     def fetched() -> int:
         return sum(request.split()[0] == "GET" and "own.pth" in request.split("?")[0] for request in wire.requests)
 
@@ -243,9 +262,10 @@ def test_run_that_failed_before_its_first_checkpoint_may_take_other_weights(
 
 @pytest.mark.parametrize("field", ["data_sha256", "weights_sha256"])
 def test_slower_writer_that_had_other_data_or_weights_is_told(
-    run: Run, monkeypatch: pytest.MonkeyPatch, field: str
+    run: Run, finished: Path, monkeypatch: pytest.MonkeyPatch, field: str
 ) -> None:
     """Two containers for one configuration, whose folders differ: one result stands, and the other is a conflict."""
+    finished.unlink()
     create = FolderStore.create
 
     def overtaken(self: FolderStore, key: str, content: bytes) -> None:
@@ -275,14 +295,11 @@ assert not images, images
 """
 
 
-@pytest.mark.usefixtures("finished")
-def test_finished_run_over_files_that_nobody_touched_reads_none_and_imports_no_torch(
-    run: Run, data: Path, tmp_path: Path, tiny: Tiny
-) -> None:
+def test_finished_run_over_files_that_nobody_touched_reads_none_and_imports_no_torch(run: Run, world: Path) -> None:
     time.sleep(2.1)  # a file that changed less than two seconds ago is read again
-    assert not_compared(run("--cache", tmp_path / "later")) == []  # which remembers the digest
-    command = [sys.executable, "-c", WATCH, "run", "--manifest", tmp_path / "tiny.json", "--output", tmp_path / "out",
-               "--data", data, "--cache", tmp_path / "later"]  # fmt: skip
+    assert not_compared(run("--cache", world / "later")) == []  # which remembers the digest
+    command = [sys.executable, "-c", WATCH, "run", "--manifest", world / "tiny.json", "--output", world / "out",
+               "--data", world / "data", "--cache", world / "later"]  # fmt: skip
     start = time.monotonic()
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
