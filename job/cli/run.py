@@ -215,6 +215,9 @@ def _run_one(
     keys = RunKeys(experiment, run_id(manifest))
     result = read_result(store, keys)  # before anything heavy: a finished run is found in a second
     if result is not None:
+        from job.training.finished import check_finished
+
+        check_finished(result, how, inputs=inputs, place=store.locate(keys.result))
         get_logger().info("run_already_complete", result=store.locate(keys.result))
         _show(result, store=store, was_complete=True)
         return None

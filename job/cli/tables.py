@@ -37,9 +37,8 @@ def print_plan(plan: SweepPlan) -> None:
     longest_word = max(len(word) for _, what in seeds for word in what.split())
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("optimizer", overflow="fold")
-    table.add_column(
-        "attributes", min_width=longest_word
-    )  # the path of weights stays whole, however narrow the terminal
+    # wide enough for its longest word: the path of weights stays whole, however narrow the terminal
+    table.add_column("attributes", min_width=longest_word)
     table.add_column("seeds", overflow="fold")
     for (optimizer, what), numbers in seeds.items():
         table.add_row(optimizer, escape(what), ", ".join(map(str, numbers)))

@@ -78,7 +78,7 @@ class Model(StrictModel):
     """torchvision's architecture of this name (He et al. 2015, arXiv:1512.03385); fc gets one output a class."""
     weights: Annotated[str, Field(min_length=1, max_length=1024)] = "imagenet"
     """`imagenet` (torchvision's IMAGENET1K_V1), `none`, or the path or s3:// URI of a .pth or .safetensors
-    state dict with torchvision's names."""
+    state dict; what a training wraps around torchvision's names is taken off."""
     freeze_backbone: bool = False
     """Train fc alone; the backbone keeps its weights and its BatchNorm statistics."""
 

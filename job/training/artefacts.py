@@ -13,7 +13,15 @@ from pydantic import ValidationError
 from job.errors import ConflictError, DataError, ObjectMissing
 from job.logs import get_logger
 from job.manifest import Manifest
-from job.runs import KEPT_CHECKPOINTS, CheckpointDigest, EpochRecord, RunKeys, RunResult, checkpoint_digest_key
+from job.runs import (
+    KEPT_CHECKPOINTS,
+    CheckpointDigest,
+    Environment,
+    EpochRecord,
+    RunKeys,
+    RunResult,
+    checkpoint_digest_key,
+)
 from job.storage import Store
 
 
@@ -122,6 +130,14 @@ def read_result(store: Store, keys: RunKeys) -> RunResult | None:
     except ValidationError as error:
         fault = str(error).partition("\n")[0]
         raise ConflictError(f"{store.locate(keys.result)}: not a result ({fault}); remove it and run again") from error
+
+
+def read_environment(store: Store, keys: RunKeys) -> Environment | None:
+    """What an earlier attempt at the run depended on, if it came so far."""
+    try:
+        return Environment.model_validate_json(store.read(keys.environment))
+    except (ObjectMissing, ValidationError):
+        return None
 
 
 def history_lines(history: list[EpochRecord]) -> bytes:

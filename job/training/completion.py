@@ -15,6 +15,7 @@ from job.runs import RunKeys, RunResult
 from job.storage import Store
 from job.training.artefacts import ArtefactWriter, history_lines, read_result
 from job.training.control import Control
+from job.training.finished import check_same_inputs
 from job.training.journal import Journal, recorded_failure
 from job.training.results import complete_result, draw_plots
 
@@ -80,6 +81,9 @@ class Completion:
             if found is None:
                 raise
             if found.attempt_id != result.attempt_id:  # equal where only the acknowledgement of our own was lost
+                if found.environment is not None and result.environment is not None:
+                    place = self.store.locate(self.keys.result)
+                    check_same_inputs(found.environment, result.environment, place=place)
                 get_logger().info("run_completed_elsewhere", result=self.store.locate(self.keys.result))
             return found
         return result

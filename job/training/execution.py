@@ -23,6 +23,7 @@ from job.training.artefacts import (
     ArtefactWriter,
     checkpoint_artefacts,
     history_lines,
+    read_environment,
     remove_old_checkpoints,
     restore_newest,
 )
@@ -32,6 +33,7 @@ from job.training.control import Control
 from job.training.data import ImageData
 from job.training.device import choose_device
 from job.training.environment import describe_environment
+from job.training.finished import check_same_inputs
 from job.training.inputs import Inputs
 from job.training.journal import Journal
 from job.training.loop import Diverged, Epoch, Sources, train_epochs
@@ -151,13 +153,16 @@ def _train(
     """Resume and train to the end, publishing as it goes."""
     state, environment = staged.state, staged.environment
     configuration = configuration_digest(state.manifest)
-    writer.write({keys.environment: environment.model_dump_json(indent=1).encode()})
-    restore_newest(
+    earlier = read_environment(store, keys)
+    restored = restore_newest(
         store,
         keys,
         configuration=configuration,
         restore=lambda content, place: state.restore(content, data_sha256=environment.data_sha256, source=place),
     )
+    if restored and earlier:
+        check_same_inputs(earlier, environment, place=store.locate(keys.environment))
+    writer.write({keys.environment: environment.model_dump_json(indent=1).encode()})
     journal.begin_training(state)
     get_logger().info(
         "training_started", epoch=state.epoch, step=state.step, num_epochs=state.manifest.epochs,

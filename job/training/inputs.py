@@ -1,10 +1,15 @@
-"""What runs of one process share: the data set and the pretrained weights, read and verified once."""
+"""What runs of one process share: the data set and the pretrained weights, read and verified once; and their digests,
+which need not be read again where they are known."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+
+from job.manifest import models
 
 if TYPE_CHECKING:  # the command makes an `Inputs` before it imports torch
     from job.manifest import Manifest
@@ -34,15 +39,20 @@ class Inputs:
         from job.cpus import available_cpus
         from job.training.data import load_data
         from job.training.data.cache import expand_cache
+        from job.training.known import KnownDigests
 
         def load() -> VerifiedData:
+            cache = expand_cache(settings.cache)
+            name = _name_data(manifest.dataset, settings)  # before they are read: a later change gives another name
             data = load_data(
                 manifest.dataset,
                 data=settings.data,
-                cache=expand_cache(settings.cache),
+                cache=cache,
                 num_threads=settings.num_threads or available_cpus(),
             )
-            return VerifiedData(data, data.sha256())
+            verified = VerifiedData(data, data.sha256())
+            KnownDigests(cache).remember(name, verified.sha256)
+            return verified
 
         return self._keep("data", (manifest.dataset, settings.data), load)
 
@@ -56,8 +66,44 @@ class Inputs:
 
         return self._keep("weights", (manifest.model, settings.data), load)
 
+    def data_sha256(self, manifest: Manifest, settings: RunSettings) -> str:
+        """The digest of what `load_data` gives. A folder that was read before, and not touched since, is not read."""
+        from job.training.data.cache import expand_cache
+        from job.training.known import KnownDigests
+
+        def find() -> str:
+            known = KnownDigests(expand_cache(settings.cache)).find(_name_data(manifest.dataset, settings))
+            return known or self.load_data(manifest, settings).sha256
+
+        return self._keep("data digest", (manifest.dataset, settings.data), find)
+
+    def weights_sha256(self, source: str, settings: RunSettings) -> str:
+        """The digest of the file or object `source`. Raises what the stores raise."""
+        from job.storage import read_uri
+        from job.training.data.cache import expand_cache
+        from job.training.known import KnownDigests, name_object
+
+        def find() -> str:
+            known, name = KnownDigests(expand_cache(settings.cache)), name_object(source)
+            digest = known.find(name) or hashlib.sha256(read_uri(source)).hexdigest()
+            known.remember(name, digest)
+            return digest
+
+        return self._keep("weights digest", source, find)
+
     def _keep(self, kind: str, wanted: object, load: Callable[[], Value]) -> Value:
         if kind not in self._kept or self._kept[kind][0] != wanted:
             self._kept.pop(kind, None)  # two data sets may not fit into memory
             self._kept[kind] = wanted, load()
         return self._kept[kind][1]  # type: ignore[return-value]
+
+
+def _name_data(dataset: models.Dataset, settings: RunSettings) -> str | None:
+    """Of a local folder of images, as `known` names it; None for other data, which are quickly read."""
+    from job.storage import is_remote
+    from job.training.data.listing import list_images
+    from job.training.known import name_folder
+
+    if not isinstance(dataset, models.Folder) or settings.data is None or is_remote(settings.data):
+        return None
+    return name_folder(list_images(Path(settings.data)), size=dataset.size)

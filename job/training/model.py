@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import hashlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +19,7 @@ from job.manifest.models import Model
 from job.storage import Store, is_remote, open_store, read_uri
 from job.training.data.cache import find_cached, store_cached
 from job.training.data.download import receive
+from job.training.state_dict import find_network
 
 IMAGENET_URL: str = ResNet18_Weights.IMAGENET1K_V1.url
 """Ends in `resnet18-<first eight digits of its SHA-256>.pth`."""
@@ -26,27 +29,21 @@ IMAGENET_SHA256 = "f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e0
 
 @dataclass(frozen=True)
 class Weights:
-    """A verified state dict and the digest of the file that it came from."""
+    """The network's state dict, by its own names, and the digest of the file that it came from."""
 
     state: dict[str, Tensor]
     sha256: str
 
 
 def build_model(config: Model, weights: Weights | None, *, num_classes: int, seed: int) -> nn.Module:
-    """The network with `num_classes` outputs; for one seed, fc starts the same whatever the weights.
-
-    Raises `DataError` when the weights are another network's.
-    """
+    """The network with `num_classes` outputs; for one seed, fc starts the same whatever the weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model: nn.Module = resnet18(weights=None, num_classes=num_classes)
     if weights is not None:
         backbone = {key: value for key, value in weights.state.items() if not key.startswith("fc.")}
         backbone |= {key: value for key, value in model.state_dict().items() if key.startswith("fc.")}
-        try:
-            model.load_state_dict(backbone)
-        except RuntimeError as error:
-            raise DataError(f"weights {config.weights}: not a state dict of {config.name}: {error}") from error
+        model.load_state_dict(backbone)
     for name, parameter in model.named_parameters():
         parameter.requires_grad = name.startswith("fc.") or not config.freeze_backbone
     return model
@@ -60,24 +57,16 @@ def train_mode(model: nn.Module, *, freeze_backbone: bool) -> None:
 def load_weights(config: Model, *, data: str | None, cache: Path | None, url: str = IMAGENET_URL) -> Weights | None:
     """The weights that `config` names. `imagenet` is looked for where the data are staged, then downloaded.
 
-    Raises `DataError` for what is missing, corrupt or no state dict; nothing in a file is executed.
+    Raises `DataError` for what is missing, corrupt, not finite or another network's; nothing in a file is executed.
     """
     if config.weights == "none":
         return None
-    if config.weights == "imagenet":
+    if config.weights == "imagenet":  # known by its digest: nothing is looked for in it
         content = _read_imagenet(url, data=data, cache=cache)
-        source = Path(url).name
-    else:
-        source = config.weights
-        try:
-            content = read_uri(source)
-        except StorageError as error:
-            if is_remote(source) and not isinstance(error, ObjectMissing):
-                raise
-            raise DataError(
-                f"weights {source}: not found; give a .pth or .safetensors file, imagenet or none"
-            ) from error
-    return Weights(_parse_state(content, source=source), hashlib.sha256(content).hexdigest())
+        return Weights(_parse(content, source=Path(url).name), hashlib.sha256(content).hexdigest())
+    content = _read_own(config.weights)
+    state = find_network(_parse(content, source=config.weights), network=config.name, source=config.weights)
+    return Weights(state, hashlib.sha256(content).hexdigest())
 
 
 def stage_imagenet(store: Store, *, data: str | None, cache: Path | None, url: str = IMAGENET_URL) -> str:
@@ -85,6 +74,15 @@ def stage_imagenet(store: Store, *, data: str | None, cache: Path | None, url: s
     name = Path(url).name
     store.write(name, _read_imagenet(url, data=data, cache=cache))
     return store.locate(name)
+
+
+def _read_own(source: str) -> bytes:
+    try:
+        return read_uri(source)
+    except StorageError as error:
+        if is_remote(source) and not isinstance(error, ObjectMissing):
+            raise
+        raise DataError(f"weights {source}: not found; give a .pth or .safetensors file, imagenet or none") from error
 
 
 def _read_imagenet(url: str, *, data: str | None, cache: Path | None) -> bytes:
@@ -121,22 +119,29 @@ def _expected_sha256(place: str) -> str:
     return IMAGENET_SHA256 if name == Path(IMAGENET_URL).name else Path(name).stem.rpartition("-")[2]
 
 
-def _parse_state(content: bytes, *, source: str) -> dict[str, Tensor]:
+def _parse(content: bytes, *, source: str) -> Any:
+    """What the file holds, without executing any of it."""
     try:
         if source.endswith(".safetensors"):
             import safetensors.torch
 
             return safetensors.torch.load(content)
-        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([argparse.Namespace]):  # plain values; torchvision's recipes save theirs
+            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except JobError:  # a signal's
         raise
     except Exception as error:  # a hostile file makes the parsers raise nearly anything, with advice to trust it
         raise DataError(
-            f"weights {source}: damaged, or more than tensors: {type(error).__name__}, nothing in it was executed; "
-            "write it with torch.save(model.state_dict(), FILE) or safetensors"
+            f"weights {source}: damaged, or more than tensors: {type(error).__name__}{_objects_in(content)}, "
+            "nothing in it was executed; write it with torch.save(model.state_dict(), FILE) or safetensors"
         ) from error
-    if not isinstance(state, dict) or not all(
-        isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
-    ):
-        raise DataError(f"weights {source}: not a state dict: names mapped to tensors are expected")
-    return state
+
+
+def _objects_in(content: bytes) -> str:
+    """The classes and functions that a pickle would have called, for the message; empty where they cannot be told."""
+    try:
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(io.BytesIO(content))
+    except Exception:  # noqa: BLE001 - no pickle, or a damaged one
+        return ""
+    shown = ", ".join(sorted(name for name in names if name.isprintable())[:3])[:120]
+    return f" ({shown})" if shown else ""

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from torch import nn
+from torchvision.models import resnet18, resnet34
 
 from tests.conftest import Answer
 from tests.unit.test_cifar100 import records_with, write_cifar100
@@ -20,6 +22,12 @@ Job = Callable[..., Answer]
 Tiny = Callable[..., Path]
 Damage = Callable[[Path], object]
 CIFAR = "cifar-100-binary"
+
+
+def resnet_file(build: Callable[..., nn.Module], bias: float = 0.0) -> bytes:
+    state = build(weights=None).state_dict()
+    state["layer4.1.bn2.bias"] = torch.full((512,), bias)
+    return zip_file({"state_dict": {f"module.{name}": tensor for name, tensor in state.items()}})
 
 
 def write_folder(root: Path) -> None:
@@ -87,6 +95,39 @@ DAMAGES: dict[str, tuple[str, Damage, str]] = {
     ),
     "image that is a link out": ("folder", link("train/dark/2.png", "elsewhere/secret.png"), "is a link out of"),
     "class that is a link out": ("folder", link("train/other", "elsewhere"), "only one has other"),
+    "linked folder that is a link out": ("folder", link("train/dark/more", "elsewhere"), "more: is a link out of"),
+    "linked folder that never ends": (
+        "folder",
+        lambda root: (root / "train/dark/loop").symlink_to(root / "train/dark"),
+        "train/dark/loop: is",
+    ),
+    "link to nothing": ("folder", link("train/dark/2.png", "nowhere.png"), "2.png: is a link to nothing"),
+    "image that is tested on and trained on": (
+        "folder",
+        lambda root: (root / "test/dark/2.png").symlink_to(root / "train/dark/0.png"),
+        "what is tested on must not be trained on",
+    ),
+    "empty image": ("folder", put("train/dark/0.png", b""), "train/dark/0.png: is empty (0 bytes)"),
+    "photograph of a telephone": (
+        "folder",
+        put("train/dark/IMG_1.HEIC", b"\0\0\0\x18ftypheic"),
+        "IMG_1.HEIC: pictures of the kind .heic cannot be read; convert it to JPEG or PNG",
+    ),
+    "picture with the name of a backup": (
+        "folder",
+        lambda root: (root / "train/dark/0.png").rename(root / "train/dark/0.png.bak"),
+        "0.png.bak: is a picture by its content but not by its name",
+    ),
+    "picture of no class": (
+        "folder",
+        lambda root: (root / "train/dark/0.png").rename(root / "train/0.png"),
+        "train/0.png: is in no class; move it into train/<class>/",
+    ),
+    "one class in two Unicode forms": (
+        "folder",
+        lambda root: [(root / "train" / name).mkdir() for name in ("caf\u00e9", "cafe\u0301")],
+        "two class folders are called caf\u00e9",
+    ),
     "missing file": ("cifar100", lambda root: (root / CIFAR / "test.bin").unlink(), "test.bin of cifar100 not found"),
     "truncated file": (
         "cifar100",
@@ -156,6 +197,20 @@ def test_run_on_bad_data_ends_with_66_and_leaves_only_word_of_it(
     assert not list((tmp_path / "cache").rglob("*"))
 
 
+def test_damaged_images_are_all_named_up_to_a_number(job: Job, tiny: Tiny, tmp_path: Path) -> None:
+    data, output = tmp_path / "data", tmp_path / "out"
+    write_folder(data)
+    for number in range(10, 33):
+        (data / f"train/dark/{number}.png").write_bytes(b"" if number % 2 else b"no picture")
+    answer = job("run", "--manifest", tiny(dataset={"name": "folder"}), "--output", output, "--data", data)
+    assert_only_word_is_left(output, answer)
+    lines = [line for line in answer.stderr.splitlines() if line.startswith("error: ")]
+    assert [line.split(": ")[1] for line in lines[:20]] == [f"{data}/train/dark/{n}.png" for n in range(10, 30)]
+    assert lines[0].endswith("(the first of 23 faults)")
+    assert lines[1].endswith("is empty (0 bytes); fetch it again or remove it")
+    assert lines[20:] == ["error: and 3 more"]
+
+
 @pytest.mark.parametrize("write", [zip_file, legacy_file], ids=["zip", "legacy"])
 def test_run_does_not_execute_its_weights(
     job: Job, tiny: Tiny, tmp_path: Path, write: Callable[[object], bytes]
@@ -174,6 +229,12 @@ def test_run_does_not_execute_its_weights(
         ("cut.pth", zip_file({"conv1.weight": torch.zeros(64, 3, 7, 7)})[:-100], "cut.pth: damaged"),
         ("other.pth", zip_file({"conv1.weight": torch.zeros(64, 3, 7, 7)}), "not a state dict of resnet18"),
         ("page.safetensors", b"<html>404</html>", "page.safetensors: damaged"),
+        ("deeper.pth", resnet_file(resnet34), "not a state dict of resnet18: these are the weights of a resnet34"),
+        (
+            "diverged.pth",
+            resnet_file(resnet18, torch.nan),
+            "of the 512 values of layer4.1.bn2.bias are NaN or infinite",
+        ),
         (f"{'w' * 300}.pth", None, "not found"),
     ],
 )
@@ -184,4 +245,5 @@ def test_run_with_bad_weights_ends_with_66_and_leaves_only_word_of_it(
         (tmp_path / name).write_bytes(content)
     answer = job("run", "--manifest", tiny(model={"weights": f"{tmp_path}/{name}"}), "--output", tmp_path / "out")
     assert message in answer.stderr
+    assert len([line for line in answer.stderr.splitlines() if line.startswith("error: ")]) == 1
     assert_only_word_is_left(tmp_path / "out", answer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import shutil
@@ -23,7 +24,8 @@ from torchvision.transforms import v2
 from job.errors import DataError
 from job.manifest.models import Folder
 from job.training.data import ImageData, load_data
-from job.training.data.folder import SUFFIXES, load_folder
+from job.training.data.folder import load_folder
+from job.training.data.listing import SUFFIXES
 from tests.conftest import SHARED
 
 SIZE = 16
@@ -83,14 +85,14 @@ def test_labels_follow_the_sorted_class_names_and_images_their_files(root: Path,
     assert (data.train_images.dtype, data.train_labels.dtype) == (np.uint8, np.int64)
 
 
-@pytest.mark.parametrize("suffix", sorted(SUFFIXES - {".jpg", ".jpeg", ".gif"}))
+@pytest.mark.parametrize("suffix", sorted(SUFFIXES - {".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".pgm", ".pbm"}))
 def test_lossless_colour_file_is_read_exactly(root: Path, decoded: Callable[[], np.ndarray], suffix: str) -> None:
     options = {"lossless": True} if suffix == ".webp" else {}
     save(root / f"train/dog/a{suffix}", picture(9), **options)
     np.testing.assert_array_equal(decoded(), picture(9))
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".JPEG"])
+@pytest.mark.parametrize("suffix", [".jpg", ".JPEG", ".jpe", ".JFIF"])
 def test_jpeg_is_read_with_its_colours(root: Path, decoded: Callable[[], np.ndarray], suffix: str) -> None:
     smooth = np.stack(np.broadcast_arrays(np.arange(SIZE) * 15, np.arange(SIZE)[:, None] * 10, 200), axis=-1)
     save(root / f"train/dog/a{suffix}", smooth.astype(np.uint8), quality=95)
@@ -106,23 +108,10 @@ def test_palette_of_a_gif_becomes_its_colours(root: Path, decoded: Callable[[], 
     np.testing.assert_array_equal(decoded(), colours[index])
 
 
-def test_transparent_palette_is_read_without_a_warning(root: Path, decoded: Callable[[], np.ndarray]) -> None:
-    image = Image.frombytes("P", (SIZE, SIZE), bytes(SIZE * SIZE))
-    image.putpalette([200, 100, 50] * 3)
-    save(root / "train/dog/a.png", image, transparency=bytes([0, 128, 255]))
-    assert (decoded() == [200, 100, 50]).all()
-
-
 def test_grey_image_gets_three_equal_channels(root: Path, decoded: Callable[[], np.ndarray]) -> None:
     grey = picture(9)[:, :, 0]
     save(root / "train/dog/a.png", grey)
     np.testing.assert_array_equal(decoded(), np.stack([grey] * 3, axis=-1))
-
-
-def test_alpha_channel_is_left_away(root: Path, decoded: Callable[[], np.ndarray]) -> None:
-    alpha = np.full((SIZE, SIZE, 1), 128, dtype=np.uint8)
-    save(root / "train/dog/a.png", np.concatenate([picture(9), alpha], axis=-1))
-    np.testing.assert_array_equal(decoded(), picture(9))
 
 
 def test_sixteen_bit_image_is_refused_and_not_clipped_to_white(root: Path, load: Load) -> None:
@@ -180,6 +169,69 @@ def test_cache_is_what_is_read_when_nothing_changed(root: Path, load: Load, tmp_
     marked = np.zeros((5, 3, SIZE, SIZE), dtype=np.uint8)
     np.savez(cached, images=marked)
     np.testing.assert_array_equal(load().train_images, marked[:3])
+
+
+def test_what_older_code_decoded_and_cached_is_not_used(root: Path, load: Load, tmp_path: Path) -> None:
+    """It knew neither EXIF nor transparency. Its key was of version 2, and nothing else of it has changed."""
+    key = hashlib.sha256(f"v2 {SIZE}".encode())
+    for name in ("train/cat/a", "train/cat/b", "train/dog/a", "test/cat/a", "test/dog/a"):
+        key.update(f"{name}.png".encode() + hashlib.sha256((root / f"{name}.png").read_bytes()).digest())
+    (tmp_path / "cache/folder").mkdir(parents=True)
+    older = tmp_path / f"cache/folder/{key.hexdigest()[:32]}.npz"
+    np.savez(older, images=np.zeros((5, 3, SIZE, SIZE), dtype=np.uint8))
+    assert load().train_images.any()
+    assert len(list(older.parent.iterdir())) == 2
+
+
+def test_digest_of_plain_images_is_the_one_of_the_first_release(load: Load) -> None:
+    """Finished runs name it: where neither EXIF nor transparency says otherwise, it stays for ever."""
+    assert load().sha256() == "dde886eee7a9affb75e84ee8ce25d881bb76d40b7264fb5bf0709e2362aea9f0"
+
+
+def test_file_replaced_by_one_of_the_same_size_and_time_is_seen(root: Path, load: Load) -> None:
+    """As `cp --preserve` and `rsync --times` leave it."""
+    path = save(root / "train/dog/a.bmp", picture(50))
+    before, first = path.stat(), load()
+    save(path, picture(51))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    assert load().sha256() != first.sha256()
+
+
+def test_file_that_changes_while_it_is_read_is_refused(
+    root: Path, load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Decoded, it would be cached under the digest of what it was."""
+    path, read_bytes = root / "train/dog/a.png", Path.read_bytes
+
+    def read_and_replace(self: Path) -> bytes:
+        content = read_bytes(self)
+        if self == path:
+            save(path, picture(99))
+        return content
+
+    monkeypatch.setattr(Path, "read_bytes", read_and_replace)
+    with pytest.raises(DataError, match=r"train/dog/a\.png: changed while it was read"):
+        load()
+    assert not list((tmp_path / "cache").rglob("*.npz"))
+
+
+PEAK = (
+    "import re, sys; from pathlib import Path; from job.training.data.folder import load_folder\n"
+    "peak = lambda: int(re.search(r'HWM:\\s*(\\d+)', open('/proc/self/status').read())[1])\n"
+    "before = peak(); load_folder(Path(sys.argv[1]), size=16, cache=Path(sys.argv[2]), num_threads=2)\n"
+    "print(peak() - before)"
+)
+
+
+def test_files_are_decoded_one_by_one_and_never_all_in_memory(root: Path, tmp_path: Path) -> None:
+    """Sixty of three megabytes each; two threads hold one each, with the pixels and two copies of them on the way."""
+    for number in range(60):
+        save(root / f"train/dog/{number}.bmp", picture(number, height=1000, width=1000))
+    command = [sys.executable, "-c", PEAK, root, tmp_path / "cache"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True)
+    kilobytes = int(answer.stdout.splitlines()[-1])
+    assert kilobytes < 60_000
 
 
 def test_change_of_one_file_is_seen(root: Path, load: Load) -> None:
@@ -271,13 +323,13 @@ def test_image_bomb_is_refused_without_being_unpacked(root: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("name", "content", "what"),
     [
-        ("empty.jpg", b"", "cannot be decoded as an image"),
+        ("empty.jpg", b"", r"is empty \(0 bytes\)"),
         ("text.jpg", b"<html>404 Not Found</html>", "cannot be decoded as an image"),
         ("bomb.png", png_header(60_000, 60_000), "cannot be decoded as an image.*3600000000 pixels"),
         ("large.png", png_header(10_001, 10_000), "10001x10000 pixels are more than 100000000"),
         ("header.png", png_header(9_999, 9_999), "cannot be decoded as an image"),
         ("none.png", png_header(0, 16), "cannot be decoded as an image"),
-        ("script.png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "cannot identify image file"),
+        ("script.png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "none of JPEG, PNG, BMP, GIF"),
     ],
 )
 def test_file_that_is_no_image_is_named(root: Path, load: Load, name: str, content: bytes, what: str) -> None:
@@ -299,7 +351,8 @@ def test_truncated_image_is_named(root: Path, load: Load, suffix: str) -> None:
 
 
 def test_class_without_images_is_named(root: Path, load: Load) -> None:
-    (root / "test/dog/a.png").rename(root / "test/dog/a.heic")
+    (root / "test/dog/a.png").unlink()
+    (root / "test/dog/notes.txt").write_text("no image")
     with pytest.raises(DataError, match=r"test/dog: holds no image files \(.*\.jpg"):
         load()
 

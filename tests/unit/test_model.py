@@ -151,22 +151,6 @@ def test_no_weights_are_looked_for_where_none_are_wanted(tmp_path: Path) -> None
     assert load_weights(Model(weights="none"), data=str(tmp_path / "nowhere"), cache=tmp_path) is None
 
 
-def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "mobilenet.pth"
-    torch.save(torchvision.models.mobilenet_v3_small(weights=None).state_dict(), path)
-    weights = load(path, tmp_path)
-    with pytest.raises(DataError, match="not a state dict of resnet18") as caught:
-        build_model(Model(weights=str(path)), weights, num_classes=10, seed=0)
-    assert caught.value.exit_code == 66
-    assert str(path) in str(caught.value)
-
-
-def test_weights_of_another_shape_are_refused(state: State) -> None:
-    wider = state | {"conv1.weight": torch.zeros(128, 3, 7, 7)}
-    with pytest.raises(DataError, match=r"conv1\.weight"):
-        build(Weights(wider, "digest"))
-
-
 class Bomb:
     """What a pickle executes when it is loaded carelessly."""
 
@@ -221,11 +205,11 @@ def test_file_of_another_kind_is_refused(tmp_path: Path, content: bytes, suffix:
 
 
 @pytest.mark.parametrize(
-    "content", [[torch.zeros(2)], torch.zeros(2), {"epoch": 3}, {1: torch.zeros(2)}, {"model": {"fc": torch.zeros(2)}}]
+    "content", [[torch.zeros(2)], torch.zeros(2), {"epoch": 3}, {1: torch.zeros(2)}, {"model": {}}, {"model": [1]}]
 )
 def test_tensors_without_names_are_refused(tmp_path: Path, content: object) -> None:
     (tmp_path / "odd.pth").write_bytes(zip_file(content))
-    with pytest.raises(DataError, match="not a state dict: names mapped to tensors are expected"):
+    with pytest.raises(DataError, match="not a state dict of resnet18: names mapped to tensors are expected"):
         load(tmp_path / "odd.pth", tmp_path)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from pydantic import TypeAdapter
 
-from job.errors import DataError, ObjectMissing
+from job.errors import AccessDeniedError, DataError, ObjectMissing, StorageError
 from job.logs import get_logger
 from job.storage import FolderStore, Store, is_remote, open_store, reported
 from job.training.data.base import Labels, file_digest
@@ -53,6 +53,22 @@ class BinaryFiles:
             folder = self.find(Path(data))
         self.verify(folder)
         return folder
+
+    def is_at_hand(self, data: str | None, *, cache: Path | None) -> bool:
+        """Whether `locate` would find the files here, and fetch at most what has changed in a bucket since."""
+        if data is None or is_remote(data):
+            if not all(find_cached(cache, f"{self.folder}/{name}") for name in self.names):
+                return False
+            return data is None or self._is_staged(open_store(data))
+        root = Path(data)
+        return any(all((folder / name).is_file() for name in self.names) for folder in (root, root / self.folder))
+
+    def _is_staged(self, store: Store) -> bool:
+        try:
+            store.read(f"{self.folder}/{MANIFEST_NAME}")
+        except (StorageError, AccessDeniedError):
+            return False
+        return True
 
     def find(self, root: Path) -> Path:
         """`root` or the archive's folder in it, whichever holds the files. Raises `DataError`."""

@@ -1,4 +1,7 @@
-"""Image files in `train/<class>/` and `test/<class>/`, decoded once and cached as one array."""
+"""Image files in `train/<class>/` and `test/<class>/`, decoded once and cached as one array.
+
+`listing` says which files these are, `decoding` what each becomes. One file a thread is in memory at a time.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +9,18 @@ import hashlib
 import io
 import warnings
 import zipfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from job.errors import DataError
 from job.logs import get_logger
 from job.training.data.base import ImageData, Images
 from job.training.data.cache import find_cached, store_cached
-
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm"}
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
-"""Pillow goes by the content, and for others than these would start programs, such as Ghostscript."""
-MAX_PIXELS = 100_000_000
-"""A larger image is taken for a decompression bomb; the largest cameras have about this many."""
+from job.training.data.decoding import DECODING, decode
+from job.training.data.listing import Listing, list_images, refuse
 
 
 def load_folder(root: Path, *, size: int, cache: Path | None, num_threads: int) -> ImageData:
@@ -30,56 +29,18 @@ def load_folder(root: Path, *, size: int, cache: Path | None, num_threads: int) 
     The decoded arrays are kept in `cache` under a digest of every file's name and content, so a changed
     folder is decoded again and an unchanged one is not.
     """
-    classes = tuple(_folders(root / "train"))
-    different = sorted(set(classes) ^ set(_folders(root / "test")))
-    if different:
-        raise DataError(f"{root}: train/ and test/ must hold the same classes; only one has {', '.join(different)}")
-    files = {part: _image_files(root / part, classes) for part in ("train", "test")}
+    listing = list_images(root)
+    listing.log_left_out()
     with ThreadPoolExecutor(num_threads) as pool:  # reading and decoding release the interpreter lock
-        paths = [path for part in files.values() for path, _ in part]
-        contents = list(pool.map(_read, paths))
-        digest = hashlib.sha256(f"v2 {size}".encode())
-        for path, content in zip(paths, contents, strict=True):
-            digest.update(path.relative_to(root).as_posix().encode(errors="surrogateescape"))
-            digest.update(hashlib.sha256(content).digest())
-        key = f"folder/{digest.hexdigest()[:32]}.npz"
+        digests = _digest_files(listing, pool)
+        key = f"folder/{_cache_key(listing, digests, size=size)}.npz"
         images = _load_cache(find_cached(cache, key))
         if images is None:
-            with warnings.catch_warnings():  # here, not in the threads: it is the process's state
-                warnings.simplefilter("ignore")  # Pillow's remarks on metadata; sizes are checked in _decode
-                pairs = zip(paths, contents, strict=True)
-                images = np.stack(list(pool.map(lambda pair: _decode(*pair, size=size), pairs)))
+            images = _decode_files(listing, digests, pool, size=size)
             _store_cache(images, cache, key)
-    num_train = len(files["train"])
-    labels = {part: np.array([label for _, label in found], dtype=np.int64) for part, found in files.items()}
-    return ImageData(classes, images[:num_train], labels["train"], images[num_train:], labels["test"])
-
-
-def _folders(root: Path) -> list[str]:
-    if not root.is_dir():
-        raise DataError(f"{root}: no such folder; images belong into train/<class>/ and test/<class>/ below --data")
-    names = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-    if len(names) < 2:
-        raise DataError(f"{root}: holds {len(names)} class folders; at least 2 are needed")
-    strange = [name for name in names if not name.isprintable()]
-    if strange:  # such as Latin-1, which no result could name
-        raise DataError(f"{root}: the class folder {strange[0]!r} must have a printable UTF-8 name; rename it")
-    return names
-
-
-def _image_files(root: Path, classes: tuple[str, ...]) -> list[tuple[Path, int]]:
-    """All image files with their label, in a stable order. A link may not lead out of the folder."""
-    found: list[tuple[Path, int]] = []
-    inside = root.resolve()
-    for label, name in enumerate(classes):
-        files = sorted(path for path in (root / name).rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-        if not files:
-            raise DataError(f"{root / name}: holds no image files ({', '.join(sorted(SUFFIXES))})")
-        for path in (root / name, *files):
-            if path.is_symlink() and not path.resolve().is_relative_to(inside):
-                raise DataError(f"{path}: is a link out of {root}; put a copy there instead")
-        found += [(path, label) for path in files]
-    return found
+    num_train = len(listing.train)
+    labels = [np.array([label for _, label in part], dtype=np.int64) for part in (listing.train, listing.test)]
+    return ImageData(listing.classes, images[:num_train], labels[0], images[num_train:], labels[1])
 
 
 def _read(path: Path) -> bytes:
@@ -89,32 +50,52 @@ def _read(path: Path) -> bytes:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def _decode(path: Path, content: bytes, *, size: int) -> Images:
-    """One image as (3, size, size) uint8: the centre square, resized."""
-    file = io.BytesIO(content)
-    try:
-        with Image.open(file, formats=FORMATS) as image:
-            _check_header(path, image)
-            rgb = image.convert("RGB")
-    except DataError:
-        raise
-    except Exception as error:  # a broken file makes Pillow's decoders raise nearly anything
-        reason = str(error).replace(f" {file!r}", "")  # Pillow quotes what it was given
-        raise DataError(f"{path}: cannot be decoded as an image: {reason}") from error
-    side = min(rgb.size)
-    left, top = (rgb.width - side) // 2, (rgb.height - side) // 2
-    square = rgb.crop((left, top, left + side, top + side))  # first: a thin strip, scaled whole, would need gigabytes
-    if side != size:
-        square = square.resize((size, size), Image.Resampling.BICUBIC)
-    return np.asarray(square).transpose(2, 0, 1).copy()
+def _digest_files(listing: Listing, pool: ThreadPoolExecutor) -> list[bytes]:
+    """The SHA-256 of every image file."""
+    digests = [b""] * len(listing.paths)
+
+    def digest(index: int, path: Path) -> None:
+        digests[index] = hashlib.sha256(_read(path)).digest()
+
+    _for_each(listing.paths, digest, pool)
+    return digests
 
 
-def _check_header(path: Path, image: Image.Image) -> None:
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise DataError(f"{path}: {width}x{height} pixels are more than {MAX_PIXELS}")
-    if image.mode.startswith(("I", "F")):  # convert would clip them to white
-        raise DataError(f"{path}: has more than 8 bits a channel (mode {image.mode}); convert it to 8 bits")
+def _cache_key(listing: Listing, digests: list[bytes], *, size: int) -> str:
+    key = hashlib.sha256(f"v{DECODING} {size}".encode())
+    for path, digest in zip(listing.paths, digests, strict=True):
+        key.update(listing.name(path).encode(errors="surrogateescape"))
+        key.update(digest)
+    return key.hexdigest()[:32]
+
+
+def _decode_files(listing: Listing, digests: list[bytes], pool: ThreadPoolExecutor, *, size: int) -> Images:
+    """(num_images, 3, size, size) uint8."""
+    images: Images = np.empty((len(listing.paths), 3, size, size), dtype=np.uint8)
+
+    def fill(index: int, path: Path) -> None:
+        content = _read(path)
+        if hashlib.sha256(content).digest() != digests[index]:  # or the cache would keep it under another's name
+            raise DataError(f"{path}: changed while it was read; run again when nothing writes to {listing.root}")
+        images[index] = decode(path, content, size=size)
+
+    with warnings.catch_warnings():  # here, not in the threads: it is the process's state
+        warnings.simplefilter("ignore")  # Pillow's remarks on metadata; sizes are checked by `decode`
+        _for_each(listing.paths, fill, pool)
+    return images
+
+
+def _for_each(paths: list[Path], work: Callable[[int, Path], None], pool: ThreadPoolExecutor) -> None:
+    """Do `work` with every index and path; what is at fault is raised together, when all are done."""
+
+    def fault(index: int) -> str | None:
+        try:
+            work(index, paths[index])
+        except DataError as error:
+            return str(error)
+        return None
+
+    refuse([found for found in pool.map(fault, range(len(paths))) if found])
 
 
 def _load_cache(path: Path | None) -> Images | None:

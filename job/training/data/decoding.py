@@ -1,0 +1,92 @@
+"""One image file becomes a square of RGB pixels, upright and opaque, or a `DataError` that names it.
+
+check the header → decode → turn upright (EXIF) → onto white (transparency) → centre square → resize
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL.Image import Transpose
+
+from job.errors import DataError
+from job.training.data.base import Images
+
+DECODING = 3
+"""Rises when a file may give other pixels than before: what was decoded and cached by older code is then not used."""
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+"""Pillow goes by the content, and for others than these would start programs, such as Ghostscript."""
+MAX_PIXELS = 100_000_000
+"""A larger image is taken for a decompression bomb; the largest cameras have about this many."""
+BACKGROUND = (255, 255, 255)
+"""What shows through transparent pixels. White is what most such pictures were drawn for."""
+UPRIGHT = {
+    2: Transpose.FLIP_LEFT_RIGHT,
+    3: Transpose.ROTATE_180,
+    4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_270,
+    7: Transpose.TRANSVERSE,
+    8: Transpose.ROTATE_90,
+}
+"""How a picture is turned, by its EXIF orientation (CIPA DC-008, tag 0x0112); 1 is upright."""
+
+
+def decode(path: Path, content: bytes, *, size: int) -> Images:
+    """The image in `content`, the bytes of `path`, as (3, size, size) uint8: its centre square, resized.
+
+    Of an animation it is the first frame. Raises `DataError` for what cannot be decoded.
+    """
+    if not content:
+        raise DataError(f"{path}: is empty (0 bytes); fetch it again or remove it")
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            _check_header(path, image)
+            image.load()
+            rgb = _opaque(_upright(image))
+    except DataError:
+        raise
+    except UnidentifiedImageError as error:
+        kinds = ", ".join(FORMATS)
+        raise DataError(
+            f"{path}: cannot be decoded as an image: cannot identify image file; its content is none of {kinds}"
+        ) from error
+    except Exception as error:  # a broken file makes Pillow's decoders raise nearly anything
+        raise DataError(f"{path}: cannot be decoded as an image: {error}") from error
+    side = min(rgb.size)
+    left, top = (rgb.width - side) // 2, (rgb.height - side) // 2
+    square = rgb.crop((left, top, left + side, top + side))  # first: a thin strip, scaled whole, would need gigabytes
+    if side != size:
+        square = square.resize((size, size), Image.Resampling.BICUBIC)
+    return np.asarray(square).transpose(2, 0, 1)
+
+
+def _check_header(path: Path, image: Image.Image) -> None:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise DataError(f"{path}: {width}x{height} pixels are more than {MAX_PIXELS}")
+    if image.mode.startswith(("I", "F")):  # convert would clip them to white
+        raise DataError(f"{path}: has more than 8 bits a channel (mode {image.mode}); convert it to 8 bits")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """As a viewer shows it. Pillow has done it already for TIFF, and then removed the tag."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # noqa: BLE001 - metadata that cannot be read turn nothing; the picture is whole
+        return image
+    method = UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+    return image if method is None else image.transpose(method)
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """RGB. What lies below transparent pixels is not part of the picture: editors leave anything there."""
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    rgba = image.convert("RGBA")
+    opaque = Image.new("RGB", rgba.size, BACKGROUND)
+    opaque.paste(rgba.convert("RGB"), mask=rgba.getchannel("A"))
+    return opaque

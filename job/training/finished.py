@@ -1,0 +1,84 @@
+"""A run that is finished already: whether the data and weights that the command names are still those of its result.
+
+What is not on this machine is not fetched for it: then the log says that it was not compared. Readable without torch.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from job.errors import AccessDeniedError, ConflictError, StorageError
+from job.logs import get_logger
+from job.manifest import models
+from job.runs import Environment, RunResult
+from job.storage import is_remote
+from job.training.data import STAGED
+from job.training.data.cache import expand_cache
+from job.training.data.listing import list_images
+from job.training.inputs import Inputs
+from job.training.settings import RunSettings
+
+ADVICE = "put back what it was trained on, or name another --output or --experiment"
+
+
+def check_finished(result: RunResult, settings: RunSettings, *, inputs: Inputs, place: str) -> None:
+    """Raises `ConflictError` where data or weights are others than those of `result`, which lies at `place`."""
+    if result.environment is None:
+        _log_not_compared("data and weights", "the result is older than the digests of them")
+        return
+    absent = _why_data_are_absent(result.manifest.dataset, settings)
+    if absent is not None:
+        _log_not_compared("data", absent)
+    elif result.manifest.dataset.name != "synthetic":  # which the manifest says wholly
+        _check_data(result, result.environment, settings, inputs=inputs, place=place)
+    if result.manifest.model.weights not in ("none", "imagenet"):  # which are known by one digest
+        _check_weights(result.manifest.model.weights, result.environment, settings, inputs=inputs, place=place)
+
+
+def check_same_inputs(earlier: Environment, now: Environment, *, place: str) -> None:
+    """Raises `ConflictError` where what lies at `place` came of other data or weights than `now`."""
+    _compare("data", earlier.data_sha256, now.data_sha256, place=place)
+    _compare("weights", earlier.weights_sha256, now.weights_sha256, place=place)
+
+
+def _compare(what: str, recorded: str | None, seen: str | None, *, place: str) -> None:
+    if recorded != seen:
+        raise ConflictError(f"{place}: is of other {what} (sha256 {recorded}, here {seen}); {ADVICE}")
+
+
+def _why_data_are_absent(dataset: models.Dataset, settings: RunSettings) -> str | None:
+    """Why the data cannot be read without fetching them; None where they can."""
+    match dataset:
+        case models.Synthetic():
+            return None
+        case models.Folder():
+            if settings.data is None:
+                return "--data is not given"
+            is_here = not is_remote(settings.data) and (Path(settings.data) / "train").is_dir()
+        case models.STL10() | models.CIFAR100():
+            is_here = STAGED[dataset.name].is_at_hand(settings.data, cache=expand_cache(settings.cache))
+    return None if is_here else f"they are not on this machine ({settings.data or settings.cache})"
+
+
+def _check_data(result: RunResult, recorded: Environment, settings: RunSettings, *, inputs: Inputs, place: str) -> None:
+    if result.manifest.dataset.name == "folder" and settings.data is not None:
+        classes = list(list_images(Path(settings.data)).classes)
+        if classes != result.classes:
+            changed = ", ".join(sorted(set(classes) ^ set(result.classes))[:10])
+            raise ConflictError(
+                f"{place}: is of other data: only there or only here are the classes {changed}; {ADVICE}"
+            )
+    _compare("data", recorded.data_sha256, inputs.data_sha256(result.manifest, settings), place=place)
+
+
+def _check_weights(source: str, recorded: Environment, settings: RunSettings, *, inputs: Inputs, place: str) -> None:
+    try:
+        seen = inputs.weights_sha256(source, settings)
+    except (StorageError, AccessDeniedError) as error:
+        _log_not_compared("weights", str(error))
+        return
+    _compare("weights", recorded.weights_sha256, seen, place=place)
+
+
+def _log_not_compared(what: str, reason: str) -> None:
+    get_logger().info("inputs_not_compared", what=what, reason=reason)

@@ -1,0 +1,171 @@
+"""Finds the network's tensors in what a file of weights holds, however the training that wrote it wrapped them.
+
+`{"state_dict": …}`, `{"model": …}` and the like nest them; `DataParallel` puts `module.` before every name,
+`torch.compile` `_orig_mod.`, Lightning the name of the attribute, and each may stand within another. All of these keep
+the names of the network itself, so these are looked for; what stands before them, and beside them, is said in the log.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchvision.models import resnet18
+
+from job.errors import DataError
+from job.logs import get_logger
+
+State = dict[str, Tensor]
+MAX_DEPTH = 4
+"""Of dicts within dicts. Trainings nest the state dict once or twice."""
+NETWORKS: dict[tuple[str, tuple[int, ...]], str] = {
+    ("conv2", (3, 4, 6, 3)): "resnet34",
+    ("conv3", (3, 4, 6, 3)): "resnet50",
+    ("conv3", (3, 4, 23, 3)): "resnet101",
+    ("conv3", (3, 8, 36, 3)): "resnet152",
+}
+"""The others of the family, by the last convolution of a block and the number of blocks in each layer (He et al. 2015,
+arXiv:1512.03385, table 1). A ResNet34 has every tensor of a ResNet18, and more."""
+TOP = {"conv1", "bn1", "layer1", "layer2", "layer3", "layer4", "fc"}
+"""The network's own modules."""
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A part of the file that may be the network: some of its tensors have the network's names."""
+
+    keys: tuple[str, ...]
+    """Of the dicts that it lies in."""
+    prefix: str
+    """Before every name."""
+    state: State
+    """By the network's own names."""
+    num_others: int
+    """Tensors beside it in the same dict."""
+
+    @property
+    def place(self) -> str:
+        """Where it lies in the file, for people."""
+        return " ".join([*(f"[{key!r}]" for key in self.keys), *([f"{self.prefix}*"] if self.prefix else [])])
+
+
+def find_network(content: object, *, network: str, source: str) -> State:
+    """The tensors of `network` in `content`, by its own names; those of its fc, if there, whatever their shape.
+
+    Says in the log where it was found, unless `content` is its bare state dict. Raises `DataError`, in one line, where
+    there is none, more than one, another network's, or a value that is not finite.
+    """
+    expected = _expected_tensors()
+    candidates = [candidate for keys, state in _states(content, ()) for candidate in _candidates(keys, state)]
+    fitting = [candidate for candidate in candidates if _misfit(candidate.state, expected) is None]
+    if len(fitting) > 1:
+        places = ", ".join(candidate.place or "the names as they are" for candidate in fitting)
+        raise DataError(
+            f"weights {source}: hold {len(fitting)} networks ({places}), and which one is meant is not plain; "
+            "save one of them alone, with torch.save(model.state_dict(), FILE)"
+        )
+    if not fitting:
+        raise DataError(f"weights {source}: not a state dict of {network}: {_fault(content, candidates, expected)}")
+    (found,) = fitting
+    _check_finite({name: found.state[name] for name in expected if name in found.state}, source=source)
+    if found.place or found.num_others:
+        get_logger().info(
+            "weights_unwrapped", source=source, found=found.place or "as it is", num_tensors=len(found.state),
+            num_left_out=found.num_others,
+        )  # fmt: skip
+    return found.state
+
+
+def _expected_tensors() -> State:
+    """All of the backbone, without memory behind them. Counters of batches may be missing: old files have none."""
+    with torch.device("meta"):
+        state: State = resnet18(weights=None).state_dict()
+    return {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
+
+
+def _states(content: object, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], State]]:
+    """Every dict in `content` with what it has of named tensors, and the keys that lead to it."""
+    if not isinstance(content, dict) or len(keys) > MAX_DEPTH:
+        return
+    state = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    if state:
+        yield keys, state
+    for key, value in content.items():
+        yield from _states(value, (*keys, str(key)))
+
+
+def _candidates(keys: tuple[str, ...], state: State) -> Iterator[_Candidate]:
+    """One for every prefix that stands before the names of a ResNet."""
+    for prefix in sorted({prefix for name in state if (prefix := _prefix(name)) is not None}):
+        inner = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+        own = {name: tensor for name, tensor in inner.items() if name.partition(".")[0] in TOP}
+        yield _Candidate(keys, prefix, own, len(state) - len(own))
+
+
+def _prefix(name: str) -> str | None:
+    """What stands before the first convolution or BatchNorm of a ResNet; None for the name of another tensor."""
+    found = re.fullmatch(r"(|.*\.)(conv1|bn1)\.weight", name)
+    return found[1] if found and not re.search(r"(^|\.)layer\d\.\d+\.$", found[1]) else None
+
+
+def _misfit(state: State, expected: State) -> str | None:
+    """What `state` lacks or has too much of, in a few words; None where it fits."""
+    missing = [name for name in expected if name not in state and not name.endswith("num_batches_tracked")]
+    strange = [name for name in state if name not in expected and not name.startswith("fc.")]
+    other = _name_network(state)
+    if (missing or strange) and other is not None:
+        return f"these are the weights of a {other}"
+    if missing:
+        return f"{len(missing)} of its {len(expected)} tensors are missing, the first is {missing[0]}"
+    if strange:
+        return f"it has no {strange[0]}" + (f", nor {len(strange) - 1} others" if len(strange) > 1 else "")
+    odd = [name for name in expected if name in state and not _is_plain(state[name])]
+    if odd:
+        return f"{odd[0]} is no plain tensor of real numbers"
+    shapes = [name for name in expected if name in state and state[name].shape != expected[name].shape]
+    if shapes:
+        first = shapes[0]
+        seen, wanted = tuple(state[first].shape), tuple(expected[first].shape)
+        more = f" and {len(shapes) - 1} more have another shape" if len(shapes) > 1 else ""
+        return f"{first} is {seen}, must be {wanted}{more}"
+    return None
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    is_dense = tensor.layout == torch.strided and not tensor.is_quantized and not tensor.is_meta
+    return is_dense and not tensor.is_complex()
+
+
+def _name_network(state: State) -> str | None:
+    """The network of the family that `state` is of, if another one than is looked for."""
+    blocks = tuple(
+        len({key.split(".")[1] for key in state if key.startswith(f"layer{layer}.")}) for layer in range(1, 5)
+    )
+    last = "conv3" if "layer1.0.conv3.weight" in state else "conv2"
+    return NETWORKS.get((last, blocks))
+
+
+def _fault(content: object, candidates: list[_Candidate], expected: State) -> str:
+    """Why nothing in the file is the network, by what is nearest to it."""
+    if candidates:
+        nearest = max(candidates, key=lambda candidate: len(candidate.state.keys() & expected.keys()))
+        where = f" at {nearest.place}" if nearest.place else ""
+        return f"{_misfit(nearest.state, expected)}{where}"
+    names = [name for _, state in _states(content, ()) for name in state]
+    if not names:
+        return "names mapped to tensors are expected"
+    return f"none of its {len(expected)} tensors is there; the first of {len(names)} others is {names[0]}"
+
+
+def _check_finite(state: State, *, source: str) -> None:
+    for name, tensor in state.items():
+        finite = torch.isfinite(tensor.to(torch.float32))  # as the network will hold it
+        if not finite.all():
+            wrong = tensor.numel() - int(finite.sum())
+            raise DataError(
+                f"weights {source}: {wrong} of the {tensor.numel()} values of {name} are NaN or infinite; "
+                "take a checkpoint from before that training diverged"
+            )
