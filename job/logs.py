@@ -10,6 +10,8 @@ from typing import Any
 
 import structlog
 
+from job.secrets import redact_event
+
 
 class RecordedLog:
     """A structlog processor that keeps every event as a JSON line, for the log.jsonl of the run that it belongs to."""
@@ -45,6 +47,7 @@ def configure_logs() -> RecordedLog:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
+            _without_secrets,
             recorded,
             *rendered,
         ],
@@ -58,6 +61,10 @@ def configure_logs() -> RecordedLog:
 def get_logger() -> Any:
     """The logger; bind run and attempt once with `structlog.contextvars.bind_contextvars`."""
     return structlog.get_logger()
+
+
+def _without_secrets(_logger: object, _method: str, event: Any) -> Any:
+    return redact_event(event)
 
 
 def _warnings_only(_logger: object, method: str, event: Any) -> Any:

@@ -15,6 +15,7 @@ from job.cli.manifests import plan, schema, validate
 from job.cli.report import report
 from job.cli.run import run, stage
 from job.cli.sweeps import cancel, logs, status, submit
+from job.cli.unexpected import guard_terminal, show_traceback
 from job.errors import JobError
 
 app = typer.Typer(
@@ -31,12 +32,16 @@ for command in (run, plan, submit, status, logs, cancel, report, stage, validate
 
 def main() -> None:
     """Entry point of the console script: expected failures end in one message and their exit code."""
+    guard_terminal()
     try:
         app()
     except JobError as error:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except Exception as error:  # noqa: BLE001 - a bug: Python would print its secrets as well
+        show_traceback(error)
+        sys.exit(JobError.exit_code)
 
 
 @app.callback(invoke_without_command=True)
