@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-from botocore.exceptions import NoCredentialsError
+from botocore.exceptions import BotoCoreError, NoCredentialsError
 
 from job.errors import AccessDeniedError, UsageError
 from job.secrets import remember
@@ -27,10 +27,12 @@ FIELDS = {
 def build_client(service: str, *, region: str | None = None, config: Any = None, is_fresh: bool = False) -> Any:
     """A boto3 client that looks at the credentials before every request.
 
-    `is_fresh` asks the credential chain anew; boto3's default session keeps what it once found, expired or not. Raises `AccessDeniedError` or `UsageError`, saying what to set.
+    `is_fresh` asks the credential chain anew; boto3's default session keeps what it once found, expired or not.
+    Raises `AccessDeniedError` or `UsageError`, saying what to set.
     """
     for variable in FILE_VARIABLES:
         _check_readable(variable)
+    _check_container_token()
     with translate_errors(f"AWS {service}"):
         session = boto3.session.Session() if is_fresh else _default_session()
         with _translate_chain(session):
@@ -38,6 +40,8 @@ def build_client(service: str, *, region: str | None = None, config: Any = None,
         try:
             client = session.client(service, region_name=region, config=config)
         except ValueError as error:  # botocore's word for an endpoint that is no URL
+            if isinstance(error, BotoCoreError):
+                raise
             raise UsageError(f"{error}; AWS_ENDPOINT_URL must be like https://HOST:PORT") from error
     client.meta.events.register("before-call", lambda **_: _check_credentials(session))
     return client
@@ -62,6 +66,17 @@ def _check_readable(variable: str) -> None:
     except OSError as error:
         advice = "let it name a file that this user may read, or unset it"
         raise AccessDeniedError(f"{variable}: {location} cannot be read: {error.strerror}; {advice}") from error
+
+
+def _check_container_token() -> None:
+    """botocore refuses a line break in it as well, without saying where it found it."""
+    variable, location = "AWS_CONTAINER_AUTHORIZATION_TOKEN", os.environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")
+    token = os.environ.get(variable, "")
+    if location and Path(location).is_file():
+        variable, token = f"the file {location} (AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE)", Path(location).read_text()
+    fault = _find_fault(token, is_sent=True)
+    if fault:
+        raise AccessDeniedError(f"{variable} holds {fault}; set it without (its value is not shown here)")
 
 
 def _check_credentials(session: Any) -> None:

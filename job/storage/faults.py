@@ -117,7 +117,7 @@ class Trouble(NamedTuple):
 SSO_ADVICE = "log in with `aws sso login --profile {profile}` and run again"
 LOGIN_ADVICE = "log in with `aws login --profile {profile}` and run again"
 TROUBLES: tuple[Trouble, ...] = (
-    Trouble((boto.NoCredentialsError,), AccessDeniedError, "boto3's default credential chain found none: set "
+    Trouble((boto.NoCredentialsError,), AccessDeniedError, "boto3's default credential chain has none: set "
             "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or give the machine a role"),
     Trouble((boto.PartialCredentialsError,), AccessDeniedError, "set what is missing, or remove the rest"),
     Trouble((boto.ProfileNotFound,), AccessDeniedError, "set AWS_PROFILE to a profile of ~/.aws/config (or of the file "
@@ -158,6 +158,9 @@ def translate_errors(place: str, *, profile: str = "NAME") -> Iterator[None]:
         raise StorageError(f"{place}: the download broke off again and again: {error.last_exception}") from error
     except (boto.IncompleteReadError, boto.ReadTimeoutError, boto.ResponseStreamingError) as error:
         raise StorageError(f"{place}: the download broke off again and again: {error}") from error
+    except RecursionError as error:  # botocore asks with HEAD where the bucket is, is redirected, and asks again
+        advice = "check AWS_ENDPOINT_URL (http:// for https://?) and set AWS_DEFAULT_REGION to the bucket's region"
+        raise UsageError(f"{place}: every request is redirected, without a word of the region; {advice}") from error
     except BotoCoreError as error:
         raise _translate_trouble(error, place, profile) from error
 
@@ -198,7 +201,7 @@ def _translate_trouble(error: BotoCoreError, place: str, profile: str) -> JobErr
         return _translate_retrieval(error, place, profile)
     for trouble in TROUBLES:
         if isinstance(error, trouble.kinds):
-            return trouble.error(f"{place}: {error}; {trouble.advice.format(profile=profile)}")
+            return trouble.error(f"{place}: {str(error).rstrip('.')}; {trouble.advice.format(profile=profile)}")
     if isinstance(error, boto.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
         return AccessDeniedError(
             f"{place}: {error}; let AWS_CA_BUNDLE name the certificates that vouch for this server"

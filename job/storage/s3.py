@@ -12,7 +12,7 @@ from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import FlexibleChecksumError, IncompleteReadError, ReadTimeoutError, ResponseStreamingError
 
-from job.errors import AccessDeniedError, ObjectExists, StorageError, UsageError
+from job.errors import AccessDeniedError, ObjectExists, UsageError
 from job.runs import is_checkpoint_key
 from job.storage import aws
 from job.storage.faults import (
