@@ -14,6 +14,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote
@@ -21,6 +22,8 @@ from urllib.parse import quote, quote_plus, unquote
 MASK = "***"
 MIN_LENGTH = 6
 """Shorter secrets, such as the `test` of a local server, would take half of every message with them."""
+PART_LENGTH = 12
+"""So much of a longer secret, from its beginning or its end, is a secret as well."""
 
 CREDENTIALS_IN_URL = re.compile(r"(?:(?<=://)|(?<=Invalid endpoint: ))[^\s/]+@")
 """Libraries quote an endpoint or a proxy whole when they cannot reach it, or find no scheme before it."""
@@ -30,7 +33,7 @@ PATTERNS = (
     (
         re.compile(
             r"(?i)((?:secret_?access_?key|session_?token|security-?_?token|access_?token|refresh_?token|client_?secret)"
-            r"\\?[\"']?\s*[:=]\s*b?\\?[\"']?)[^\s\"',}\\]+"
+            r"\\?[\"']?\s*[:=]\s*b?\\?[\"']?)[^\s\"',}&\\]+"
         ),
         rf"\1{MASK}",
     ),
@@ -81,8 +84,22 @@ def _redact(text: str, forms: Iterable[str]) -> str:
     for form in forms:
         if form in text:
             text = text.replace(form, MASK)
+    for form in forms:  # only now: the end of one form is often the end of another, shorter one
+        if len(form) > PART_LENGTH and (form[:PART_LENGTH] in text or form[-PART_LENGTH:] in text):
+            text = _mask_beginning(text, form)
+            text = _mask_beginning(text[::-1], form[::-1])[::-1]
     for pattern, replacement in PATTERNS:
         text = pattern.sub(replacement, text)
+    return text
+
+
+def _mask_beginning(text: str, form: str) -> str:
+    """`text` without what stands in it of `form` from its beginning on: libraries cut long values short."""
+    start = text.find(form[:PART_LENGTH])
+    while start >= 0:
+        length = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(text[start:], form, strict=False)))
+        text = text[:start] + MASK + text[start + length :]
+        start = text.find(form[:PART_LENGTH], start + len(MASK))
     return text
 
 

@@ -6,8 +6,12 @@ import logging
 import sys
 import threading
 import traceback
+import warnings
+from typing import Any
 
 from job.secrets import redact
+
+_AS_PYTHON_DOES = warnings.formatwarning
 
 
 class _WithoutSecrets(logging.Formatter):
@@ -21,8 +25,12 @@ def guard_terminal() -> None:
     """Let nothing past `redact` that Python would print on its own: warnings of libraries, tracebacks of threads."""
     if logging.lastResort is not None:  # what Python shows of loggers that nobody has configured
         logging.lastResort.setFormatter(_WithoutSecrets())
-    logging.captureWarnings(capture=True)
+    warnings.formatwarning = _format_warning
     threading.excepthook = lambda failed: show_traceback(failed.exc_value)
+
+
+def _format_warning(*warning: Any, **named: Any) -> str:
+    return redact(_AS_PYTHON_DOES(*warning, **named))
 
 
 def show_traceback(error: BaseException | None) -> None:

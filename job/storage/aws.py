@@ -32,6 +32,7 @@ def build_client(service: str, *, region: str | None = None, config: Any = None,
     """
     for variable in FILE_VARIABLES:
         _check_readable(variable)
+    _check_readable("AWS_CA_BUNDLE", must_exist=True)
     _check_container_token()
     with translate_errors(f"AWS {service}"):
         session = boto3.session.Session() if is_fresh else _default_session()
@@ -53,17 +54,20 @@ def _default_session() -> Any:
     return boto3.DEFAULT_SESSION
 
 
-def _check_readable(variable: str) -> None:
-    """botocore passes over a file that it cannot open, and then finds no credentials. That there is none is usual."""
+def _check_readable(variable: str, *, must_exist: bool = False) -> None:
+    """botocore passes over a file that it cannot open, and then finds no credentials. That there is none is usual.
+
+    Without the file of certificates it would try every request six times.
+    """
     location = os.environ.get(variable)
     if not location:
         return
     try:
         with Path(os.path.expanduser(location)).open("rb"):  # noqa: PTH111 - unlike Path's, it needs no home
             pass
-    except FileNotFoundError:
-        return
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and not must_exist:
+            return
         advice = "let it name a file that this user may read, or unset it"
         raise AccessDeniedError(f"{variable}: {location} cannot be read: {error.strerror}; {advice}") from error
 

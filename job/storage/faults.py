@@ -206,13 +206,14 @@ def _translate_trouble(error: BotoCoreError, place: str, profile: str) -> JobErr
         return AccessDeniedError(
             f"{place}: {error}; let AWS_CA_BUNDLE name the certificates that vouch for this server"
         )
-    if isinstance(error, boto.HTTPClientError) and isinstance(error.kwargs.get("error"), (ValueError, OSError)):
-        cause = error.kwargs["error"]
-        if isinstance(cause, (ValueError, FileNotFoundError, IsADirectoryError, PermissionError)):
-            return UsageError(
-                f"{place}: no request can be made: {cause}; check AWS_CA_BUNDLE, the proxies, and line breaks in the "
-                "variables that begin with AWS_"
-            )
+    cause = error.kwargs.get("error")
+    if isinstance(
+        cause, (ValueError, FileNotFoundError, IsADirectoryError, PermissionError)
+    ):  # before anything is sent
+        return UsageError(
+            f"{place}: no request can be made: {cause}; check AWS_CA_BUNDLE, the proxies, and line breaks in the "
+            "variables that begin with AWS_"
+        )
     return StorageError(f"{place}: {error}")
 
 

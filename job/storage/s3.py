@@ -26,6 +26,8 @@ from job.storage.faults import (
 
 MAX_ATTEMPTS = 6
 """Per request, boto3's standard mode: exponential back-off up to 20 s, so a minute at most."""
+RETRIED = {429, 500, 502, 503, 504}
+"""Statuses after which botocore's standard mode tries again."""
 READ_ATTEMPTS = 5
 """For an answer whose body breaks off, which is after botocore's own attempts; as many as s3transfer makes."""
 BODY_ERRORS = (IncompleteReadError, ReadTimeoutError, ResponseStreamingError, FlexibleChecksumError)
@@ -221,7 +223,7 @@ def _log_trouble(
 ) -> None:
     """botocore's event after every answer, of which only those are told that it will try again."""
     status = response[0].status_code if response else None
-    if caught_exception is not None or (status is not None and (status >= 500 or status == 429)):
+    if caught_exception is not None or (status is not None and status in RETRIED):
         told = caught_exception or (response[1].get("Error", {}).get("Code", status) if response else None)
         structlog.get_logger().warning(
             "storage_trouble", operation=operation.name, attempt=attempts, of=MAX_ATTEMPTS, reason=str(told)
