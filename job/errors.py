@@ -21,19 +21,19 @@ No run ends with 70.
 
 from __future__ import annotations
 
-import re
-
-CREDENTIALS_IN_URL = re.compile(r"(?:(?<=://)|(?<=Invalid endpoint: ))[^\s/]+@")
-"""Libraries quote an endpoint or a proxy whole when they cannot reach it, or find no scheme before it."""
+from job.secrets import redact
 
 
 class JobError(Exception):
-    """Base of all expected failures; `str()` is the message for the user, in which no URL shows its credentials."""
+    """Base of all expected failures; `str()` is the message for the user, without secrets (`job.secrets`)."""
 
     exit_code = 1
 
     def __str__(self) -> str:
-        return CREDENTIALS_IN_URL.sub("***@", super().__str__())
+        return redact(super().__str__())
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
 
 
 class UsageError(JobError):
@@ -49,7 +49,7 @@ class ManifestError(JobError):
 
     def __init__(self, *faults: str) -> None:
         super().__init__("\n".join(faults))
-        self.faults = faults
+        self.faults = tuple(redact(fault) for fault in faults)
 
 
 class DataError(JobError):

@@ -10,6 +10,8 @@ from typing import Any
 
 import structlog
 
+from job.secrets import redact_event
+
 
 class RecordedLog:
     """A structlog processor that keeps every event as a JSON line, for the log.jsonl of the run that it belongs to."""
@@ -45,6 +47,7 @@ def configure_logs() -> RecordedLog:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
+            _without_secrets,
             recorded,
             *rendered,
         ],
@@ -70,6 +73,10 @@ def show_line(line: str) -> str:
         return line
     event.pop("run", None)  # who asks for the lines has named it
     return str(structlog.dev.ConsoleRenderer(colors=False, sort_keys=False)(None, "", event))
+
+
+def _without_secrets(_logger: object, _method: str, event: Any) -> Any:
+    return redact_event(event)
 
 
 def _warnings_only(_logger: object, method: str, event: Any) -> Any:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 import socket
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication
+from xml.sax.saxutils import escape
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
@@ -24,13 +26,19 @@ Fault = Callable[[WSGIApplication, Environ, StartResponse], Iterable[bytes]]
 ALWAYS = 10**9
 
 
-def answer(status: str, code: str, message: str = "said the test") -> Fault:
-    """The request changes nothing and is answered with this error, without a body where the method is HEAD."""
+def answer(
+    status: str, code: str, message: str = "said the test", *, extra: str = "", headers: Mapping[str, str] | None = None
+) -> Fault:
+    """The request changes nothing and is answered with this error, without a body where the method is HEAD.
+
+    `extra` is XML beside code and message.
+    """
 
     def fault(_api: WSGIApplication, environ: Environ, start: StartResponse) -> Iterable[bytes]:
         get_input_stream(environ).read()
-        body = f'<?xml version="1.0"?><Error><Code>{code}</Code><Message>{message}</Message></Error>'.encode()
-        start(status, [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
+        body = f'<?xml version="1.0"?><Error><Code>{code}</Code><Message>{message}</Message>{extra}</Error>'.encode()
+        told = {"Content-Type": "application/xml", "Content-Length": str(len(body))} | dict(headers or {})
+        start(status, list(told.items()))
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
     return fault
@@ -62,6 +70,34 @@ def delay(seconds: float) -> Fault:
         return list(api(environ, start))
 
     return fault
+
+
+def without_conditions(api: WSGIApplication, environ: Environ, start: StartResponse) -> Iterable[bytes]:
+    """A server that does not know If-None-Match and says so."""
+    if "HTTP_IF_NONE_MATCH" in environ:
+        told = "A header you provided implies functionality that is not implemented"
+        return answer("501 Not Implemented", "NotImplemented", told)(api, environ, start)
+    return list(api(environ, start))
+
+
+def ignoring_conditions(api: WSGIApplication, environ: Environ, start: StartResponse) -> Iterable[bytes]:
+    """A server that does not know If-None-Match and passes over it."""
+    environ.pop("HTTP_IF_NONE_MATCH", None)
+    return list(api(environ, start))
+
+
+def without_checksums(api: WSGIApplication, environ: Environ, start: StartResponse) -> Iterable[bytes]:
+    """A server that refuses S3's newer checksums, in the words of Backblaze (boto/s3transfer#327)."""
+    if "HTTP_X_AMZ_SDK_CHECKSUM_ALGORITHM" in environ:
+        told = "Unsupported header 'x-amz-sdk-checksum-algorithm' received for this API call."
+        return answer("400 Bad Request", "InvalidArgument", told)(api, environ, start)
+    return list(api(environ, start))
+
+
+def echo(api: WSGIApplication, environ: Environ, start: StartResponse) -> Iterable[bytes]:
+    """Access is denied, and the message quotes the request's headers, as a server that is being debugged does."""
+    headers = {name: value for name, value in environ.items() if name.startswith("HTTP_")}
+    return answer("403 Forbidden", "AccessDenied", escape(f"{headers} {json.dumps(headers)}"))(api, environ, start)
 
 
 def damage(api: WSGIApplication, environ: Environ, start: StartResponse) -> Iterable[bytes]:

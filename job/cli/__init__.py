@@ -16,6 +16,7 @@ from job.cli.report import report
 from job.cli.run import run, stage
 from job.cli.streams import protect_streams
 from job.cli.sweeps import cancel, logs, status, submit
+from job.cli.unexpected import guard_terminal, show_traceback
 from job.errors import JobError
 from job.signals import raise_on_ending
 
@@ -34,6 +35,7 @@ for command in (run, plan, submit, status, logs, cancel, report, stage, validate
 def main() -> None:
     """Entry point of the console script: expected failures end in one message and their exit code."""
     protect_streams()
+    guard_terminal()
     raise_on_ending()
     try:
         app()
@@ -41,6 +43,9 @@ def main() -> None:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except Exception as error:  # noqa: BLE001 - a bug: Python would print its secrets as well
+        show_traceback(error)
+        sys.exit(JobError.exit_code)
 
 
 @app.callback(invoke_without_command=True)

@@ -10,10 +10,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator, model_validator
 
-from job.errors import CREDENTIALS_IN_URL
 from job.manifest.base import AS_WRITTEN, StrictModel
 from job.manifest.optimizers import Optimizer
 from job.places import find_fault
+from job.secrets import CREDENTIALS_IN_URL
 
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"
 """Of run and experiment names: they become parts of keys, file names and DNS labels."""

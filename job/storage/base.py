@@ -23,6 +23,12 @@ class Store(Protocol):
     def create(self, key: str, content: bytes) -> None:
         """Put `content` under `key` if nothing is there. Raises `ObjectExists`; of two writers one succeeds."""
 
+    def probe(self, key: str, content: bytes) -> None:
+        """`write`, and find out once what the place can do; this leaves nothing else behind, and its finding is logged.
+
+        Raises `UsageError` where `create` could not keep its promise, so that a run learns it before its training.
+        """
+
     def delete(self, keys: Iterable[str]) -> None:
         """Remove what is there; without the permission to delete, leave it to the bucket's lifecycle rule."""
 

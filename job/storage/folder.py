@@ -1,4 +1,4 @@
-"""A store in a local folder: temporary file, fsync, rename."""
+"""A store in a local folder: temporary file, fsync, then a rename, or a link where the name must be free."""
 
 from __future__ import annotations
 
@@ -8,11 +8,18 @@ import stat
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from job.errors import AccessDeniedError, HostError, ObjectExists, ObjectMissing, StorageError
+import structlog
+
+from job.errors import AccessDeniedError, HostError, ObjectExists, ObjectMissing, StorageError, UsageError
+from job.storage.claim import move_if_absent
 
 TEMPORARY_PREFIX = ".partial-"
+NO_SUCH_CALL = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+"""How file systems say that they do not know an operation."""
+NO_LINKS = NO_SUCH_CALL | {errno.EPERM, errno.EACCES, errno.EMLINK}
+"""How they refuse a hard link to a file that has just been made beside it: SMB, exFAT, many of FUSE, link(2)."""
 
 
 class FolderStore:
@@ -21,6 +28,8 @@ class FolderStore:
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
         self.uri = str(root)
+        self._commit = "hard link"
+        self._is_probed = False
 
     def read(self, key: str) -> bytes:
         with reported(self.locate(key)):
@@ -35,8 +44,32 @@ class FolderStore:
     def create(self, key: str, content: bytes) -> None:
         path = self._path(key)
         with reported(str(path)), _temporary(path, content) as temporary:
-            os.link(temporary, path)  # fails where the name is taken, unlike rename
+            try:
+                os.link(temporary, path)  # fails where the name is taken, unlike rename
+            except OSError as error:
+                if error.errno not in NO_LINKS:
+                    raise
+                self._commit = "exclusive creation"
+                move_if_absent(temporary, path)
             _sync_folder(path.parent)
+
+    def probe(self, key: str, content: bytes) -> None:
+        self.write(key, content)
+        if self._is_probed:
+            return
+        trial = (PurePosixPath(key).parent / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}").as_posix()
+        try:
+            self.create(trial, b"")
+            with suppress(ObjectExists):
+                self.create(trial, b"")
+                raise UsageError(
+                    f"{self.uri}: this file system makes a file anew that is there already, so that two processes "
+                    "could both commit a result; name another --output"
+                )
+        finally:
+            self.delete([trial])
+        self._is_probed = True
+        structlog.get_logger().info("storage_probed", output=self.uri, commit=self._commit)
 
     def delete(self, keys: Iterable[str]) -> None:
         for key in keys:
@@ -95,6 +128,9 @@ def _sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NO_SUCH_CALL:  # what such a file system keeps of a name, it keeps without
+            raise
     finally:
         os.close(descriptor)
 

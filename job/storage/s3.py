@@ -4,33 +4,30 @@ from __future__ import annotations
 
 import functools
 import io
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import Any, ParamSpec, TypeVar
 
-import boto3
 import structlog
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    FlexibleChecksumError,
-    IncompleteReadError,
-    NoCredentialsError,
-    ParamValidationError,
-    PartialCredentialsError,
-    ProfileNotFound,
-    ReadTimeoutError,
-    ResponseStreamingError,
-)
-from s3transfer.exceptions import RetriesExceededError
+from botocore.exceptions import FlexibleChecksumError, IncompleteReadError, ReadTimeoutError, ResponseStreamingError
 
-from job.errors import CREDENTIALS_IN_URL, AccessDeniedError, ObjectExists, ObjectMissing, StorageError, UsageError
+from job.errors import AccessDeniedError, ObjectExists, UsageError
 from job.runs import is_checkpoint_key
+from job.storage import aws
+from job.storage.faults import (
+    CHECKSUM_ADVICE,
+    EXPECTED_URI,
+    Conflict,
+    CredentialsExpired,
+    NotImplementedThere,
+    translate_errors,
+)
 
 MAX_ATTEMPTS = 6
 """Per request, boto3's standard mode: exponential back-off up to 20 s, so a minute at most."""
+RETRIED = {429, 500, 502, 503, 504}
+"""Statuses after which botocore's standard mode tries again."""
 READ_ATTEMPTS = 5
 """For an answer whose body breaks off, which is after botocore's own attempts; as many as s3transfer makes."""
 BODY_ERRORS = (IncompleteReadError, ReadTimeoutError, ResponseStreamingError, FlexibleChecksumError)
@@ -40,24 +37,12 @@ DELETE_BATCH = 1000
 COMMIT_CONFLICT_ATTEMPTS = 5
 CHECKPOINT_TAG = "kind=checkpoint"
 """What the lifecycle rule of infra/batch.yaml goes by: its filters know no wildcards."""
-EXPECTED_URI = "must be s3://BUCKET or s3://BUCKET/PREFIX"
-
-MISSING = {"NoSuchKey", "404", "NotFound"}
-DENIED = {
-    "AccessDenied",
-    "403",
-    "Forbidden",
-    "InvalidAccessKeyId",
-    "SignatureDoesNotMatch",
-    "AllAccessDisabled",
-    "AccountProblem",
-}
-REFUSED = {"ValidationError", "ClientException"}
-"""CloudFormation's and Batch's words for what is not there or cannot be meant."""
+NEEDS_CONDITIONS = (
+    "two containers could both commit a result. Use a server that knows If-None-Match, such as AWS S3, or a folder as "
+    "--output"
+)
 Params = ParamSpec("Params")
 Answer = TypeVar("Answer")
-
-EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired", "InvalidToken"}
 
 
 def _renewing(method: Callable[Params, Answer]) -> Callable[Params, Answer]:
@@ -89,6 +74,7 @@ class S3Store:
         self._prefix = f"{prefix.strip('/')}/" if prefix else ""
         self._client = client or build_client()
         self._tags_checkpoints = True
+        self._is_probed = False
 
     def renew_client(self) -> None:
         """Ask the credential chain anew."""
@@ -143,21 +129,50 @@ class S3Store:
                         ContentType=content_type(key),
                         IfNoneMatch="*",
                     )
-            except _Conflict:
+            except Conflict:
                 if not attempts_left:
                     raise
+            except NotImplementedThere as error:
+                raise UsageError(
+                    f"{self.locate(key)}: the server does not know conditional writes ({error}), so that "
+                    f"{NEEDS_CONDITIONS}"
+                ) from error
             else:
                 return
+
+    def probe(self, key: str, content: bytes) -> None:
+        self.write(key, content)
+        if self._is_probed:
+            return
+        if self.read(key) != content:
+            raise UsageError(f"{self.locate(key)}: reads otherwise than it was written; {CHECKSUM_ADVICE}")
+        try:
+            self.create(key, content)  # must be refused; where it is not, nothing has changed
+        except ObjectExists:
+            self._is_probed = True
+            structlog.get_logger().info("storage_probed", output=self.uri, commit="conditional write")
+        else:
+            raise UsageError(
+                f"{self.locate(key)}: the server passes over If-None-Match and has replaced what was there, so that "
+                f"{NEEDS_CONDITIONS}"
+            )
 
     def delete(self, keys: Iterable[str]) -> None:
         names = [{"Key": self._prefix + key} for key in keys]
         for start in range(0, len(names), DELETE_BATCH):
-            batch = {"Objects": names[start : start + DELETE_BATCH], "Quiet": True}
             try:
-                with translate_errors(self.uri):
-                    self._client.delete_objects(Bucket=self._bucket, Delete=batch)
+                self._delete(names[start : start + DELETE_BATCH])
             except AccessDeniedError:
                 return  # a least-privilege role may not delete; the bucket's lifecycle rule does
+
+    def _delete(self, names: list[dict[str, str]]) -> None:
+        try:
+            with translate_errors(self.uri):
+                self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": names, "Quiet": True})
+        except UsageError:  # it takes a checksum, which older servers do not know
+            with translate_errors(self.uri):
+                for name in names:
+                    self._client.delete_object(Bucket=self._bucket, **name)
 
     def list_keys(self, prefix: str) -> list[str]:
         return list(self.list_versions(prefix))
@@ -186,29 +201,15 @@ class S3Store:
         return f"{self.uri}/{key}"
 
 
-class CredentialsExpired(StorageError):
-    """S3 says that the credentials were good once."""
-
-
-class _Conflict(StorageError):
-    """409: another conditional write to the key was under way; S3 asks to try again."""
-
-
 def build_client() -> Any:
     """A boto3 S3 client by the default credential chain, with bounded waits and standard retries, which it logs."""
-    with translate_errors("S3"):
-        try:
-            client: Any = boto3.session.Session().client(  # of its own: the default session keeps expired credentials
-                "s3",
-                config=Config(
-                    connect_timeout=10,
-                    read_timeout=60,
-                    retries={"mode": "standard", "total_max_attempts": MAX_ATTEMPTS},
-                    user_agent_extra="job",
-                ),
-            )
-        except ValueError as error:  # botocore's word for an endpoint that is no URL
-            raise UsageError(f"{error}; AWS_ENDPOINT_URL must be like https://HOST:PORT") from error
+    config = Config(
+        connect_timeout=10,
+        read_timeout=60,
+        retries={"mode": "standard", "total_max_attempts": MAX_ATTEMPTS},
+        user_agent_extra="job",
+    )
+    client = aws.build_client("s3", config=config, is_fresh=True)
     client.meta.events.register("needs-retry.s3", _log_trouble)
     return client
 
@@ -222,11 +223,10 @@ def _log_trouble(
 ) -> None:
     """botocore's event after every answer, of which only those are told that it will try again."""
     status = response[0].status_code if response else None
-    if caught_exception is not None or (status is not None and (status >= 500 or status == 429)):
+    if caught_exception is not None or (status is not None and status in RETRIED):
         told = caught_exception or (response[1].get("Error", {}).get("Code", status) if response else None)
-        reason = CREDENTIALS_IN_URL.sub("***@", str(told))
         structlog.get_logger().warning(
-            "storage_trouble", operation=operation.name, attempt=attempts, of=MAX_ATTEMPTS, reason=reason
+            "storage_trouble", operation=operation.name, attempt=attempts, of=MAX_ATTEMPTS, reason=str(told)
         )
 
 
@@ -238,45 +238,3 @@ def content_type(key: str) -> str:
 
 def _transfer() -> TransferConfig:
     return TransferConfig(multipart_threshold=MULTIPART_BYTES, multipart_chunksize=MULTIPART_BYTES)
-
-
-@contextmanager
-def translate_errors(place: str) -> Iterator[None]:
-    """Turn botocore's exceptions, of S3 and of other services, into this project's; `place` begins the message."""
-    try:
-        yield
-    except ClientError as error:
-        raise _translate(error, place) from error
-    except (NoCredentialsError, PartialCredentialsError, ProfileNotFound) as error:
-        raise AccessDeniedError(f"{place}: {error} (boto3's default credential chain found none)") from error
-    except ParamValidationError as error:
-        expected = f"{EXPECTED_URI}: " if place.startswith("s3://") else ""
-        raise UsageError(f"{place}: {expected}{error.kwargs['report']}") from error
-    except RetriesExceededError as error:
-        raise StorageError(f"{place}: the download broke off again and again: {error.last_exception}") from error
-    except (IncompleteReadError, ReadTimeoutError, ResponseStreamingError) as error:
-        raise StorageError(f"{place}: the download broke off again and again: {error}") from error
-    except BotoCoreError as error:
-        raise StorageError(f"{place}: {error}") from error
-
-
-def _translate(error: ClientError, place: str) -> Exception:
-    code = error.response.get("Error", {}).get("Code", "")
-    text = error.response.get("Error", {}).get("Message", "")
-    if code in MISSING:
-        return ObjectMissing(f"{place}: no such object")
-    if code == "NoSuchBucket":
-        return AccessDeniedError(f"{place}: the bucket does not exist, or belongs to another account")
-    if code in ("PreconditionFailed", "412"):
-        return ObjectExists(f"{place}: exists already")
-    if code in ("ConditionalRequestConflict", "409"):
-        return _Conflict(f"{place}: {code}: {text}")
-    if code in REFUSED:
-        return UsageError(f"{place}: {text}")
-    if code in DENIED:
-        return AccessDeniedError(f"{place}: {code}: {text}; check the credentials and the role's policy")
-    if code in EXPIRED:
-        return CredentialsExpired(f"{place}: the credentials expired: {code}: {text}")
-    if code == "RequestTimeTooSkewed":
-        return StorageError(f"{place}: this machine's clock is wrong ({text}); set it and run again")
-    return StorageError(f"{place}: {code}: {text}")

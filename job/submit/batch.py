@@ -11,11 +11,10 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any
 
-import boto3
-
 from job.errors import UsageError
 from job.plan import SubmittedJob
-from job.storage.s3 import translate_errors
+from job.storage.aws import build_client
+from job.storage.faults import translate_errors
 from job.submit.launch import MAX_ATTEMPTS, Launch
 from job.submit.observation import Child
 
@@ -64,7 +63,7 @@ class Stack:
 def read_stack(name: str, settings: BatchSettings) -> Stack:
     """The stack called `name`; what `settings` leave open is filled in from its outputs."""
     with translate_errors(f"stack {name}"):
-        client = boto3.client("cloudformation", region_name=settings.region)
+        client = build_client("cloudformation", region=settings.region)
         described = client.describe_stacks(StackName=name)["Stacks"][0]
     outputs = {one["OutputKey"]: one["OutputValue"] for one in described["Outputs"]}
     parameters = {one["ParameterKey"]: one["ParameterValue"] for one in described["Parameters"]}
@@ -142,7 +141,7 @@ def _render_definition(launch: Launch, settings: BatchSettings) -> dict[str, Any
 
 def submit(request: dict[str, Any], settings: BatchSettings) -> SubmittedJob:
     """Register the job definition unless it is there, and submit: three calls, whatever the number of containers."""
-    client = boto3.client("batch", region_name=settings.region)
+    client = build_client("batch", region=settings.region)
     name = request["jobDefinition"]["jobDefinitionName"]
     with translate_errors(f"Batch queue {request['job']['jobQueue']}"):
         found = client.describe_job_definitions(jobDefinitionName=name, status="ACTIVE")["jobDefinitions"]
@@ -154,7 +153,7 @@ def submit(request: dict[str, Any], settings: BatchSettings) -> SubmittedJob:
 
 def observe(job: SubmittedJob) -> list[Child]:
     """What became of each container. Waiting ones carry why, in one sentence."""
-    client = boto3.client("batch", region_name=job.region)
+    client = build_client("batch", region=job.region)
     with translate_errors(f"Batch job {job.job}"):
         described = client.describe_jobs(jobs=[job.job])["jobs"]
         if not described:
@@ -203,14 +202,14 @@ def _explain_wait(client: Any, parent: dict[str, Any]) -> str:
 
 def read_log(job: SubmittedJob, *, index: int, num_lines: int) -> list[str]:
     """The last lines of one container's newest attempt."""
-    client = boto3.client("batch", region_name=job.region)
+    client = build_client("batch", region=job.region)
     with translate_errors(f"Batch job {job.job}"):
         described = client.describe_jobs(jobs=[_child_id(client, job, index)])["jobs"]
         if not described or not described[0].get("container", {}).get("logStreamName"):
             return []
         container = described[0]["container"]
         options = container.get("logConfiguration", {}).get("options", {})
-        events = boto3.client("logs", region_name=job.region).get_log_events(
+        events = build_client("logs", region=job.region).get_log_events(
             logGroupName=options.get("awslogs-group", "/aws/batch/job"),
             logStreamName=container["logStreamName"],
             limit=num_lines,
@@ -228,4 +227,4 @@ def _child_id(client: Any, job: SubmittedJob, index: int) -> str:
 def cancel(job: SubmittedJob, *, reason: str) -> None:
     """End all containers, waiting or running: one call; they save their checkpoints."""
     with translate_errors(f"Batch job {job.job}"):
-        boto3.client("batch", region_name=job.region).terminate_job(jobId=job.job, reason=reason)
+        build_client("batch", region=job.region).terminate_job(jobId=job.job, reason=reason)

@@ -98,7 +98,7 @@ class Work:
     def write(self) -> None:
         """Put the plan and the submission where containers, status and report find them."""
         if self.store:
-            self.store.write(plan_key(self.experiment), self.plan.model_dump_json(indent=1).encode())
+            self.store.probe(plan_key(self.experiment), self.plan.model_dump_json(indent=1).encode())
             key = submission_key(self.experiment, self.submission.id)
             self.store.write(key, self.submission.as_json().encode())
 

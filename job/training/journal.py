@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from job.errors import Interruption, JobError, ObjectMissing
 from job.logs import RecordedLog, get_logger
 from job.runs import Progress, RunKeys
+from job.secrets import redact
 from job.storage import Store
 from job.training.artefacts import ArtefactWriter
 from job.training.memory import memory_errors
@@ -97,7 +98,7 @@ class Journal:
         """Leave word of what happened, as far as the storage still takes it."""
         code = _exit_code(error)
         state: State = "interrupted" if isinstance(error, Interruption) else "failed"
-        message = str(error).partition("\n")[0] or type(error).__name__
+        message = redact(str(error)).partition("\n")[0] or type(error).__name__
         message = message.encode(errors="backslashreplace").decode()  # a file's name may be no UTF-8
         get_logger().info("run_stopped", state=state, exit_code=code, reason=message)
         with contextlib.suppress(Exception):  # whatever goes wrong here, the failure itself is what counts

@@ -57,7 +57,8 @@ def run_manifest(
     get_logger().info("run_started", output=store.uri, experiment=keys.experiment)
     writer = ArtefactWriter(store)
     with recorded_failure(journal, writer), control.until_training():
-        writer.write({keys.manifest: manifest.model_dump_json(indent=1).encode()} | journal.progress("starting"))
+        store.probe(keys.manifest, manifest.model_dump_json(indent=1).encode())
+        writer.write(journal.progress("starting"))
         writer.flush()
         loading = perf_counter()
         with ThreadPoolExecutor(1, thread_name_prefix="import") as pool:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import stat
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +19,18 @@ from job.errors import OutOfMemoryError
 from job.storage.s3 import MAX_ATTEMPTS
 from job.training.memory import memory_errors
 from tests.conftest import BUCKET, Answer, Tiny
-from tests.faulty_s3 import ALWAYS, Fault, FaultyS3, answer, cut, damage, truncate
+from tests.faulty_s3 import (
+    ALWAYS,
+    Fault,
+    FaultyS3,
+    answer,
+    cut,
+    damage,
+    ignoring_conditions,
+    truncate,
+    without_checksums,
+    without_conditions,
+)
 
 Job = Callable[..., Answer]
 SGD = {"optimizer": {"name": "sgd", "lr": 0.01}, "epochs": 1}
@@ -103,6 +117,13 @@ def test_upload_that_is_damaged_on_its_way_is_noticed(
         ("403 Forbidden", "AccessDenied", 67, "check the credentials and the role's policy"),
         ("404 Not Found", "NoSuchBucket", 67, "the bucket does not exist"),
         ("403 Forbidden", "RequestTimeTooSkewed", 74, "this machine's clock is wrong"),
+        ("301 Moved Permanently", "PermanentRedirect", 2, "set AWS_DEFAULT_REGION"),
+        ("400 Bad Request", "AuthorizationHeaderMalformed", 2, "set AWS_DEFAULT_REGION"),
+        ("400 Bad Request", "InvalidBucketName", 2, "must be s3://BUCKET"),
+        ("403 Forbidden", "InvalidObjectState", 66, "restore it"),
+        ("400 Bad Request", "KMS.DisabledException", 67, "check the bucket's KMS key"),
+        ("405 Method Not Allowed", "MethodNotAllowed", 2, "AWS_ENDPOINT_URL"),
+        ("400 Bad Request", "NeverHeardOf", 2, "asking again does not help"),
     ],
 )
 def test_refusal_is_met_before_any_training(
@@ -121,6 +142,46 @@ def test_write_that_is_denied_is_met_before_any_training(run_to_s3: Callable[...
     told = run_to_s3()
     assert told.exit_code == 67
     assert "training_started" not in told.stderr
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [(without_conditions, "does not know conditional writes"), (ignoring_conditions, "passes over If-None-Match"),
+     (without_checksums, "AWS_REQUEST_CHECKSUM_CALCULATION=when_required")],
+    ids=["501", "ignored", "checksums"],
+)  # fmt: skip
+def test_server_that_could_not_commit_is_met_before_any_training(
+    run_to_s3: Callable[..., Answer], wire: FaultyS3, fault: Fault, said: str
+) -> None:
+    wire.spoil("PUT", "study", fault, times=ALWAYS)
+    told = run_to_s3()
+    assert told.exit_code == 2
+    assert said in told.stderr
+    assert "training_started" not in told.stderr
+    assert "storage_trouble" not in told.stderr
+    assert not committed()
+
+
+def test_variable_that_the_message_names_helps_with_a_server_without_checksums(
+    run_to_s3: Callable[..., Answer], wire: FaultyS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
+    monkeypatch.setenv("AWS_RESPONSE_CHECKSUM_VALIDATION", "when_required")
+    wire.spoil("PUT|POST", "bucket", without_checksums, times=ALWAYS)
+    told = run_to_s3(epochs=3)
+    assert told.exit_code == 0, told.stderr
+    assert '"commit": "conditional write"' in told.stderr
+    assert committed()
+
+
+def test_missing_file_of_certificates_is_named_before_any_request(
+    job: Job, tiny: Tiny, wire: FaultyS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "none.pem"))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", wire.endpoint.replace("http://", "https://"))
+    told = job("run", "--manifest", tiny(**SGD), "--output", "s3://bucket/study")
+    assert told.exit_code == 67
+    assert f"AWS_CA_BUNDLE: {tmp_path / 'none.pem'} cannot be read" in told.stderr
 
 
 @pytest.fixture
@@ -149,6 +210,33 @@ def test_expired_credentials_are_asked_for_anew_once(
 
 
 # 7. Host
+
+
+def test_folder_without_hard_links_and_without_fsync_is_found_at_the_start_and_does(
+    job: Job, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SMB, exFAT, FUSE."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    fsync = os.fsync
+
+    def fsync_of_files(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(os, "fsync", fsync_of_files)
+    told = job("run", "--manifest", tiny(**SGD), "--output", tmp_path / "out")
+    assert told.exit_code == 0, told.stderr
+    events = [json.loads(line) for line in told.stderr.splitlines()]
+    names = [event["event"] for event in events]
+    assert names.index("storage_probed") < names.index("training_started")
+    assert events[names.index("storage_probed")]["commit"] == "exclusive creation"
+    assert not list((tmp_path / "out").rglob(".partial-*"))
+    assert len(list((tmp_path / "out").rglob("result.json"))) == 1
 
 
 @pytest.fixture

@@ -2,31 +2,55 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
+import structlog
 from botocore.config import Config
 
-from job.errors import AccessDeniedError, HostError, JobError, ObjectExists, ObjectMissing, StorageError, UsageError
+from job.errors import (
+    AccessDeniedError,
+    DataError,
+    HostError,
+    JobError,
+    ObjectExists,
+    ObjectMissing,
+    StorageError,
+    UsageError,
+)
 from job.storage import FolderStore, Store, is_remote, open_store, read_uri
+from job.storage.claim import CLAIM_PREFIX
+from job.storage.faults import CredentialsExpired
 from job.storage.s3 import (
     COMMIT_CONFLICT_ATTEMPTS,
     MAX_ATTEMPTS,
     MULTIPART_BYTES,
-    CredentialsExpired,
     S3Store,
     build_client,
 )
 from tests.conftest import BUCKET
-from tests.faulty_s3 import ALWAYS, Fault, FaultyS3, answer, cut, flip, lose_answer, truncate
+from tests.faulty_s3 import (
+    ALWAYS,
+    Fault,
+    FaultyS3,
+    answer,
+    cut,
+    flip,
+    ignoring_conditions,
+    lose_answer,
+    truncate,
+    without_conditions,
+)
 
 LARGE = MULTIPART_BYTES + 2**20
 
@@ -52,7 +76,26 @@ def folder(tmp_path: Path) -> FolderStore:
     return FolderStore(tmp_path / "out")
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture
+def folder_without_links(folder: FolderStore, monkeypatch: pytest.MonkeyPatch) -> FolderStore:
+    """As SMB, exFAT and many FUSE file systems are: no hard links, and fsync of a folder is no operation."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    fsync = os.fsync
+
+    def fsync_of_files(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(os, "fsync", fsync_of_files)
+    return folder
+
+
+@pytest.fixture(params=["folder", "folder_without_links", "s3"])
 def store(request: pytest.FixtureRequest) -> Store:
     return request.getfixturevalue(request.param)
 
@@ -165,6 +208,20 @@ def test_trailing_slash_of_a_location_changes_nothing(store: Store) -> None:
     assert other.locate("runs/one.json") == store.locate("runs/one.json")
 
 
+@pytest.mark.parametrize("key", ["sweep.json", "runs/one/manifest.json"])
+def test_probe_writes_says_what_it_found_and_leaves_nothing_else(store: Store, key: str) -> None:
+    with structlog.testing.capture_logs() as told:
+        store.probe(key, b"content")
+        store.probe(key, b"other content")
+    assert store.read(key) == b"other content"
+    assert store.list_keys("") == [key]
+    found = {"S3Store": "conditional write", "FolderStore": "hard link"}[type(store).__name__]
+    if isinstance(store, FolderStore):
+        assert files_of(store) == [Path(key).name]
+        found = "exclusive creation" if os.link.__name__ == "refuse" else found
+    assert [event["commit"] for event in told] == [found]  # once, however many runs there are
+
+
 # A folder
 
 
@@ -244,6 +301,75 @@ def test_folder_in_the_place_of_a_file_is_named_and_leaves_no_partial_file(folde
     with pytest.raises(StorageError, match="out/taken: "):
         folder.read("taken")
     assert files_of(folder) == ["below"]
+
+
+@pytest.mark.parametrize(
+    "code", [errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK]
+)
+def test_file_system_without_hard_links_commits_once_and_leaves_no_claim(
+    folder: FolderStore, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "link", refuse)
+    folder.create("result.json", b"first")
+    with pytest.raises(ObjectExists, match=r"result\.json: exists already"):
+        folder.create("result.json", b"second")
+    assert folder.read("result.json") == b"first"
+    assert files_of(folder) == ["result.json"]
+
+
+def test_reader_without_hard_links_never_sees_half_a_file(folder_without_links: FolderStore) -> None:
+    content, seen, over = os.urandom(2**20), set[int](), threading.Event()
+    folder_without_links.write("other", b"")
+
+    def watch() -> None:
+        while not over.is_set():
+            with suppress(ObjectMissing):
+                seen.add(len(folder_without_links.read("result.json")))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    for _ in range(20):
+        folder_without_links.create("result.json", content)
+        folder_without_links.delete(["result.json"])
+    over.set()
+    watcher.join()
+    assert seen <= {len(content)}
+
+
+def test_claim_of_a_killed_writer_is_taken_over(
+    folder_without_links: FolderStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("job.storage.claim.CLAIM_SECONDS", 0.05)
+    folder_without_links.write("other", b"")
+    (folder_without_links.root / f"{CLAIM_PREFIX}result.json").write_bytes(b"of one that was killed")
+    assert folder_without_links.list_keys("") == ["other"]
+    folder_without_links.create("result.json", b"{}")
+    assert files_of(folder_without_links) == ["other", "result.json"]
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
+def test_fault_of_the_disk_is_no_lack_of_links(folder: FolderStore, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "link", fail)
+    with pytest.raises((StorageError, HostError)):
+        folder.create("result.json", b"{}")
+    assert files_of(folder) == []
+
+
+def test_fsync_of_a_file_is_asked_for_and_its_fault_is_told(
+    folder: FolderStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_descriptor: int) -> None:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(StorageError, match="Invalid argument"):
+        folder.write("result.json", b"{}")
 
 
 def test_partial_file_of_a_killed_writer_is_not_listed(folder: FolderStore) -> None:
@@ -434,7 +560,7 @@ def test_answer_that_stays_damaged_is_a_storage_error(filled: S3Store, wire: Fau
         ("403 Forbidden", "SignatureDoesNotMatch", AccessDeniedError, 67, "SignatureDoesNotMatch"),
         ("403 Forbidden", "RequestTimeTooSkewed", StorageError, 74, "this machine's clock is wrong"),
         ("404 Not Found", "NoSuchBucket", AccessDeniedError, 67, "the bucket does not exist"),
-        ("405 Method Not Allowed", "MethodNotAllowed", StorageError, 74, "MethodNotAllowed: said the test"),
+        ("405 Method Not Allowed", "MethodNotAllowed", UsageError, 2, "MethodNotAllowed: said the test"),
     ],
     ids=lambda value: value if str(value).isalpha() else "",
 )
@@ -456,6 +582,83 @@ def test_refusal_is_told_with_its_reason_however_it_is_met(
     assert caught.value.exit_code == exit_code
     assert said in str(caught.value)
     assert len(wire.requests) <= (2 if code == "ExpiredToken" else 1)  # asking again would not help
+
+
+ANSWERS = [
+    ("301 Moved Permanently", "PermanentRedirect", UsageError, "set AWS_DEFAULT_REGION to the bucket's region"),
+    ("400 Bad Request", "AuthorizationHeaderMalformed", UsageError, "set AWS_DEFAULT_REGION"),
+    ("400 Bad Request", "IllegalLocationConstraintException", UsageError, "set AWS_DEFAULT_REGION"),
+    ("400 Bad Request", "InvalidBucketName", UsageError, "must be s3://BUCKET"),
+    ("400 Bad Request", "KeyTooLongError", UsageError, "shorten the prefix"),
+    ("403 Forbidden", "InvalidObjectState", DataError, "restore it"),
+    ("400 Bad Request", "KMS.DisabledException", AccessDeniedError, "check the bucket's KMS key"),
+    ("400 Bad Request", "KMS.NotFoundException", AccessDeniedError, "check the bucket's KMS key"),
+    ("400 Bad Request", "InvalidToken", AccessDeniedError, "check the credentials"),
+    ("400 Bad Request", "InvalidArgument", UsageError, "asking again does not help"),
+    ("400 Bad Request", "NeverHeardOf", UsageError, "asking again does not help"),
+    ("401 Unauthorized", "NeverHeardOf", AccessDeniedError, "check the credentials"),
+    ("403 Forbidden", "NeverHeardOf", AccessDeniedError, "check the credentials"),
+    ("404 Not Found", "NeverHeardOf", UsageError, "asking again does not help"),
+    ("302 Found", "NeverHeardOf", UsageError, "set AWS_DEFAULT_REGION"),
+    ("409 Conflict", "NeverHeardOf", StorageError, "NeverHeardOf"),
+    ("409 Conflict", "OperationAborted", StorageError, "OperationAborted"),
+    ("429 Too Many Requests", "NeverHeardOf", StorageError, "NeverHeardOf"),
+    ("400 Bad Request", "RequestTimeout", StorageError, "RequestTimeout"),
+    ("400 Bad Request", "ThrottlingException", StorageError, "ThrottlingException"),
+    ("500 Internal Server Error", "NeverHeardOf", StorageError, "NeverHeardOf"),
+    ("501 Not Implemented", "NotImplemented", UsageError, "AWS_REQUEST_CHECKSUM_CALCULATION=when_required"),
+    ("400 Bad Request", "MalformedTrailerError", UsageError, "AWS_REQUEST_CHECKSUM_CALCULATION=when_required"),
+    ("400 Bad Request", "XAmzContentSHA256Mismatch", StorageError, "AWS_REQUEST_CHECKSUM_CALCULATION=when_required"),
+]
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "error", "said"), ANSWERS, ids=[f"{row[0][:3]} {row[1]}" for row in ANSWERS]
+)
+def test_answer_says_whether_asking_again_helps_and_what_to_do(
+    filled: S3Store, wire: FaultyS3, status: str, code: str, error: type[JobError], said: str
+) -> None:
+    wire.spoil(".*", "", answer(status, code), times=ALWAYS)
+    with pytest.raises(error, match=r"s3://bucket/study/first/k: ") as caught:
+        filled.write("k", b"new")
+    assert caught.value.exit_code == error.exit_code
+    assert said in str(caught.value)
+    if error is not StorageError:
+        assert sum(request.startswith("PUT") for request in wire.requests) <= 2  # botocore follows a redirect once
+
+
+@pytest.mark.parametrize(
+    "told", [{"headers": {"x-amz-bucket-region": "eu-west-3"}}, {"extra": "<Region>eu-west-3</Region>"}], ids=str
+)
+@pytest.mark.parametrize(
+    ("status", "code"), [("301 Moved", "PermanentRedirect"), ("400 Bad", "AuthorizationHeaderMalformed")]
+)
+def test_wrong_region_is_told_with_the_right_one(
+    filled: S3Store, wire: FaultyS3, status: str, code: str, told: dict[str, Any]
+) -> None:
+    wire.spoil(".*", "", answer(status, code, **told), times=ALWAYS)
+    with pytest.raises(UsageError, match="the bucket is in eu-west-3: set AWS_DEFAULT_REGION=eu-west-3"):
+        filled.read("k")
+
+
+def test_server_that_does_not_speak_checksums_deletes_one_by_one(filled: S3Store, wire: FaultyS3) -> None:
+    wire.spoil("POST", "delete", answer("400 Bad Request", "MissingContentMD5"), times=ALWAYS)
+    filled.delete(["k"])
+    assert filled.list_keys("") == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [(without_conditions, "does not know conditional writes"), (ignoring_conditions, "passes over If-None-Match")],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_server_on_which_two_could_commit_is_refused_by_the_probe(
+    s3: S3Store, wire: FaultyS3, fault: Fault, said: str
+) -> None:
+    wire.spoil("PUT", "", fault, times=ALWAYS)
+    with pytest.raises(UsageError, match=rf"manifest\.json: the server {said}.*Use a server that knows If-None-Match"):
+        s3.probe("manifest.json", b"{}")
+    assert s3.list_keys("") == ["manifest.json"]
 
 
 def test_conflicting_commit_is_tried_again(s3: S3Store, wire: FaultyS3) -> None:

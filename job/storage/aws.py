@@ -1,0 +1,146 @@
+"""Clients of AWS's services. Credentials come from boto3's default chain alone and are checked before use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.exceptions import BotoCoreError, NoCredentialsError
+
+from job.errors import AccessDeniedError, UsageError
+from job.secrets import remember
+from job.storage.faults import translate_errors
+
+FILE_VARIABLES = {"AWS_CONFIG_FILE": "~/.aws/config", "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials"}
+FIELDS = {
+    "access_key": ("AWS_ACCESS_KEY_ID",),
+    "secret_key": ("AWS_SECRET_ACCESS_KEY",),
+    "token": ("AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"),
+}
+"""botocore's names of the parts, and the variables from which it takes them; files have the same in lower case."""
+
+
+def build_client(service: str, *, region: str | None = None, config: Any = None, is_fresh: bool = False) -> Any:
+    """A boto3 client that looks at the credentials before every request.
+
+    `is_fresh` asks the credential chain anew; boto3's default session keeps what it once found, expired or not.
+    Raises `AccessDeniedError` or `UsageError`, saying what to set.
+    """
+    for variable in FILE_VARIABLES:
+        _check_readable(variable)
+    _check_readable("AWS_CA_BUNDLE", must_exist=True)
+    _check_container_token()
+    with translate_errors(f"AWS {service}"):
+        session = boto3.session.Session() if is_fresh else _default_session()
+        with _translate_chain(session):
+            session.get_credentials()
+        try:
+            client = session.client(service, region_name=region, config=config)
+        except ValueError as error:  # botocore's word for an endpoint that is no URL
+            if isinstance(error, BotoCoreError):
+                raise
+            raise UsageError(f"{error}; AWS_ENDPOINT_URL must be like https://HOST:PORT") from error
+    client.meta.events.register("before-call", lambda **_: _check_credentials(session))
+    return client
+
+
+def _default_session() -> Any:
+    if boto3.DEFAULT_SESSION is None:
+        boto3.setup_default_session()
+    return boto3.DEFAULT_SESSION
+
+
+def _check_readable(variable: str, *, must_exist: bool = False) -> None:
+    """botocore passes over a file that it cannot open, and then finds no credentials. That there is none is usual.
+
+    Without the file of certificates it would try every request six times.
+    """
+    location = os.environ.get(variable)
+    if not location:
+        return
+    try:
+        with Path(os.path.expanduser(location)).open("rb"):  # noqa: PTH111 - unlike Path's, it needs no home
+            pass
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) and not must_exist:
+            return
+        advice = "let it name a file that this user may read, or unset it"
+        raise AccessDeniedError(f"{variable}: {location} cannot be read: {error.strerror}; {advice}") from error
+
+
+def _check_container_token() -> None:
+    """botocore refuses a line break in it as well, without saying where it found it."""
+    variable, location = "AWS_CONTAINER_AUTHORIZATION_TOKEN", os.environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")
+    token = os.environ.get(variable, "")
+    if location and Path(location).is_file():
+        variable, token = f"the file {location} (AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE)", Path(location).read_text()
+    fault = _find_fault(token, is_sent=True)
+    if fault:
+        raise AccessDeniedError(f"{variable} holds {fault}; set it without (its value is not shown here)")
+
+
+def _check_credentials(session: Any) -> None:
+    """Raises `AccessDeniedError` where there are none, or where they hold what no credentials hold.
+
+    botocore would put a line break into a header, fail there, try again, and quote the header. What the chain gives is
+    remembered as secret: it may come from a program or from a server.
+    """
+    with _translate_chain(session):
+        credentials = session.get_credentials()
+        if credentials is None:
+            raise NoCredentialsError
+        frozen = credentials.get_frozen_credentials()
+    parts = {field: getattr(frozen, field) or "" for field in FIELDS}
+    remember(*parts.values())
+    for field, value in parts.items():
+        fault = _find_fault(value, is_sent=field != "secret_key")
+        if fault:
+            place = _name_source(session, credentials.method, field, value)
+            raise AccessDeniedError(f"{place} holds {fault}; set it without (its value is not shown here)")
+
+
+def _find_fault(value: str, *, is_sent: bool) -> str | None:
+    """What no credentials hold. What `is_sent` in a header must be ASCII; the secret key is only computed with."""
+    if any(character in value for character in "\r\n"):
+        return "a line break"
+    if value != value.strip():
+        return "blanks around it"
+    if not value.isprintable():
+        return "a control character"
+    return "a character that is not ASCII" if is_sent and not value.isascii() else None
+
+
+def _name_source(session: Any, method: str, field: str, value: str) -> str:
+    """Where a person finds the part of the credentials that is wrong."""
+    variables = FIELDS[field]
+    name = next((name for name in variables if os.environ.get(name) == value), variables[-1])
+    if method == "env":
+        return f"the variable {name}"
+    files = {"shared-credentials-file": "AWS_SHARED_CREDENTIALS_FILE", "config-file": "AWS_CONFIG_FILE"}
+    if method in files:
+        location = os.environ.get(files[method]) or FILE_VARIABLES[files[method]]
+        return f"{name.lower()} of profile {session.profile_name} in {location}"
+    origin = f"the credential_process of profile {session.profile_name}" if method == "custom-process" else method
+    return f"{name.lower()} from {origin}"
+
+
+@contextmanager
+def _translate_chain(session: Any) -> Iterator[None]:
+    """What providers of credentials raise that is no exception of botocore: files and programs that are not there, or
+    whose content is not what they promise."""
+    try:
+        with translate_errors("AWS credentials", profile=session.profile_name):
+            yield
+    except OSError as error:
+        named = error.filename or "a file"
+        advice = "it is named by a variable that begins with AWS_, or by a profile of AWS's config file"
+        raise AccessDeniedError(f"AWS credentials: {named}: {error.strerror or error}; {advice}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        advice = "check the credential_process, the token file or the cached login of the profile"
+        raise AccessDeniedError(
+            f"AWS credentials: profile {session.profile_name}: {type(error).__name__}: {error}; {advice}"
+        ) from error
