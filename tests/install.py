@@ -42,9 +42,7 @@ def expand_makefile() -> str:
 def find_installs(text: str) -> list[str]:
     """Every `pip install` in a script, a Dockerfile, a page or a message, as one line each."""
     joined = re.sub(r"\\\n\s*", " ", text)
-    return [
-        " ".join(found.split()) for found in re.findall(r"[\w./$()-]*(?: -m)?\s?\bpip3? install [^`&|;\n]*", joined)
-    ]
+    return [" ".join(found.split()) for found in re.findall(r"[\w./$()-]*(?: -m)? ?\bpip3? install [^`&|;\n]*", joined)]
 
 
 def written_installs() -> list[tuple[str, str]]:

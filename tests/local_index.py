@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import re
 import threading
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -16,8 +17,6 @@ from dataclasses import dataclass, replace
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-
-from packaging.requirements import Requirement
 
 
 @dataclass(frozen=True)
@@ -41,13 +40,8 @@ class Release:
 def read_lock(path: Path) -> list[Release]:
     """The releases that a requirements file names; what they require is taken from the packages installed here."""
     releases = []
-    for line in path.read_text().splitlines():
-        if not line or line[0] in " #":
-            continue
-        requirement = Requirement(line.removesuffix("\\"))
-        (specifier,) = requirement.specifier
-        assert specifier.operator == "==", line
-        release = Release(requirement.name, specifier.version, str(requirement.marker or ""))
+    for name, version, marker in re.findall(r"^([\w.-]+)==([\w.]+)(?: ; (.*))? \\$", path.read_text(), re.MULTILINE):
+        release = Release(name, version, marker)
         try:
             installed = distribution(release.name)
         except PackageNotFoundError:  # of another platform, or of make audit
