@@ -38,14 +38,7 @@ LOCKS = {path.stem: path for path in (ROOT / "requirements").glob("*.txt")}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 INSTALLS = written_installs()
 LOCK_FLAGS = {"--no-deps", "--require-hashes", "--only-binary :all:"}
-CASES = [
-    ("3.11", "oldest"),
-    ("3.11", "newest"),
-    ("3.12", "oldest"),
-    ("3.12", "newest"),
-    ("3.13", "oldest"),
-    ("3.13", "newest"),
-]
+CASES = [(version, pip) for version in PYTHONS for pip in ("oldest", "newest")]
 """Pythons, and which pip their virtual environments have."""
 
 TRAP = (
