@@ -1,5 +1,10 @@
 # One image for every back end: docker run --gpus all IMAGE --manifest adam.json
 # A slim Debian suffices: torch's wheels bring CUDA, a CUDA base image would carry its libraries twice.
+# Python's packages are locked by version and hash. Debian's are not, on purpose: its stable release changes nothing but
+# security fixes, and its mirrors keep only the newest of each, so that a version named here would end the build within
+# months. What went in can be read from the image (`docker run --rm --entrypoint dpkg-query IMAGE --show`), and
+# environment.json holds the image's digest where the run was sent to one. BASE_IMAGE=debian@sha256:… holds the base
+# still, which is all but the few packages that are installed below.
 ARG BASE_IMAGE=debian:bookworm-slim
 
 FROM ${BASE_IMAGE} AS python
@@ -22,7 +27,9 @@ ARG TRIM=1
 COPY requirements/train.txt infra/trim-image.sh /build/
 RUN --mount=type=cache,target=/root/.cache/pip \
     python3 -m venv /opt/job \
- && /opt/job/bin/pip install --quiet --no-compile --require-hashes --requirement /build/train.txt \
+ && /opt/job/bin/pip install --quiet --no-compile --no-deps --only-binary :all: --require-hashes \
+        --requirement /build/train.txt \
+ && /opt/job/bin/pip check \
  && if [ "$TRIM" = 1 ]; then /build/trim-image.sh /opt/job; fi \
  && packages=$(/opt/job/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
  && for name in nvidia torch; do \
@@ -34,7 +41,7 @@ FROM build AS package
 COPY requirements/build.txt /build/
 RUN --mount=type=cache,target=/root/.cache/pip \
     python3 -m venv /opt/job \
- && /opt/job/bin/pip install --quiet --require-hashes --requirement /build/build.txt
+ && /opt/job/bin/pip install --quiet --no-deps --only-binary :all: --require-hashes --requirement /build/build.txt
 WORKDIR /build/source
 COPY pyproject.toml README.md LICENSE ./
 COPY job job

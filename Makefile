@@ -1,30 +1,51 @@
 # One virtual environment in .venv with everything, hash-locked; see `make help`.
-PYTHON ?= python3
+
+# Named once, PYTHON=python3.12 stays: afterwards it is the Python that .venv was made from.
+PYTHON ?= $(shell $(BIN)/python -c 'import sys; print(sys._base_executable)' 2>/dev/null || echo python3)
 DOCKER ?= docker
 IMAGE ?= job:local
+BASE_IMAGE ?=
 WEIGHTS ?= none
 OUTPUT ?= s3://my-bucket/study
 VENV := .venv
 BIN := $(VENV)/bin
-READY := $(VENV)/.ready
 AUDIT := .venv-audit
+
+# What is done leaves a file that names the Python it was done with: another Python, like another lock, begins anew.
+PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+LOCKED := $(VENV)/.locked-$(PYTHON_VERSION)
+READY := $(VENV)/.ready-$(PYTHON_VERSION)
+AUDIT_READY := $(AUDIT)/.ready-$(PYTHON_VERSION)
+
+# A lock is installed as it stands, by whatever pip the Python brings. Without --no-deps pip resolves it anew: where a
+# package asks for another one's extra, it takes the newest release of the day and refuses it for lack of a hash
+# (https://github.com/pypa/pip/issues/9644). Without --only-binary it may build a package, with the newest build tools.
+PYTHONS := 3.11 3.12 3.13
+INSTALL := -m pip install --quiet --no-deps --only-binary :all: --require-hashes
 
 # For deploy and push-image; PARAMETERS takes more of the template's, like "MaxVcpus=128 BudgetAmount=200".
 STACK ?= job
 TAG ?= $(shell git describe --always --abbrev=12 --exclude '*' --dirty)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test soak check format lock manifests sbom image smoke-docker bench audit deploy push-image clean
+.PHONY: help install run test soak check format lock upgrade manifests sbom image smoke-docker bench audit deploy push-image clean
 
 help:     ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 12
 
 install: $(READY)  ## make the virtual environment
 
-$(READY): requirements/dev.txt pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
+# From nothing, so that no package of an earlier lock and nothing half-installed stays.
+$(LOCKED): requirements/dev.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit( \
+	    "$(PYTHON) is Python %d.%d; job needs 3.11 or later: make install PYTHON=python3.12" % sys.version_info[:2])'
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python $(INSTALL) -r requirements/dev.txt
+	@touch $@
+
+$(READY): $(LOCKED) pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m pip check || { echo "requirements/dev.txt is not what pyproject.toml asks for: make lock" >&2; exit 1; }
 	@touch $@
 
 run: $(READY)  ## train the smoke manifest on this machine into ./runs and write its report
@@ -51,16 +72,26 @@ format: $(READY)  ## format and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-lock: $(READY)  ## renew the locked requirements
-	$(eval COMPILE := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 --no-header)
-	echo hatchling | $(COMPILE) - -o requirements/build.txt
-	$(COMPILE) pyproject.toml -o requirements/base.txt
-	$(COMPILE) pyproject.toml --extra train -o requirements/train.txt
+# From .locked, not from .ready: a requirement that is only in pyproject.toml yet must not stand in the way.
+lock: $(LOCKED)  ## lock what pyproject.toml asks for; a version that is locked and still fits stays
+	$(eval COMPILE := $(BIN)/uv pip compile --quiet $(UPGRADE) --generate-hashes --universal --python-version 3.11 --no-header)
 	$(COMPILE) pyproject.toml --extra train --extra kubernetes --extra dev -o requirements/dev.txt
+	$(COMPILE) pyproject.toml --constraint requirements/dev.txt --extra train -o requirements/train.txt
+	$(COMPILE) pyproject.toml --constraint requirements/dev.txt -o requirements/base.txt
+	echo hatchling | $(COMPILE) - --constraint requirements/dev.txt -o requirements/build.txt
 	echo checkov | $(COMPILE) - -o requirements/audit.txt
+	@echo 'is there a wheel of each package for Python $(PYTHONS)?'
+	@set -e; for version in $(PYTHONS); do for lock in dev audit; do \
+	    $(BIN)/uv pip install --quiet --dry-run --no-deps --only-binary :all: --require-hashes --target build/none \
+	        --python-version $$version --python-platform linux -r requirements/$$lock.txt; \
+	done; done
 
-image:    ## build the container image IMAGE (default job:local); WEIGHTS=imagenet bakes the weights in
+upgrade: UPGRADE := --upgrade
+upgrade: lock  ## lock the newest versions of everything
+
+image:    ## build the container image IMAGE (default job:local); WEIGHTS=imagenet bakes the weights in, BASE_IMAGE is another Debian
 	DOCKER_BUILDKIT=1 $(DOCKER) build --tag $(IMAGE) --build-arg WEIGHTS=$(WEIGHTS) \
+	    $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) \
 	    --build-arg VERSION=$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' job/__init__.py) \
 	    --build-arg GIT_SHA=$$(git describe --always --abbrev=40 --exclude '*' --dirty) .
 
@@ -77,15 +108,15 @@ sbom: $(READY)  ## write sbom.json: what the image's Python packages are (Cyclon
 	$(BIN)/cyclonedx-py requirements requirements/train.txt --output-file sbom.json
 
 # checkov pins another boto3 than ours, so it lives apart.
-$(AUDIT)/.ready: requirements/audit.txt
-	$(PYTHON) -m venv $(AUDIT)
-	$(AUDIT)/bin/python -m pip install --quiet --require-hashes -r requirements/audit.txt
+$(AUDIT_READY): requirements/audit.txt
+	$(PYTHON) -m venv --clear $(AUDIT)
+	$(AUDIT)/bin/python $(INSTALL) -r requirements/audit.txt
 	@touch $@
 
 bench: $(READY)  ## measure speed, profiles, concurrency and start-up on this device, into build/bench; BENCH takes options
 	$(BIN)/python -m tests.benchmarks.speed $(BENCH)
 
-audit: $(AUDIT)/.ready  ## check the CloudFormation templates with checkov; asks nothing of the network once it is installed
+audit: $(AUDIT_READY)  ## check the CloudFormation templates with checkov; asks nothing of the network once it is installed
 	$(AUDIT)/bin/checkov -f infra/batch.yaml infra/pod-role.yaml --compact --quiet --skip-download
 
 deploy:   ## create or update the AWS stack STACK (default job); the first time with BUDGET_EMAIL=you@example.com

@@ -71,6 +71,8 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="Print the resolved plan as JSON.")] = False,
 ) -> None:
     """Show the configurations of a sweep, with images, steps and estimated time and cost. Sends nothing."""
+    from datetime import UTC, datetime
+
     from job.cli.tables import print_estimate, print_plan
     from job.plan import build_plan
     from job.submit.estimate import estimate, read_prices
@@ -80,4 +82,5 @@ def plan(
         typer.echo(planned.model_dump_json(indent=1))
         return
     print_plan(planned)
-    print_estimate(estimate(planned, read_prices(prices), instance=instance, per_container=per_container))
+    expected = estimate(planned, read_prices(prices), instance=instance, per_container=per_container)
+    print_estimate(expected, today=datetime.now(UTC).date())

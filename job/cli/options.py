@@ -200,4 +200,5 @@ def extra(name: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if error.name and error.name.partition(".")[0] not in EXTRAS[name]:
             raise
-        raise UsageError(f"{error.name} is not installed; this needs: pip install 'job[{name}]'") from error
+        missing = f"{error.name} is not installed; it belongs to the extra {name!r}"
+        raise UsageError(f"{missing}: run `make install` in the project's folder, which brings all extras") from error

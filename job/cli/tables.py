@@ -13,6 +13,8 @@ from rich.table import Table
 from job.logs import show_line
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from job.plan import SweepPlan
     from job.submit.estimate import Estimate
     from job.submit.status import RunStatus, SweepStatus
@@ -24,6 +26,8 @@ VARYING = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{8,}\b|\d+(\.\d+)?")
 """What differs between two reasons that are the same: numbers, addresses, ids."""
 MINUTES_SHOWN = 120
 """Up to so many, a duration is told in minutes."""
+OLD_PRICES_MONTHS = 6
+"""From this age on, a table of prices says how old it is."""
 
 
 def print_plan(plan: SweepPlan) -> None:
@@ -46,8 +50,8 @@ def print_plan(plan: SweepPlan) -> None:
     Console().print(f"{plan.name}: {len(plan.runs)} runs, {len(seeds)} configurations", soft_wrap=True)
 
 
-def print_estimate(estimate: Estimate | None) -> None:
-    """Images, steps, hours and dollars."""
+def print_estimate(estimate: Estimate | None, *, today: date) -> None:
+    """Images, steps, hours and dollars; of when the prices are, and how old where that may matter."""
     console = Console()
     if estimate is None:
         console.print("time and cost: unknown, the size of a folder is known only where it lies")
@@ -62,7 +66,9 @@ def print_estimate(estimate: Estimate | None) -> None:
         f"{estimate.hours:.1f} h of machine time, ${estimate.on_demand_usd:.2f} on demand, "
         f"about ${estimate.spot_usd:.2f} on spot"
     )
-    console.print(f"speeds {instance.speed}; prices of {prices.region}, {prices.as_of}", style="dim")
+    age = prices.age_in_months(today=today)
+    old = f", {age} months old: --prices FILE takes newer ones" if age >= OLD_PRICES_MONTHS else ""
+    console.print(f"speeds {instance.speed}; prices of {prices.region} in {prices.as_of}{old}", style="dim")
 
 
 def print_status(status: SweepStatus, last_words: dict[str, list[str]]) -> None:

@@ -6,11 +6,13 @@ Its speeds say whether they were measured or are guesses from the card's arithme
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
+from datetime import date
 from importlib.resources import files
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from job.errors import ObjectMissing, UsageError
 from job.manifest import Manifest, parse_json_object, validate
@@ -22,6 +24,12 @@ from job.storage import read_uri
 RUN_OVERHEAD_SECONDS = 15
 """Imports, staging, plots and the last uploads of one run, beside training and evaluation."""
 Positive = Annotated[float, Field(gt=0)]
+
+
+def _check_month(text: str) -> str:
+    if not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", text):
+        raise ValueError(f"{text!r} is no month; must be year and month, such as 2025-11")
+    return text
 
 
 class Instance(StrictModel):
@@ -42,10 +50,16 @@ class Prices(StrictModel):
     """The table of instances."""
 
     region: str
-    as_of: str
+    as_of: Annotated[str, AfterValidator(_check_month)]
+    """Year and month of the prices, such as 2025-11."""
     startup_seconds: Annotated[float, Field(ge=0)]
     """From the request of an instance to the container's first instruction: boot and image pull."""
     instances: list[Instance]
+
+    def age_in_months(self, *, today: date) -> int:
+        """Whole calendar months since `as_of`: prices change, and a table does not."""
+        year, month = map(int, self.as_of.split("-"))
+        return (today.year - year) * 12 + today.month - month
 
 
 @dataclass(frozen=True)

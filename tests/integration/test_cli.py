@@ -62,7 +62,7 @@ def test_everything_but_run_works_without_torch(tiny: Callable[..., Path], tmp_p
     assert staged.returncode == 66  # it looked for the files, and found none
     run = without_torch("run", "--manifest", tiny(), "--output", tmp_path / "out")
     assert run.returncode == 2
-    assert "pip install 'job[train]'" in run.stderr
+    assert "is not installed; it belongs to the extra 'train': run `make install`" in run.stderr
 
 
 def test_every_command_of_the_readme_exists_and_every_command_is_in_it() -> None:

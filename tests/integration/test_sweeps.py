@@ -20,6 +20,7 @@ from job.plan import SweepPlan
 from job.report.load import read_runs
 from job.runs import RunKeys, judge_unfinished
 from job.storage import FolderStore, open_store
+from job.submit.estimate import read_prices
 from job.submit.observation import Child
 from job.submit.processes import Ended, run_processes
 from job.submit.status import RunStatus, judge_run, observe_sweep
@@ -66,6 +67,19 @@ def test_plan_shows_configurations_work_time_and_cost(job: Job, sweep: Callable[
     assert "160 training images in 8 steps, 80 evaluated" in answer.stdout
     assert "4 containers on g5.xlarge" in answer.stdout
     assert "$" in answer.stdout
+
+
+@pytest.mark.parametrize("months", [0, 5, 6, 30])
+def test_plan_says_of_when_its_prices_are_and_how_old_where_that_matters(
+    months: int, job: Job, tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    today = datetime.now(UTC).date()
+    year, month = divmod(today.year * 12 + today.month - 1 - months, 12)
+    table = read_prices(None).model_copy(update={"as_of": f"{year}-{month + 1:02}"})
+    (tmp_path / "prices.json").write_text(table.model_dump_json())
+    said = " ".join(job("plan", "--manifest", tiny(), "--prices", tmp_path / "prices.json").stdout.split())
+    assert f"prices of us-east-1 in {table.as_of}" in said
+    assert (f"{months} months old: --prices FILE takes newer ones" in said) == (months >= 6)
 
 
 def test_plan_of_one_manifest_is_a_sweep_of_one(job: Job, tiny: Callable[..., Path]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from job.training.batches import batch_bounds
 
 PRICES = Prices.model_validate(
     {
-        "region": "r", "as_of": "now", "startup_seconds": 100.0,
+        "region": "r", "as_of": "2026-01", "startup_seconds": 100.0,
         "instances": [{"name": "box", "gpu": "G", "on_demand_usd_per_hour": 3.6, "spot_usd_per_hour": 1.8,
                        "train_images_per_second": 1000.0, "evaluate_images_per_second": 4000.0, "speed": "measured"}],
     }
@@ -78,6 +79,21 @@ def test_bundled_table_says_which_speeds_were_measured() -> None:
     prices = read_prices(None)
     assert {one.speed for one in prices.instances} <= {"measured", "estimated"}
     assert all(one.spot_usd_per_hour <= one.on_demand_usd_per_hour for one in prices.instances)
+
+
+@pytest.mark.parametrize(("as_of", "months"), [("2026-11", 0), ("2026-05", 6), ("2025-11", 12), ("2025-12", 11)])
+def test_age_of_prices_is_in_calendar_months(as_of: str, months: int) -> None:
+    prices = PRICES.model_copy(update={"as_of": as_of})
+    assert prices.age_in_months(today=date(2026, 11, 1)) == months
+    assert prices.age_in_months(today=date(2026, 11, 30)) == months
+
+
+@pytest.mark.parametrize("as_of", ["now", "2026", "2026-13", "2026-1", "11/2026", ""])
+def test_prices_without_their_month_are_refused(as_of: str, tmp_path: Path) -> None:
+    own = tmp_path / "prices.json"
+    own.write_text(PRICES.model_copy(update={"as_of": as_of}).model_dump_json())
+    with pytest.raises(ManifestError, match=f"as_of: {as_of!r} is no month; must be year and month, such as 2025-11"):
+        read_prices(str(own))
 
 
 def test_table_of_one_s_own_replaces_it_and_its_faults_are_named(tmp_path: Path) -> None:
