@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from job.report.configurations import Configuration, compare_configurations, find_baseline, varying_attributes
 from job.report.statistics import Comparison, correct_comparisons
-from job.report.wording import join, name_optimizer, points, show_attribute, show_comparison, show_value
+from job.report.wording import all_of, join, name_optimizer, points, show_attribute, show_comparison, show_value
 
 MOST_TOLD = 5
 """Values of an attribute in a sentence."""
@@ -163,7 +163,7 @@ def _tell(effect: Effect) -> str:
     if comparison.unlike:
         return f"{difference}, but {join(list(comparison.unlike))}"
     if comparison.is_uniform:
-        return f"{difference} in all {comparison.num} seeds" if comparison.difference else f"{comparison.num} seeds"
+        return f"{difference} in {all_of(comparison.num)} seeds" if comparison.difference else f"{comparison.num} seeds"
     if comparison.decided:
         return f"{show_comparison(comparison)} points"
     if comparison.low is None or comparison.high is None:
@@ -172,7 +172,7 @@ def _tell(effect: Effect) -> str:
     if kind == "small":
         return f"within {100 * _reach(comparison):.1f} points"
     if kind == "large":
-        return f"{difference}, not certain with {comparison.num} seeds"
+        return f"{difference} with {comparison.num} seeds"
     return f"{show_comparison(comparison)} points with {comparison.num} seeds"
 
 

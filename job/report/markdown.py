@@ -68,12 +68,14 @@ def _chapter(chapter: Chapter) -> Iterator[str]:
             ),
         )  # fmt: skip
         yield from _images(drawings)
-    for title, drawings in (("Curves", chapter.curves), ("Classes", chapter.classes), ("Cost", chapter.cost)):
+    for title, drawings in (("Curves", chapter.curves), ("Classes", chapter.classes)):
         if drawings:
             yield from (f"### {title}", "")
             yield from _images(drawings)
-    if study.times_apart:
-        yield from (f"{_text(study.times_apart)} {_text(RULE)}", "")
+    if chapter.cost or study.times_apart:
+        told = f"{study.times_apart} {RULE}" if study.times_apart else RULE
+        yield from ("### Accuracy against cost", "", _text(told), "")
+        yield from _images(chapter.cost)
     yield from _budget(chapter)
     yield from _reference(chapter)
 

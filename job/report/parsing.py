@@ -185,10 +185,9 @@ def _check(result: RunResult, key: str) -> None:
         raise ValueError("has an accuracy that is no fraction of one")
     if [record.epoch for record in result.history] != list(range(1, len(result.history) + 1)):
         raise ValueError("has a history whose epochs are not 1, 2, 3, …")
-    if result.best is not None and not 1 <= result.best.epoch <= len(result.history):
-        raise ValueError(
-            f"has a best epoch {result.best.epoch} that its history of {len(result.history)} does not have"
-        )
+    best = result.best
+    if best is not None and best.chosen_on == "validation" and not 1 <= best.epoch <= len(result.history):
+        raise ValueError(f"has a best epoch {best.epoch} that is not among the {len(result.history)} of its history")
     num_classes = len(result.classes)
     if len(result.class_accuracy) not in (0, num_classes) or any(
         len(row) != len(result.confusion) for row in result.confusion

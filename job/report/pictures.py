@@ -35,16 +35,14 @@ def draw_curves(study: Study) -> list[Picture]:
         ("test_loss", "Test loss", nats, False),
         ("train_loss", "Training loss", nats, False),
         ("test_top5", "Test top-5 accuracy", "top-5", True),
-        ("backbone_update_to_weight", "Size of the updates", "update / weight", False),
+        ("backbone_update_to_weight", "Size of the backbone's updates", "update / weight", False),
         ("fc_update_to_weight", "Size of the updates of fc", "update / weight", False),
     )
     pictures = []
     for column, title, ylabel, accuracy in wanted:
         lines = _curves(study, column, study.shown)
         logarithmic = column.endswith("update_to_weight")
-        what = (
-            "Mean norm of an epoch's measured updates over that of the weights (logarithmic)" if logarithmic else title
-        )
+        what = f"{title}: mean norm over that of the weights (logarithmic)" if logarithmic else title
         if lines:
             figure = draw_lines(
                 lines, title=title, xlabel="epoch", ylabel=ylabel, accuracy=accuracy, logarithmic=logarithmic
@@ -246,9 +244,7 @@ def _point(label: str, configuration: Configuration) -> Point:
     estimate = estimate_mean(list(configuration.scores.values()))
     members = list(configuration.scores.values()) if len(configuration.scores) > 1 else []
     low, high = estimate.low, estimate.high
-    return Point(
-        label, configuration.optimizer, estimate.mean, low and max(low, 0.0), high and min(high, 1.0), members
-    )
+    return Point(label, configuration.optimizer, estimate.mean, low and max(low, 0.0), high and min(high, 1.0), members)
 
 
 def _slug(text: str) -> str:

@@ -113,7 +113,7 @@ def _why_undecided(leader: Configuration, comparison: Comparison, seeds: str) ->
     if comparison.num < 2:
         return f"{difference}, n = {seeds}: with one seed nothing can be said about certainty"
     if comparison.p is None:
-        return f"{difference} in all {seeds} alike (no spread between seeds: interval not computable)"
+        return f"{difference}, n = {seeds}, the same in each (no spread between seeds: interval not computable)"
     text = f"{difference}, n = {seeds} ({_test(comparison)})"
     if comparison.difference < 0:
         by = "validation images" if leader.is_validated else "means over all seeds"

@@ -87,6 +87,11 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
+def all_of(number: int) -> str:
+    """`both`, `all 3`."""
+    return "both" if number == 2 else f"all {number}"
+
+
 def show_seeds(seeds: Iterable[int]) -> str:
     """The seeds, or how many where they are many."""
     listed = sorted(seeds)

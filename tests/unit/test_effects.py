@@ -99,7 +99,7 @@ def test_large_loss_that_two_seeds_do_not_make_certain_is_told_as_large(tmp_path
     ]
     (effects,) = build_study(tmp_path, *base, *lost, *mild).effects
     assert effects.summary == [
-        "Large but not certain: lr (0.1: −65.7 points, not certain with 2 seeds, against 0.001).",
+        "Large but not certain: lr (0.1: −65.7 points with 2 seeds, against 0.001).",
         "Not certain: eps (0.001: −0.2 [−5.9, 5.6] points with 2 seeds, against 1e-10).",
     ]
 
