@@ -12,7 +12,7 @@ import pandas as pd
 
 from job.report.configurations import Configuration, compare_configurations, tell_setting
 from job.report.frames import Runs
-from job.report.origins import tell_origin, varying_facts
+from job.report.origins import is_unknown, tell_origin, varying_facts
 from job.report.statistics import Comparison, Estimate, bootstrap_mean, correct_comparisons, estimate_mean
 
 DEFAULT_TARGET_FRACTION = 0.95
@@ -80,7 +80,8 @@ def rank_configurations(
     reached = reach_target(runs, target).set_index("run")
     reach_rows = dict(zip(reached.index, reached.to_numpy(dtype=float), strict=True))
     behind = _compare_with(leader, configurations) if leader and leader.always_finished else {}
-    facts = varying_facts([origin for each in configurations for origin in each.origins.values()])
+    origins = [origin for each in configurations for origin in each.origins.values()]
+    facts, unknown = varying_facts(origins), sum(map(is_unknown, origins))
     standings = []
     for each in configurations:
         own = np.array([numbers[run] for run in each.finished]).reshape(-1, len(columns))
@@ -89,7 +90,7 @@ def rank_configurations(
         )
         score = estimate_mean(list(each.scores.values())) if each.scores else None
         reach = _summarise(np.array([reach_rows.get(run, np.full(3, np.nan)) for run in each.runs]))
-        made_with = tell_origin(list(each.origins.values()), facts)
+        made_with = tell_origin(list(each.origins.values()), facts, anything_unknown=0 < unknown < len(origins))
         standings.append(
             Standing(
                 each, score, top5, loss, train, validation, speed, utilisation, energy, cost, behind.get(each.digest),

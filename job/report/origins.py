@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
-from job.report.wording import join
+from job.report.wording import count, join
 from job.runs import Environment
 
 FACTS = {
@@ -69,34 +69,47 @@ def list_origins(runs: pd.DataFrame) -> list[Origin]:
 
 
 def varying_facts(origins: Sequence[Origin]) -> list[str]:
-    """The facts with more than one known value, or known of some runs only where all could know it."""
+    """The facts that have more than one value among the runs of which anything is recorded."""
+    known = [origin for origin in origins if not is_unknown(origin)]
     found = []
     for fact in FACTS:
-        values = {origin.get(fact) for origin in origins}
-        if len(values - {None}) > 1 or (len(values) > 1 and fact != "weights_sha256"):  # without weights there is none
+        values = {origin.get(fact) for origin in known}
+        if fact == "weights_sha256":
+            values.discard(None)  # a network without pretrained weights has none
+        if len(values) > 1:
             found.append(fact)
     return found
 
 
 def tell_mixture(origins: Sequence[Origin]) -> str | None:
-    """One sentence on what not all runs have in common; None where they are alike, or where nothing is known of any."""
-    facts = varying_facts(origins)
-    if not facts:
+    """What not all runs have in common, as sentences; None where they are alike, or where nothing is known of any."""
+    num_unknown = sum(map(is_unknown, origins))
+    if num_unknown == len(origins):
         return None
     told = []
-    for fact in facts:
-        counts = Counter(show_fact(fact, origin.get(fact)) for origin in origins)
-        told.append(f"{FACTS[fact]} {join([f'{value} ({count} runs)' for value, count in counts.most_common(5)])}")
-    return f"Not all runs were made alike: {'; '.join(told)}.".replace("(1 runs)", "(1 run)")
+    for fact in varying_facts(origins):
+        counts = Counter(show_fact(fact, origin.get(fact)) for origin in origins if not is_unknown(origin))
+        values = [f"{value} ({count(number, 'run')})" for value, number in counts.most_common(5)]
+        told.append(f"{FACTS[fact]} {join(values)}")
+    sentences = [f"Not all runs were made alike: {'; '.join(told)}."] if told else []
+    if num_unknown:
+        sentences.append(f"What made {count(num_unknown, 'run')} of {len(origins)} is not recorded.")
+    return " ".join(sentences) or None
 
 
-def tell_origin(origins: Sequence[Origin], facts: Sequence[str]) -> str:
-    """The values that `origins` have of `facts`, such as `torch 2.11.0 and 2.15.0, code 222684c`."""
+def tell_origin(origins: Sequence[Origin], facts: Sequence[str], *, anything_unknown: bool) -> str:
+    """The values that `origins` have of `facts`, such as `torch 2.11.0 and 2.15.0, code 222684c`.
+
+    With `anything_unknown` runs of which nothing is recorded are told as well.
+    """
+    known = [origin for origin in origins if not is_unknown(origin)]
     told = []
-    for fact in facts:
-        values = dict.fromkeys(show_fact(fact, origin.get(fact)) for origin in origins)
+    for fact in facts if known else []:
+        values = dict.fromkeys(show_fact(fact, origin.get(fact)) for origin in known)
         told.append(f"{FACTS[fact]} {join(list(values))}")
-    return ", ".join(told)
+    if anything_unknown and len(known) < len(origins):
+        told.append("partly not recorded" if known else UNKNOWN)
+    return ", ".join(told) or ("recorded" if anything_unknown else "")
 
 
 def is_unknown(origin: Origin) -> bool:

@@ -36,7 +36,7 @@ def draw_curves(study: Study) -> list[Picture]:
         ("train_loss", "Training loss", nats, False),
         ("test_top5", "Test top-5 accuracy", "top-5", True),
         ("backbone_update_to_weight", "Size of the backbone's updates", "update / weight", False),
-        ("fc_update_to_weight", "Size of the updates of fc", "update / weight", False),
+        ("fc_update_to_weight", "Size of fc's updates", "update / weight", False),
     )
     pictures = []
     for column, title, ylabel, accuracy in wanted:

@@ -97,7 +97,7 @@ def _build(slug: str, title: str, runs: Runs, target: float | None) -> Study:
         facts=_tell_facts(runs.runs, configurations),
         runs=runs,
         configurations=configurations,
-        order=_tell_order(configurations),
+        order=_tell_order(configurations, verdict.leader),
         shown=shown[:SHOWN_OF_ONE] if is_single else shown,
         verdict=verdict,
         target=goal,
@@ -118,7 +118,7 @@ def _comparable(field: Field, *, is_single: bool) -> list[Configuration]:
     return [each for each in finished if field.is_fair or each.setting == finished[0].setting]
 
 
-def _tell_order(configurations: Sequence[Configuration]) -> str:
+def _tell_order(configurations: Sequence[Configuration], leader: Configuration | None) -> str:
     by = "validation" if any(each.is_validated for each in configurations) else "test"
     rule = (
         "In this order: those that finished with every seed come first, then those that diverged with the smallest "
@@ -126,7 +126,7 @@ def _tell_order(configurations: Sequence[Configuration]) -> str:
     )
     if len({frozenset(each.choice) for each in configurations if each.choice}) > 1:
         rule += " Not all have the same seeds, so the order goes by means adjusted for the seeds (least squares)."
-    return rule
+    return f"{rule} Differences are to the leader of the verdict, {leader.label}." if leader else rule
 
 
 def _tell_facts(runs: pd.DataFrame, configurations: Sequence[Configuration]) -> list[str]:
@@ -137,9 +137,9 @@ def _tell_facts(runs: pd.DataFrame, configurations: Sequence[Configuration]) -> 
     classes = f"{first['num_validation']} validation and " if first["num_validation"] else ""
     diverged = int((runs["status"] == "diverged").sum())
     facts = [
-        f"{len(runs)} finished runs of {len(configurations)} configuration{'s' if len(configurations) > 1 else ''}, "
+        f"{len(runs)} {'runs' if diverged else 'finished runs'} of {count(len(configurations), 'configuration')}, "
         f"{listed if len(seeds) <= 10 else f'{len(seeds)} seeds'}"
-        f"{f'; {diverged} of them diverged' if diverged else ''}.",
+        f"{f'; {diverged} diverged' if diverged else ''}.",
         f"Data set {first['dataset.name']}: {first['num_train']} training, {classes}{first['num_test']} test images.",
     ]
     common, differing = [], []
@@ -154,10 +154,8 @@ def _tell_facts(runs: pd.DataFrame, configurations: Sequence[Configuration]) -> 
     facts.append(f"All alike: {', '.join(common)}.")
     if differing:
         facts.append(f"Not all alike beside the optimizer's attributes: {', '.join(differing)}.")
-    unknown = sum(map(is_unknown, list_origins(runs)))
-    if unknown:
-        which = "them" if unknown == len(runs) else count(unknown, "run")
-        facts.append(f"Which code, torch, image and data made {which} is not recorded, so they may differ in it.")
+    if all(map(is_unknown, list_origins(runs))):
+        facts.append("Which code, torch, image and data made them is not recorded, so they may differ in it.")
     return [*facts, *_tell_hardware(runs), _tell_score(runs)]
 
 

@@ -6,6 +6,7 @@ from collections import defaultdict
 
 import pandas as pd
 
+from job.report.origins import UNKNOWN
 from job.report.wording import join, times
 
 MOST_SPREAD = 1.5
@@ -25,9 +26,10 @@ def judge_times(runs: pd.DataFrame) -> str | None:
     finished = runs[runs["status"] == "completed"]
     told = []
     for column, plural in MACHINE.items():
-        values = sorted(
-            {f"{value:g}" if isinstance(value, float) else str(value) for value in finished[column].dropna()}
-        )
+        known = finished[column].dropna()
+        values = sorted({f"{value:g}" if isinstance(value, float) else str(value) for value in known})
+        if values and len(known) < len(finished):
+            values.append(UNKNOWN)
         if len(values) > 1:
             told.append(f"the runs had different {plural} ({join(values[:6])})")
     speeds: dict[tuple[str, ...], list[float]] = defaultdict(list)

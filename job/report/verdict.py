@@ -179,7 +179,8 @@ def _tell_notes(field: Field, configurations: Sequence[Configuration]) -> tuple[
     if len(field.pool) > len(field.best):
         notes.append(_tell_selection(field))
     if len({frozenset(each.scores) for each in field.best if each.always_finished}) > 1:
-        listed = "; ".join(f"{each.label}: {show_seeds(each.scores)}" for each in field.best[:6])
+        scored = [each for each in field.best if each.scores]
+        listed = "; ".join(f"{each.label}: {show_seeds(each.scores)}" for each in scored[:6])
         notes.append(
             f"Not all have the same seeds ({listed}). Differences are over common seeds, and the order is by means "
             "adjusted for the seeds."

@@ -318,7 +318,7 @@ def test_divergence_stands_on_the_page_and_in_the_figures(unlucky: Path) -> None
     assert verdict.startswith("Adam 71.0 % [")
     assert verdict.endswith("is the only one that finished with every seed (SGD: 1 of 3 seeds diverged).")
     assert 'SGD <span class="soft">(1 of 3 seeds diverged)</span>' in page
-    assert "4 of them diverged" in page
+    assert "; 4 diverged." in page
     assert "those that finished with every seed come first" in page
     figure = page[page.index('<figure id="figures-default-test-top1"') :].split("</figure>")[0]
     assert "each run has a line of its own, with a cross" in figure

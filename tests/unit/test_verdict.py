@@ -67,7 +67,7 @@ def test_differences_alike_in_every_seed_are_not_taken_for_certainty(tmp_path: P
     verdict = build_study(tmp_path, *runs_of({"adam": [0.8, 0.7], "adagrad": [0.9, 0.8]})).verdict
     assert not verdict.decided
     assert verdict.sentence.endswith(
-        "differ by +10.0 points, n = 2 common seeds, the same in each (no spread between seeds: interval not computable)."
+        "by +10.0 points, n = 2 common seeds, the same in each (no spread between seeds: interval not computable)."
     )
 
 
