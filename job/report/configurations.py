@@ -50,6 +50,8 @@ class Configuration:
     """The attributes that differ from the baseline."""
     rank_score: float | None = None
     """The mean of `choice`, adjusted to the same seeds for all configurations of the study."""
+    adjusted: float | None = None
+    """The mean of `scores`, adjusted likewise: what stands beside other configurations without a paired difference."""
 
     @property
     def mean(self) -> float:
@@ -75,10 +77,10 @@ class Configuration:
 
     @property
     def told_score(self) -> str:
-        """The mean over the seeds that finished, and how many did not: `88.6 % (1 of 3 seeds diverged)`."""
+        """The adjusted mean score, and how many seeds have none: `88.6 % (1 of 3 seeds diverged)`."""
         if not self.scores:
             return self.fate
-        return f"{percent(self.mean)} ({self.fate})" if self.fate else percent(self.mean)
+        return f"{percent(self.adjusted)} ({self.fate})" if self.fate else percent(self.adjusted)
 
     @property
     def setting(self) -> Attributes:
@@ -103,9 +105,19 @@ def group_runs(runs: pd.DataFrame) -> list[Configuration]:
         by_optimizer[configuration.optimizer].append(configuration)
     usual = _usual_setting([find_baseline(family) for family in by_optimizer.values()])
     labelled = [each for family in by_optimizer.values() for each in _label(family, usual)]
-    adjusted = adjust_for_seeds([each.choice for each in labelled])
-    ranked = [replace(each, rank_score=score) for each, score in zip(labelled, adjusted, strict=True)]
+    choices, scores = (
+        adjust_for_seeds(values) for values in ([each.choice for each in labelled], [each.scores for each in labelled])
+    )
+    ranked = [
+        replace(each, rank_score=choice, adjusted=None if score is None else min(max(score, 0.0), 1.0))
+        for each, choice, score in zip(labelled, choices, scores, strict=True)
+    ]
     return sorted(ranked, key=order_configuration)
+
+
+def have_same_seeds(configurations: Iterable[Configuration]) -> bool:
+    """Whether all that have scores have them of the same seeds."""
+    return len({frozenset(each.scores) for each in configurations if each.scores}) < 2
 
 
 def order_configuration(each: Configuration) -> tuple[float, float, str]:

@@ -43,7 +43,10 @@ class Effect:
 
 @dataclass(frozen=True)
 class Grid:
-    """Mean scores where two attributes were crossed, all else equal; NaN where a cell was not run or diverged."""
+    """Mean scores, adjusted for the seeds, where two attributes were crossed, all else equal.
+
+    NaN where a cell was not run or diverged.
+    """
 
     rows: str
     columns: str
@@ -208,8 +211,8 @@ def _build_grid(first: str, second: str, group: Sequence[Configuration]) -> Grid
     diverged = []
     for each in group:
         row, column = rows.index(each.attributes.get(first)), columns.index(each.attributes.get(second))
-        if each.always_finished:
-            means[row, column] = each.mean
+        if each.always_finished and each.adjusted is not None:
+            means[row, column] = each.adjusted
         else:
             diverged.append((row, column))
     return Grid(first, second, rows, columns, means, diverged)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from job.plots import LEGIBLE_CLASSES, draw_confusion
-from job.report.configurations import Configuration
+from job.report.configurations import Configuration, have_same_seeds
 from job.report.effects import OptimizerEffects, order_value
 from job.report.figures import Line, Picture, Point, draw_cloud, draw_heat, draw_lines, draw_points
 from job.report.measurements import Floats, mean_curve
@@ -17,12 +17,13 @@ from job.report.reasons import Evidence
 from job.report.reference import SideBySide
 from job.report.statistics import estimate_mean
 from job.report.study import Study
-from job.report.wording import count, join, name_optimizer, show_attribute, show_value
+from job.report.wording import count, join, name_optimizer, show_attribute, show_seeds, show_value
 
 MOST_DOTS = 2000
 MOST_VALUES = 12
 """Of an attribute, each with its interval and a word of its own; more numbers are dots along an axis."""
 BAND = "Lines are means over seeds, bands their range."
+OTHER_SEEDS = "Not all have the same seeds, so the lines differ by their seeds as well."
 BROKEN = "Where a seed diverged, each run has a line of its own, with a cross at the last epoch before the divergence."
 
 
@@ -48,6 +49,7 @@ def draw_curves(study: Study) -> list[Picture]:
                 lines, title=title, xlabel="epoch", ylabel=ylabel, accuracy=accuracy, logarithmic=logarithmic
             )
             explained = f"{BAND} {BROKEN}" if any(each.fate for each in study.shown) else BAND
+            explained += "" if have_same_seeds(study.shown) else f" {OTHER_SEEDS}"
             pictures.append(Picture(column.replace("_", "-"), f"{what}, by epoch. {explained}", figure))
     return pictures
 
@@ -161,18 +163,23 @@ def draw_effects(effects: OptimizerEffects) -> list[Picture]:
         entries += [(each.value, each.configuration) for each in effects.effects if each.attribute == attribute]
         entries.sort(key=lambda entry: order_value(entry[0]))
         name = show_attribute(attribute)
+        seeds = _common_seeds([each for _, each in entries])
         caption = f"{shown} with {name} changed alone: means with 95 % intervals; pale dots are single seeds."
+        if seeds:
+            caption += f" All over the seeds that all of them have ({show_seeds(seeds)})."
+        elif not have_same_seeds(each for _, each in entries):
+            caption += " They have no seed in common, so they differ by their seeds as well."
         lost = [show_value(value) for value, each in entries if each.fate]
         caption += f" {name} {join(lost[:MOST_VALUES])}: diverged with some seed or all (cross)." if lost else ""
         scored = [(value, each) for value, each in entries if each.scores or each.fate]
         if len(scored) <= MOST_VALUES or not all(isinstance(value, int | float) for value, _ in scored):
-            points = [_point(show_value(value), each) for value, each in scored[: 2 * MOST_VALUES]]
+            points = [_point(show_value(value), each, seeds) for value, each in scored[: 2 * MOST_VALUES]]
             figure = draw_points(points, title=f"{shown}: {name}", ylabel="test top-1", baseline=show_value(was))
         else:
             scored = [(value, each) for value, each in scored if each.always_finished]
             caption = f"{shown} with {name} changed alone: the mean over seeds at each of {len(scored)} values."
             caption += f" {count(len(lost), 'value')} more diverged with some seed or all." if lost else ""
-            dots = [(shown, effects.optimizer, float(value or 0), each.mean) for value, each in scored]
+            dots = [(shown, effects.optimizer, float(value or 0), each.adjusted or 0.0) for value, each in scored]
             if not dots:
                 continue
             wide = dots[0][2] > 0 and dots[-1][2] > 30 * dots[0][2]
@@ -237,14 +244,22 @@ def draw_reference(sides: SideBySide, study: Study) -> list[Picture]:
     return pictures
 
 
-def _point(label: str, configuration: Configuration) -> Point:
+def _common_seeds(configurations: Sequence[Configuration]) -> set[int]:
+    """The seeds that all that always finished have, where some have more of them; else none."""
+    own = [set(each.scores) for each in configurations if each.always_finished]
+    return set[int]() if have_same_seeds(configurations) or not own else set.intersection(*own)
+
+
+def _point(label: str, configuration: Configuration, seeds: set[int]) -> Point:
+    """Over `seeds`, or over all where there are none."""
     if configuration.fate:
         lost = f"{len(configuration.seeds) - len(configuration.scores)} of {len(configuration.seeds)}\ndiverged"
         return Point(label, configuration.optimizer, math.nan, remark=lost)
-    estimate = estimate_mean(list(configuration.scores.values()))
-    members = list(configuration.scores.values()) if len(configuration.scores) > 1 else []
-    low, high = estimate.low, estimate.high
-    return Point(label, configuration.optimizer, estimate.mean, low and max(low, 0.0), high and min(high, 1.0), members)
+    members = [score for seed, score in configuration.scores.items() if not seeds or seed in seeds]
+    estimate = estimate_mean(members)
+    low, high = estimate.low and max(estimate.low, 0.0), estimate.high and min(estimate.high, 1.0)
+    shown = members if len(members) > 1 else []
+    return Point(label, configuration.optimizer, estimate.mean, low, high, shown)
 
 
 def _slug(text: str) -> str:

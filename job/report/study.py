@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from job.report.budget import BudgetLine, view_budget
-from job.report.configurations import Configuration, group_runs
+from job.report.configurations import Configuration, group_runs, have_same_seeds
 from job.report.effects import OptimizerEffects, measure_effects
 from job.report.field import Field, choose_field
 from job.report.frames import Runs
@@ -124,8 +124,11 @@ def _tell_order(configurations: Sequence[Configuration], leader: Configuration |
         "In this order: those that finished with every seed come first, then those that diverged with the smallest "
         f"part of their seeds; of equals the one with the higher {by} accuracy."
     )
-    if len({frozenset(each.choice) for each in configurations if each.choice}) > 1:
-        rule += " Not all have the same seeds, so the order goes by means adjusted for the seeds (least squares)."
+    if not have_same_seeds(configurations):
+        rule += (
+            " Not all have the same seeds, so the order, crossed attributes and the budget view go by means adjusted "
+            "for the seeds (least squares of configuration + seed)."
+        )
     return f"{rule} Differences are to the leader of the verdict, {leader.label}." if leader else rule
 
 

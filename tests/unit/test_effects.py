@@ -199,3 +199,16 @@ def test_budget_view_sets_the_default_against_the_tuned(tmp_path: Path) -> None:
 
 def test_without_any_tuning_there_is_no_budget_view(tmp_path: Path) -> None:
     assert build_study(tmp_path, *adam(0.8)).budget == []
+
+
+def test_grid_and_budget_do_not_count_easy_seeds_that_only_one_has(tmp_path: Path) -> None:
+    """eps changes nothing with any seed, and was not run with the two easy ones."""
+    easy = [make_result(make_manifest("adam", seed=seed), accuracy=0.99) for seed in (4, 5)]
+    results = [*adam(0.8), *easy, *adam(0.8, eps=0.1), *adam(0.7, lr=0.01), *adam(0.7, lr=0.01, eps=0.1)]
+    study = build_study(tmp_path, *results)
+    ((grid,),) = [effects.grids for effects in study.effects]
+    columns = grid.means if grid.columns == "optimizer.eps" else grid.means.T
+    assert columns[:, 0] == pytest.approx(columns[:, 1], abs=1e-9)
+    (line,) = study.budget
+    assert line.expected[0] == pytest.approx(columns.mean())
+    assert "No difference in any seed: eps (0.1: 4 seeds, against 1e-08)." in study.effects[0].summary
