@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from job.errors import ObjectMissing
 from job.report.load import read_runs
 from job.runs import Environment, RunKeys, RunResult
 from job.storage import FolderStore, Store, open_store
@@ -167,6 +168,16 @@ def test_without_the_right_to_delete_the_results_stay(job: Job, tmp_path: Path, 
     assert refused.exit_code == 67
     assert "use credentials that may delete there" in refused.stderr
     assert keys.result in store.list_keys(keys.prefix)
+
+
+def test_copy_is_what_was_copied_and_replaces_what_was_there(output: str) -> None:
+    store = open_store(output)
+    store.write("a/b.json", b"new")
+    store.write("c/d.json", b"old")
+    store.copy("a/b.json", "c/d.json")
+    assert (store.read("a/b.json"), store.read("c/d.json")) == (b"new", b"new")
+    with pytest.raises(ObjectMissing):
+        store.copy("a/absent.json", "c/e.json")
 
 
 @pytest.mark.parametrize(
