@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from job.errors import ManifestError
-from job.manifest import Manifest, Sweep, apply_settings, expand, later_defaults, parse_json_object, validate
+from job.manifest import Manifest, Since, Sweep, apply_settings, expand, later_defaults, parse_json_object, validate
 from job.runs import SCHEMA_VERSION, Record, run_id
 
 SWEEP_FIELDS = frozenset({"name", "seeds"})
@@ -47,6 +47,9 @@ class Submission(Record):
     sweep: Sweep
     containers: list[list[str]]
     """The run ids of each container, by completion index."""
+    replaces: Annotated[str | None, Since("0.2.0")] = None
+    """Where results are made again: when the newest of the old ones was finished. A back end that knows a submission
+    of the same runs by its content would otherwise take this one for it."""
 
     @property
     def id(self) -> str:
@@ -131,11 +134,13 @@ def build_plan(sweep: Sweep, *, source: str) -> SweepPlan:
     )
 
 
-def build_submission(sweep: Sweep, runs: list[PlannedRun], *, per_container: int) -> Submission:
+def build_submission(
+    sweep: Sweep, runs: list[PlannedRun], *, per_container: int, replaces: str | None = None
+) -> Submission:
     """`runs` of `sweep`, `per_container` to a container, in the plan's order."""
     ids = [run.run_id for run in runs]
     groups = [ids[first : first + per_container] for first in range(0, len(ids), per_container)]
-    return Submission(sweep=sweep, containers=groups)
+    return Submission(sweep=sweep, containers=groups, replaces=replaces)
 
 
 def select_manifests(

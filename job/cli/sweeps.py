@@ -69,6 +69,9 @@ def submit(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the exact requests; send and write nothing.")
     ] = False,
+    stale: Annotated[
+        bool, typer.Option("--stale", help="Run again what other code, torch or image made; see above.")
+    ] = False,
     jobs: Annotated[int, typer.Option(min=1, help="local, docker: how many at once; they share the cores.")] = 1,
     image: Annotated[
         str, typer.Option(envvar="JOB_IMAGE", help="docker, batch, kubernetes: the container image.")
@@ -85,7 +88,12 @@ def submit(
     namespace: Annotated[str, typer.Option(help="kubernetes: namespace.")] = "job",
     context: Annotated[str | None, typer.Option(help="kubernetes: context of the kubeconfig.")] = None,
 ) -> None:
-    """Run a sweep: one container per configuration, and only for those without a result."""
+    """Run a sweep: one container per configuration, and only for those without a result.
+
+    With --stale also for results that were made by other code, another torch or torchvision, or another image than what
+    would run now. What is not known of either side counts as the same: of an image only its digest, or a tag that is a
+    commit, tells what is in it. The old results are kept in the output, below `superseded/`.
+    """
     from job.logs import configure_logs
     from job.plan import build_plan
     from job.submit import batch, kubernetes, kubernetes_documents, processes
@@ -104,6 +112,7 @@ def submit(
     )
     output = output or "runs"
     _check_reachable(output, to)
+    origin = _read_origin(to, image, output=output) if stale else None
     with extra("kubernetes"):  # earlier submissions may be there
         work = prepare(
             sweep,
@@ -112,7 +121,9 @@ def submit(
             experiment=name_experiment(experiment, sweep),
             per_container=per_container,
             is_dry_run=dry_run,
+            origin=origin,
         )
+    _show_stale(work, asked=stale)
     if not work.submission.containers:
         typer.echo(f"{work.experiment}: nothing to do; {work.num_done} runs are done, {work.num_busy} under way")
         return
@@ -217,6 +228,37 @@ def _check_reachable(output: str, to: Backend) -> None:
         raise UsageError(
             f"--output {output}: containers of --to {to} cannot reach a folder of this machine; give s3://…"
         )
+
+
+def _read_origin(to: Backend, image: str, *, output: str) -> dict[str, str]:
+    """What the containers would run with. Raises `UsageError` where nothing of it is known."""
+    from job.runs.origins import build_origin
+    from job.submit.processes import read_image_commit
+    from job.submit.stale import read_image_origin, read_local_origin
+
+    if output.startswith(CLAIM_SCHEME):
+        raise UsageError(f"--stale: only containers reach {output}, so the results there cannot be looked at")
+    if to is Backend.LOCAL:
+        return read_local_origin()
+    origin = read_image_origin(image)
+    if to is Backend.DOCKER:
+        origin = build_origin(code=read_image_commit(image)) | origin
+    if not origin:
+        raise UsageError(
+            f"--stale: nothing is known of what --image {image or '(none)'} holds; name it by its digest "
+            "(NAME@sha256:…) or by a tag that is a commit, as `make push-image` does"
+        )
+    return origin
+
+
+def _show_stale(work: Work, *, asked: bool) -> None:
+    """On standard error, for standard output may be a request."""
+    from job.submit.stale import describe_stale
+
+    if asked:
+        typer.echo(f"{work.experiment}: {len(work.stale)} of the finished runs are stale and run again", err=True)
+    for line in describe_stale(work.stale):
+        typer.echo(f"  {line}", err=True)
 
 
 def _count(gpus: str) -> int:

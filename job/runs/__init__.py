@@ -17,6 +17,7 @@ from job.runs.keys import (
     checkpoint_digest_key,
     is_checkpoint_key,
     is_result_key,
+    superseded_prefix,
 )
 from job.runs.measured import FIRST_STEPS, GROUPS, MEASURED_EVERY
 from job.runs.origins import describe_origin, differences
@@ -72,4 +73,5 @@ __all__ = [
     "is_result_key",
     "judge_unfinished",
     "run_id",
+    "superseded_prefix",
 ]

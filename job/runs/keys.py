@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 
 KEPT_CHECKPOINTS = 2
 REPORT_KEY = "report/index.html"
@@ -64,6 +65,11 @@ class RunKeys:
         """The state after `epoch` whole epochs and `step` steps of the next one. Keys sort by age."""
         within = f"_step-{step:06d}" if step else ""  # "_" sorts after the ".", "-" would sort before it
         return self._key(f"checkpoints/epoch-{epoch:04d}{within}.pt")
+
+
+def superseded_prefix(keys: RunKeys, finished_at: datetime) -> str:
+    """Where the files of a result go that is made again: beside `runs/`, so that nobody takes it for one."""
+    return f"{keys.experiment}/superseded/{keys.run_id}/{finished_at:%Y%m%dT%H%M%SZ}/"
 
 
 def is_result_key(key: str) -> bool:

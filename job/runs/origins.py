@@ -8,6 +8,8 @@ from job.runs.records import Environment
 
 PACKAGES = ("torch", "torchvision")
 """Whose version can change a result."""
+UNKNOWN = "unknown"
+"""What the image records as its commit when it was built without one."""
 
 
 def describe_origin(environment: Environment | None) -> dict[str, str]:
@@ -17,13 +19,17 @@ def describe_origin(environment: Environment | None) -> dict[str, str]:
     """
     if environment is None:
         return {}
-    known = {
-        "version": environment.package_version,
-        "code": environment.git_sha,
+    return build_origin(
+        version=environment.package_version,
+        code=environment.git_sha,
         **{name: environment.packages.get(name) for name in PACKAGES},
-        "image": environment.image_digest,
-    }
-    return {name: value for name, value in known.items() if value}
+        image=environment.image_digest,
+    )
+
+
+def build_origin(**parts: str | None) -> dict[str, str]:
+    """Those of `parts` that are known."""
+    return {name: value for name, value in parts.items() if value and value != UNKNOWN}
 
 
 def differences(first: Mapping[str, str], second: Mapping[str, str]) -> dict[str, tuple[str, str]]:

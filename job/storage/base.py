@@ -20,6 +20,9 @@ class Store(Protocol):
     def write(self, key: str, content: bytes) -> None:
         """Put `content` under `key`, replacing what is there."""
 
+    def copy(self, key: str, target: str) -> None:
+        """Put what is under `key` under `target` as well, replacing what is there. Raises `ObjectMissing`."""
+
     def create(self, key: str, content: bytes) -> None:
         """Put `content` under `key` if nothing is there. Raises `ObjectExists`; of two writers one succeeds."""
 

@@ -41,6 +41,9 @@ class FolderStore:
             os.replace(temporary, path)
             _sync_folder(path.parent)
 
+    def copy(self, key: str, target: str) -> None:
+        self.write(target, self.read(key))
+
     def create(self, key: str, content: bytes) -> None:
         path = self._path(key)
         with reported(str(path)), _temporary(path, content) as temporary:

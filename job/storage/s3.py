@@ -118,6 +118,12 @@ class S3Store:
             )
 
     @_renewing
+    def copy(self, key: str, target: str) -> None:
+        with translate_errors(self.locate(key)):  # within S3, in one request; only checkpoints could be beyond its 5 GB
+            source = {"Bucket": self._bucket, "Key": self._prefix + key}
+            self._client.copy_object(Bucket=self._bucket, Key=self._prefix + target, CopySource=source)
+
+    @_renewing
     def create(self, key: str, content: bytes) -> None:
         for attempts_left in reversed(range(COMMIT_CONFLICT_ATTEMPTS)):
             try:

@@ -5,7 +5,7 @@ sweep → plan − finished runs − runs under way = submission → launch → 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from job.plan import (
 )
 from job.runs import RunKeys
 from job.storage import Store, open_store
+from job.submit.stale import Stale, find_stale, put_aside
 from job.submit.status import observe_children, read_submitted
 
 PERMANENT_EXIT_CODES = (1, 2, 65, 66, 67, 68, 69)
@@ -77,6 +78,8 @@ class Work:
     num_done: int
     num_busy: int
     """Runs in containers that an earlier submission started, and that have not ended."""
+    stale: list[Stale] = field(default_factory=list)
+    """Finished runs that are to be made again."""
 
     def launch(self, *, image: str, data: str | None, device: str) -> Launch:
         """The same for every back end."""
@@ -96,9 +99,10 @@ class Work:
         )
 
     def write(self) -> None:
-        """Put the plan and the submission where containers, status and report find them."""
+        """Put the plan and the submission where containers, status and report find them, and stale results aside."""
         if self.store:
             self.store.probe(plan_key(self.experiment), self.plan.model_dump_json(indent=1).encode())
+            put_aside(self.store, self.experiment, self.stale)
             key = submission_key(self.experiment, self.submission.id)
             self.store.write(key, self.submission.as_json().encode())
 
@@ -159,26 +163,42 @@ def _is_of_this_machine(path: str, *, output: str) -> bool:
 
 
 def prepare(
-    sweep: Sweep, plan: SweepPlan, *, output: str, experiment: str, per_container: int, is_dry_run: bool = False
+    sweep: Sweep,
+    plan: SweepPlan,
+    *,
+    output: str,
+    experiment: str,
+    per_container: int,
+    is_dry_run: bool = False,
+    origin: Mapping[str, str] | None = None,
 ) -> Work:
     """What of `plan`, which `sweep` expands to, is to be submitted. Storage is listed once, however many runs.
 
+    With `origin`, what would run now, finished runs that something else made are to be made again.
     A dry run goes on without storage that cannot be reached, as if nothing were done yet.
     """
     store = None if output.startswith(CLAIM_SCHEME) else open_store(output)
     done: set[str] = set()
     busy: set[str] = set()
+    stale: list[Stale] = []
     if store:
         try:
             done = find_done(plan, store, experiment=experiment)
-            busy = find_busy(store, experiment=experiment) - done
+            busy = find_busy(store, experiment=experiment)
+            if origin is not None:
+                finished = [run.run_id for run in plan.runs if run.run_id in done - busy]
+                stale = find_stale(store, experiment, finished, origin)
+            done -= {each.run_id for each in stale}
+            busy -= done
         except (AccessDeniedError, StorageError) as error:
             if not is_dry_run:
                 raise
             get_logger().warning("output_not_read", reason=str(error), consequence="every run is rendered")
     runs = [run for run in plan.runs if run.run_id not in done | busy]
-    submission = build_submission(sweep, runs, per_container=per_container)
-    return Work(experiment, output, plan, submission, store, num_done=len(done), num_busy=len(busy))
+    newest = max((each.finished_at for each in stale), default=None)
+    replaces = newest.isoformat() if newest else None
+    submission = build_submission(sweep, runs, per_container=per_container, replaces=replaces)
+    return Work(experiment, output, plan, submission, store, num_done=len(done), num_busy=len(busy), stale=stale)
 
 
 def find_done(plan: SweepPlan, store: Store, *, experiment: str) -> set[str]:

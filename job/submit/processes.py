@@ -59,6 +59,17 @@ def render_docker(launch: Launch, *, gpus: str | None, jobs: int) -> list[list[s
     return _render(launch, [*command, launch.image, *inside.arguments], jobs=jobs)
 
 
+def read_image_commit(image: str) -> str | None:
+    """The commit that an image of this machine was built from; None where that is not known."""
+    command = ["docker", "image", "inspect", "--format", "{{range .Config.Env}}{{println .}}{{end}}", image]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    variables = dict(line.partition("=")[::2] for line in answer.stdout.splitlines())
+    return variables.get("JOB_GIT_SHA")
+
+
 def _render(launch: Launch, command: list[str], *, jobs: int) -> list[list[str]]:
     """`command` for each container. Those that run at once share the cores: more threads are slower, bf16 tenfold."""
     at_once = min(jobs, launch.num_containers)

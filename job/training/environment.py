@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from importlib.metadata import version
-from pathlib import Path
 
 import torch
 
 from job import __version__
 from job.runs import Environment, GradientCheck
 from job.training.device import Device
+from job.versions import find_commit, find_packages
 
 PACKAGES = ("torch", "torchvision", "torchmetrics", "numpy", "pydantic", "boto3")
 
@@ -25,7 +24,7 @@ def describe_environment(
         package_version=__version__,
         python=platform.python_version(),
         platform=platform.platform(),
-        packages={name: version(name) for name in PACKAGES},
+        packages=find_packages(PACKAGES),
         device=device.name,
         driver=_driver_version() if device.is_cuda else None,
         cuda=torch.version.cuda if device.is_cuda else None,
@@ -33,24 +32,12 @@ def describe_environment(
         num_threads=device.num_threads,
         precision=device.arithmetic,
         gradient_checks=checks,
-        git_sha=os.environ.get("JOB_GIT_SHA") or _git_sha(),
+        git_sha=find_commit(),
         image_digest=os.environ.get("JOB_IMAGE_DIGEST"),
         instance_type=os.environ.get("JOB_INSTANCE_TYPE"),
         data_sha256=data_sha256,
         weights_sha256=weights_sha256,
     )
-
-
-def _git_sha() -> str | None:
-    """The commit of the source tree this package is run from; None when it is installed or git is absent."""
-    folder = Path(__file__).parents[2]
-    if not (folder / ".git").exists():
-        return None
-    try:
-        command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
 
 
 def _driver_version() -> str | None:

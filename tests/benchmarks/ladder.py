@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from job.runs import FIRST_STEPS
 from job.training.batches import BatchSource
 from job.training.device import Device
-from job.training.diagnostics import FIRST_STEPS
 from job.training.evaluation import BATCH_SIZE, Evaluator
 from job.training.folding import FoldedModel
 from job.training.optimizers import build_optimizer

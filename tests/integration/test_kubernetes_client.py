@@ -154,7 +154,8 @@ def test_logs_are_the_newest_pod_s_and_then_the_run_s_own(
     assert missing.exit_code == 2
     assert "no log" in missing.stderr
     open_store(bucket).write(RunKeys("rates", run_id).log, b'{"event": "kept"}\n')
-    assert job("logs", bucket, run_id).stdout == '{"event": "kept"}\n'
+    assert job("logs", bucket, run_id).stdout.split() == ["kept"]
+    assert job("logs", bucket, run_id, "--json").stdout == '{"event": "kept"}\n'
 
 
 def test_cancel_deletes_the_job_with_its_pods_and_status_goes_on_from_the_records(
@@ -167,7 +168,7 @@ def test_cancel_deletes_the_job_with_its_pods_and_status_goes_on_from_the_record
     assert answer.stdout.startswith("cancelled: kubernetes rates-")
     assert cluster.deletions == ["Foreground"]
     assert status(job, bucket)["counts"] == {
-        "done": 1, "running": 0, "waiting": 3, "interrupted": 0, "failed": 0, "lost": 0,
+        "done": 1, "running": 0, "waiting": 3, "interrupted": 0, "failed": 0, "lost": 0, "corrupt": 0,
     }  # fmt: skip
     assert job("cancel", bucket).exit_code == 0  # there is nothing left to delete
 

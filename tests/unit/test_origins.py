@@ -36,6 +36,7 @@ def test_origin_holds_what_is_known_and_nothing_else() -> None:
         ({"python": "3.12", "platform": "other", "device": "NVIDIA A10G", "num_threads": 8}, {}),
         ({"git_sha": OTHER}, {"code": (COMMIT, OTHER)}),
         ({"git_sha": None, "image_digest": None, "packages": {}}, {}),
+        ({"git_sha": "unknown"}, {}),  # an image that was built without a commit
         ({"git_sha": COMMIT[:12]}, {}),
         ({"git_sha": f"{COMMIT}-dirty"}, {"code": (COMMIT, f"{COMMIT}-dirty")}),
         ({"image_digest": "sha256:2"}, {"image": ("sha256:1", "sha256:2")}),
