@@ -184,8 +184,9 @@ def _draw_curves(axes: Axes, curves: dict[str, list[float | None]]) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     num_epochs = max(map(len, curves.values()))
     axes.set_xlim(1 - 0.03 * (num_epochs + 1), num_epochs + 0.03 * (num_epochs + 1))
-    if axes.lines:
-        axes.legend(frameon=False)
+    if axes.lines and axes.figure:
+        # below, never on a curve; and "best", which looks for room, warns where a busy machine takes a second for it
+        axes.figure.legend(loc="outside lower center", ncols=len(axes.lines), frameon=False)
 
 
 def new_figure(width: float, height: float, *, title: str) -> Figure:
