@@ -201,8 +201,8 @@ def test_a_command_that_lets_the_resolver_in_fails(checkout: Checkout, tmp_path:
 def test_make_install_installs_all_that_is_locked_and_it_is_whole(
     version: str, pip: str, checkout: Checkout, tmp_path: Path
 ) -> None:
-    """Made-up wheels, but with the real names, versions, markers and requirements of requirements/dev.txt."""
-    locked = read_lock(LOCKS["dev"])
+    """Made-up wheels, but with the names, versions, markers and requirements of requirements/dev.txt; and the trap."""
+    locked = [*read_lock(LOCKS["dev"]), *TRAP]
     checkout.lock(locked)
     checkout.ask_for(PROJECT["dependencies"])
     python = bring(version, pip, tmp_path / "python")
