@@ -115,13 +115,27 @@ def make_result(
     return RunResult.model_validate(values | changes)
 
 
+def make_environment(**facts: Any) -> Environment:
+    """What made a run; `torch` and `torchvision` are versions among `packages`."""
+    packages = {"torch": "2.15.0", "torchvision": "0.30.0"}
+    packages |= {name: facts.pop(name) for name in list(facts) if name in packages}
+    values = {
+        "package_version": "1", "python": "3.12", "platform": "Linux", "packages": packages, "device": "cpu",
+        "driver": None, "cuda": None, "cpu_capability": "AVX2", "num_threads": 1, "precision": "fp32",
+        "git_sha": "a" * 40, "image_digest": None, "instance_type": None, "data_sha256": "d" * 64,
+        "weights_sha256": "e" * 64,
+    }  # fmt: skip
+    return Environment.model_validate(values | facts)
+
+
+def made_by(result: RunResult, **facts: Any) -> RunResult:
+    """`result` with its environment recorded."""
+    return result.model_copy(update={"environment": make_environment(**facts)})
+
+
 def on_device(result: RunResult, device: str, *, utilisation: float | None, joules: float | None) -> RunResult:
     """`result` as a run on `device` in bf16 would have left it."""
-    environment = Environment(
-        package_version="1", python="3.12", platform="Linux", packages={}, device=device, driver=None, cuda=None,
-        cpu_capability="AVX2", num_threads=1, precision="bf16", git_sha=None, image_digest=None, instance_type=None,
-        data_sha256="0", weights_sha256=None,
-    )  # fmt: skip
+    environment = make_environment(device=device, precision="bf16", git_sha=None)
     efficiency = Efficiency(
         flop_per_image=1, achieved_flops=1.0, peak_flops=None, utilisation_fraction=utilisation, energy_joules=joules
     )

@@ -1,7 +1,9 @@
 """What tuning buys: the expected best score after k random trials of each optimizer, from the finished runs.
 
 Reporting it instead of the best of a large search: Dodge et al. 2019, "Show Your Work", arXiv:1909.03004; unbiased
-as in Tang et al. 2020, arXiv:2004.13705. A trial is a configuration, its value the mean over its seeds.
+as in Tang et al. 2020, arXiv:2004.13705. A trial is a configuration, its value the mean score, adjusted for the
+seeds. One that diverged with any seed is a failed trial: it is chosen last, and its value is 0. With validation images
+the best of k trials is the one with the highest validation accuracy, and its value is its test accuracy.
 """
 
 from __future__ import annotations
@@ -26,20 +28,22 @@ class BudgetLine:
     """The configuration with torch's defaults where it was run, else the baseline."""
     is_torch_default: bool
     tuned: Configuration
+    """The best one."""
     expected: npt.NDArray[np.float64]
     """Expected best score after 1, 2, … trials drawn from the configurations that were run, without repetition."""
 
 
 def view_budget(configurations: Sequence[Configuration]) -> list[BudgetLine]:
-    """A line per optimizer, by tuned score; empty unless an optimizer has at least two scored configurations."""
+    """A line per optimizer, by the best of its configurations; empty unless an optimizer has at least two of them.
+
+    `configurations` are best first, and best under settings that were open to all optimizers.
+    """
     families: dict[str, list[Configuration]] = defaultdict(list)
     for each in configurations:
-        if each.scores:
-            families[each.optimizer].append(each)
+        families[each.optimizer].append(each)
     if all(len(family) < 2 for family in families.values()):
         return []
-    lines = [_line(optimizer, family) for optimizer, family in families.items()]
-    return sorted(lines, key=lambda line: -line.tuned.mean)
+    return [_line(optimizer, family) for optimizer, family in families.items() if family[0].scores]
 
 
 def _line(optimizer: str, family: Sequence[Configuration]) -> BudgetLine:
@@ -52,6 +56,9 @@ def _line(optimizer: str, family: Sequence[Configuration]) -> BudgetLine:
         optimizer,
         default=find_baseline(at_default or family),
         is_torch_default=bool(at_default),
-        tuned=max(family, key=lambda each: each.mean),
-        expected=expected_maximum([each.mean for each in family]),
+        tuned=family[0],
+        expected=expected_maximum(
+            [(each.adjusted or 0.0) if each.always_finished else 0.0 for each in family],
+            chosen_by=[-place for place in range(len(family))],
+        ),
     )

@@ -1,4 +1,8 @@
-"""What each attribute does: per optimizer, every value against the baseline, and grids where two were crossed."""
+"""What each attribute does: per optimizer, every value against the baseline, and grids where two were crossed.
+
+In the sentences every value stands once, under what is known of it: that it mattered, that it changed nothing, or how
+large its effect was and why that is not certain. "No effect" is said only of an interval within SMALL_EFFECT of zero.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +15,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from job.report.configurations import Configuration, find_baseline, varying_attributes
-from job.report.statistics import Comparison, compare, correct_comparisons
-from job.report.wording import join, name_optimizer, points, show_attribute, show_comparison, show_value
+from job.report.configurations import Configuration, compare_configurations, find_baseline, varying_attributes
+from job.report.statistics import Comparison, correct_comparisons
+from job.report.wording import all_of, join, name_optimizer, points, show_attribute, show_comparison, show_value
 
 MOST_TOLD = 5
 """Values of an attribute in a sentence."""
+SMALL_EFFECT = 0.01
+"""A point of accuracy: an effect whose interval lies within it is called none."""
+LARGE_EFFECT = 0.05
+"""Five points of accuracy: such a difference is called large, certain or not."""
 
 
 @dataclass(frozen=True)
@@ -27,18 +35,26 @@ class Effect:
     value: Any
     configuration: Configuration
     comparison: Comparison | None
-    """Against the baseline, corrected over the optimizer's effects; None where the configuration has no score."""
+    """Against the baseline, corrected over the optimizer's effects; None where a seed of either diverged, or where they
+    have no seed in common."""
+    why_not_compared: str = ""
+    """Nothing where there is a comparison."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Mean scores where two attributes were crossed, all else equal; NaN where a cell was not run."""
+    """Mean scores, adjusted for the seeds, where two attributes were crossed, all else equal.
+
+    NaN where a cell was not run or diverged.
+    """
 
     rows: str
     columns: str
     row_values: list[Any]
     column_values: list[Any]
     means: npt.NDArray[np.float64]
+    diverged: list[tuple[int, int]]
+    """Row and column of the cells in which a seed diverged."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +66,7 @@ class OptimizerEffects:
     effects: list[Effect]
     grids: list[Grid]
     summary: list[str]
-    """Which attributes mattered, which did not, and of which nothing can be said."""
+    """What is known of every value, certain effects first."""
 
 
 def measure_effects(configurations: Sequence[Configuration]) -> list[OptimizerEffects]:
@@ -64,12 +80,13 @@ def measure_effects(configurations: Sequence[Configuration]) -> list[OptimizerEf
 
 def _measure(optimizer: str, family: Sequence[Configuration]) -> OptimizerEffects:
     baseline = find_baseline(family)
-    neighbours = [each for each in family if len(each.changed) == 1 and baseline.scores]
-    tested = [each for each in neighbours if each.scores]
-    comparisons = correct_comparisons([compare(each.scores, baseline.scores) for each in tested])
-    by_digest = dict(zip((each.digest for each in tested), comparisons, strict=True))
+    neighbours = [each for each in family if len(each.changed) == 1]
+    pairs = [(each, compare_configurations(each, baseline)) for each in neighbours if each.always_finished]
+    tested = [(each, comparison) for each, comparison in pairs if comparison is not None and baseline.always_finished]
+    comparisons = correct_comparisons([comparison for _, comparison in tested])
+    by_digest = dict(zip((each.digest for each, _ in tested), comparisons, strict=True))
     effects = [
-        Effect(attribute, value, each, by_digest.get(each.digest))
+        Effect(attribute, value, each, by_digest.get(each.digest), _why_not(each, baseline))
         for each in neighbours
         for attribute, value in each.changed.items()
     ]
@@ -78,33 +95,88 @@ def _measure(optimizer: str, family: Sequence[Configuration]) -> OptimizerEffect
 
 
 def _summarise(optimizer: str, baseline: Configuration, effects: Sequence[Effect]) -> list[str]:
-    mattered, quiet, unknown = [], [], []
+    """A sentence per kind of what is known, over all values of which it is."""
+    found: dict[str, list[Effect]] = defaultdict(list)
+    for effect in effects:
+        found[_judge(effect)].append(effect)
+    opening = SENTENCES | {"mattered": f"What mattered for {name_optimizer(optimizer)}"}
+    return [f"{opening[kind]}: {_list(found[kind], baseline)}." for kind in opening if found[kind]]
+
+
+def _why_not(each: Configuration, baseline: Configuration) -> str:
+    if each.fate or not baseline.always_finished:
+        return each.fate or f"baseline: {baseline.fate}"
+    return "" if each.scores.keys() & baseline.scores.keys() else "no seed in common with the baseline"
+
+
+SENTENCES = {
+    "mattered": "What mattered",
+    "uniform": "The same in every seed (no spread between seeds: interval not computable)",
+    "large": "Large but not certain",
+    "diverged": "Diverged",
+    "unlike": "Not the attribute alone",
+    "uncertain": "Not certain",
+    "small": f"No effect beyond {100 * SMALL_EFFECT:g} point",
+    "none": "No difference in any seed",
+    "uncompared": "Not compared",
+}
+"""In this order."""
+
+
+def _judge(effect: Effect) -> str:
+    """The key into SENTENCES."""
+    comparison = effect.comparison
+    if comparison is None:
+        return "diverged" if effect.configuration.fate else "uncompared"
+    if comparison.unlike:
+        return "unlike"
+    if comparison.is_uniform:
+        return "uniform" if comparison.difference else "none"
+    if comparison.decided:
+        return "mattered"
+    if comparison.low is not None and comparison.high is not None and _reach(comparison) <= SMALL_EFFECT:
+        return "small"
+    return "large" if abs(comparison.difference) >= LARGE_EFFECT else "uncertain"
+
+
+def _reach(comparison: Comparison) -> float:
+    """How far from zero the interval reaches."""
+    return max(-(comparison.low or 0.0), comparison.high or 0.0)
+
+
+def _list(effects: Sequence[Effect], baseline: Configuration) -> str:
+    """The values by attribute, the largest effects first."""
+    told = []
     for attribute, group in itertools.groupby(effects, key=lambda effect: effect.attribute):
-        compared = [(each, each.comparison) for each in group if each.comparison is not None]
-        name = show_attribute(attribute)
-        decided = [pair for pair in compared if pair[1].decided]
-        if decided:
-            decided.sort(key=lambda pair: -abs(pair[1].difference))
-            values = [f"{show_value(each.value)}: {show_comparison(comparison)} points" for each, comparison in decided]
-            if len(values) > MOST_TOLD:
-                values = [*values[:MOST_TOLD], f"{len(values) - MOST_TOLD} more values with smaller ones"]
-            was = show_value(baseline.attributes.get(attribute))
-            mattered.append(f"{name} ({join(values)}, against {was})")
-        elif any(comparison.p is not None for _, comparison in compared):
-            reaches = [abs(bound) for _, each in compared for bound in (each.low, each.high) if bound is not None]
-            quiet.append(f"{name} (any effect of the values tried is within {100 * max(reaches):.1f} points)")
-        elif compared:
-            largest = max((comparison.difference for _, comparison in compared), key=abs)
-            unknown.append(f"{name} ({points(largest)} points at most)")
-    shown = name_optimizer(optimizer)
-    sentences = []
-    if mattered:
-        sentences.append(f"What mattered for {shown}: {join(mattered)}.")
-    if quiet:
-        sentences.append(f"No certain effect of {join(quiet)}.")
-    if unknown:
-        sentences.append(f"Too few seeds to say anything certain of {join(unknown)}.")
-    return sentences
+        own = sorted(group, key=lambda effect: -abs(effect.comparison.difference if effect.comparison else 0.0))
+        values = [f"{show_value(each.value)}: {_tell(each)}" for each in own]
+        if len(values) > MOST_TOLD:
+            values = [*values[:MOST_TOLD], f"{len(values) - MOST_TOLD} more values with smaller ones"]
+        was = show_value(baseline.attributes.get(attribute))
+        told.append(f"{show_attribute(attribute)} ({join(values)}, against {was})")
+    return join(told)
+
+
+def _tell(effect: Effect) -> str:
+    """What was seen of one value."""
+    comparison = effect.comparison
+    if comparison is None:
+        return effect.why_not_compared
+    difference = f"{points(comparison.difference)} points"
+    if comparison.unlike:
+        return f"{difference}, but {join(list(comparison.unlike))}"
+    if comparison.is_uniform:
+        return f"{difference} in {all_of(comparison.num)} seeds" if comparison.difference else f"{comparison.num} seeds"
+    if comparison.decided:
+        return f"{show_comparison(comparison)} points"
+    if comparison.low is None or comparison.high is None:
+        return f"{difference} with one seed"
+    kind = _judge(effect)
+    if kind == "small":
+        return f"within {100 * _reach(comparison):.1f} points"
+    if kind == "large":
+        return f"{difference} with {comparison.num} seeds"
+    return f"{show_comparison(comparison)} points with {comparison.num} seeds"
 
 
 def _find_grids(family: Sequence[Configuration]) -> list[Grid]:
@@ -116,14 +188,17 @@ def _find_grids(family: Sequence[Configuration]) -> list[Grid]:
         for each in family:
             groups[tuple(each.attributes.get(other) for other in varying if other not in (first, second))].append(each)
         grid = _build_grid(first, second, max(groups.values(), key=len))
-        if min(grid.means.shape) >= 2 and np.isfinite(grid.means).mean() > 0.5 and _is_crossed(grid.means):
+        was_run = np.isfinite(grid.means)
+        for cell in grid.diverged:
+            was_run[cell] = True
+        if min(was_run.shape) >= 2 and was_run.mean() > 0.5 and _is_crossed(was_run):
             grids.append(grid)
     return grids
 
 
-def _is_crossed(means: npt.NDArray[np.float64]) -> bool:
+def _is_crossed(was_run: npt.NDArray[np.bool_]) -> bool:
     """Whether two rows share two columns: one attribute at a time gives a cross without any such square."""
-    known = np.isfinite(means).astype(int)
+    known = was_run.astype(int)
     shared = known @ known.T
     np.fill_diagonal(shared, 0)
     return bool(shared.max() >= 2)
@@ -133,10 +208,14 @@ def _build_grid(first: str, second: str, group: Sequence[Configuration]) -> Grid
     rows = sorted({each.attributes.get(first) for each in group}, key=order_value)
     columns = sorted({each.attributes.get(second) for each in group}, key=order_value)
     means = np.full((len(rows), len(columns)), np.nan)
+    diverged = []
     for each in group:
-        if each.scores:
-            means[rows.index(each.attributes.get(first)), columns.index(each.attributes.get(second))] = each.mean
-    return Grid(first, second, rows, columns, means)
+        row, column = rows.index(each.attributes.get(first)), columns.index(each.attributes.get(second))
+        if each.always_finished and each.adjusted is not None:
+            means[row, column] = each.adjusted
+        else:
+            diverged.append((row, column))
+    return Grid(first, second, rows, columns, means, diverged)
 
 
 def order_value(value: Any) -> tuple[bool, Any]:

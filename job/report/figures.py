@@ -7,6 +7,7 @@ with a marker of its own, in every figure. Their yellow, unreadable on white, is
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,6 +54,7 @@ class Line:
     """A curve: over `x` the heights, and a band where there is more than one run."""
 
     label: str
+    """Empty where another line stands in the legend for this one."""
     optimizer: str
     x: Sequence[float]
     y: Sequence[float] | npt.NDArray[np.float64]
@@ -60,6 +62,8 @@ class Line:
     high: Sequence[float] | npt.NDArray[np.float64] | None = None
     dash: int = 0
     """Index into DASHES: tells configurations of one optimizer apart, or training from test."""
+    is_broken: bool = False
+    """A single run that diverged after its last point: a cross stands there."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +73,12 @@ class Point:
     label: str
     optimizer: str
     value: float
+    """NaN where it diverged: a cross stands at the foot instead."""
     low: float | None = None
     high: float | None = None
     members: Sequence[float] = ()
+    remark: str = ""
+    """Below its label."""
 
 
 @mpl.rc_context(SMALL)
@@ -84,9 +91,10 @@ def draw_lines(
     for line in lines:
         colour, dash = COLOURS.get(line.optimizer, OTHER), DASHES[line.dash % len(DASHES)]
         marker = MARKERS.get(line.optimizer, "o") if len(line.x) <= 30 else None
-        axes.plot(
-            line.x, line.y, linestyle=dash, color=colour, marker=marker, markersize=4, label=fit_label(line.label, 40)
-        )
+        label = fit_label(line.label, 48) if line.label else "_"
+        axes.plot(line.x, line.y, linestyle=dash, color=colour, marker=marker, markersize=4, label=label)
+        if line.is_broken and len(line.x):
+            axes.plot(line.x[-1:], line.y[-1:], "x", color=colour, markersize=10, markeredgewidth=2)
         if line.low is not None and line.high is not None:
             axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.18, linewidth=0)
     for height, word in marks:
@@ -124,14 +132,25 @@ def draw_points(points: Sequence[Point], *, title: str, ylabel: str, baseline: s
         if point.low is not None and point.high is not None:
             axes.plot([place, place], [point.low, point.high], color=colour, linewidth=2)
         is_baseline = point.label == baseline
+        if math.isnan(point.value):
+            axes.plot([place], [0.04], "x", color=colour, markersize=9, markeredgewidth=2,
+                      transform=axes.get_xaxis_transform())  # fmt: skip
+            continue
         axes.plot([place], [point.value], MARKERS.get(point.optimizer, "o"), color=colour, markersize=8,
                   markerfacecolor="white" if is_baseline else colour, markeredgewidth=2)  # fmt: skip
     names = [
-        f"{fit_label(point.label, 14)}{chr(10) + 'baseline' if point.label == baseline else ''}" for point in points
+        "\n".join(
+            [
+                fit_label(point.label, 14),
+                *(["baseline"] if point.label == baseline else []),
+                *([point.remark] if point.remark else []),
+            ]
+        )
+        for point in points
     ]
     axes.set_xticks(range(len(points)), names, rotation=30 if len(points) > 5 else 0)
     axes.set(ylabel=ylabel, xlim=(-0.6, len(points) - 0.4))
-    _room(axes, [value for point in points for value in (point.value, *point.members)])
+    _room(axes, [value for point in points for value in (point.value, *point.members) if not math.isnan(value)])
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     return figure
 
@@ -208,9 +227,9 @@ def draw_cloud(
 @mpl.rc_context(SMALL)
 def draw_heat(
     values: npt.NDArray[np.float64], *, rows: Sequence[str], columns: Sequence[str], title: str,
-    row_label: str = "", column_label: str = "",
+    row_label: str = "", column_label: str = "", crossed: Sequence[tuple[int, int]] = (),
 ) -> Figure:  # fmt: skip
-    """Accuracies as shades with their percent in the cells; an empty cell was not measured."""
+    """Accuracies as shades with their percent in the cells; a cell is empty where it was not measured, or `crossed`."""
     figure, axes = _axes(title, height=1.5 + 0.3 * len(rows))
     axes.grid(visible=False)
     known = values[np.isfinite(values)]
@@ -222,6 +241,8 @@ def draw_heat(
         if np.isfinite(value):
             dark = value > low + 0.6 * (high - low)
             axes.text(column, row, f"{100 * value:.1f}", ha="center", va="center", color="white" if dark else "black")
+    for row, column in crossed:
+        axes.text(column, row, "×", ha="center", va="center", color="#b91c1c", fontsize=14)
     tilted = max(map(len, columns), default=0) * len(columns) > 34
     axes.set_xticks(range(len(columns)), [fit_label(name, 24) for name in columns], rotation=35 if tilted else 0,
                     ha="right" if tilted else "center", rotation_mode="anchor" if tilted else "default")  # fmt: skip

@@ -12,15 +12,18 @@ from typing import Any
 
 import pandas as pd
 
+from job.report.origins import FACTS
+
 GROUPS = ("backbone", "fc")
 QUANTITIES = ("gradient_norm", "update_norm", "weight_norm", "update_to_weight", "update_rms")
 RUN_COLUMNS = (
     "run", "experiment", "run_id", "name", "optimizer", "seed", "configuration", "task", "status",
-    "score", "score_on", "final_top1", "final_top5", "final_loss", "best_epoch", "best_top1", "best_top5", "best_loss",
-    "best_chosen_on", "train_top1", "train_loss", "diverged_epoch", "diverged_step", "num_epochs", "num_train",
+    "score", "score_on", "score_epoch", "score_top5", "score_loss", "train_top1", "train_loss", "validation_top1",
+    "final_top1", "final_top5", "final_loss", "best_epoch", "best_top1", "best_top5", "best_loss",
+    "best_chosen_on", "diverged_epoch", "diverged_step", "num_epochs", "num_train",
     "num_validation", "num_test", "startup_seconds", "staging_seconds", "train_seconds", "evaluate_seconds",
     "upload_seconds", "total_seconds", "lost_seconds", "train_images_per_second", "peak_memory_bytes",
-    "utilisation_fraction", "energy_joules", "device", "arithmetic", "attempts",
+    "utilisation_fraction", "energy_joules", "device", "num_threads", "instance_type", *FACTS, "attempts",
     "estimated_cost_usd", "finished_at", "manifest",
 )  # fmt: skip
 EPOCH_COLUMNS = (
@@ -46,7 +49,10 @@ class Runs:
     """A row per finished run. `configuration` is the digest of the manifest without name and seed, the same for
     the runs of one configuration over several seeds; `task` tells data sets apart. `score` is what comparisons
     use: test top-1 of the epoch chosen on validation images where there were some, else after the last epoch
-    (`score_on` says which). The manifest's fields follow as columns such as `optimizer.lr` and `batch_size`."""
+    (`score_on` says which). `score_top5`, `score_loss`, `train_top1`, `train_loss` and `validation_top1` are of the
+    same epoch, `score_epoch`. A run that diverged (`status`) has none of them, and neither `final_…` nor `best_…`:
+    its curves up to there are in `epochs`. What made the run (`git_sha`, `torch`, `image_digest`, …) is missing where
+    it was not recorded. The manifest's fields follow as columns such as `optimizer.lr` and `batch_size`."""
     epochs: pd.DataFrame
     """A row per run and epoch; `backbone_update_to_weight` and the like are means over every tenth step."""
     classes: pd.DataFrame

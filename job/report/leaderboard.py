@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from job.report.configurations import Configuration
+from job.report.configurations import Configuration, compare_configurations, tell_setting
 from job.report.frames import Runs
-from job.report.statistics import Comparison, Estimate, bootstrap_mean, compare, correct_comparisons, estimate_mean
+from job.report.origins import is_unknown, tell_origin, varying_facts
+from job.report.statistics import Comparison, Estimate, bootstrap_mean, correct_comparisons, estimate_mean
 
 DEFAULT_TARGET_FRACTION = 0.95
 """Without --target it is this part of the leader's mean score, in whole percent."""
@@ -41,6 +42,9 @@ class Standing:
     top5: float | None
     loss: float | None
     train_top1: float | None
+    """Of the epoch of the score, as top-5 and loss are."""
+    validation: float | None
+    """Mean validation top-1 of that epoch, which the order goes by where there is one."""
     images_per_second: float | None
     utilisation_fraction: float | None
     """Of the device's peak arithmetic, while it trained."""
@@ -48,45 +52,67 @@ class Standing:
     """Of a whole run, as the next one."""
     cost_usd: float | None
     behind: Comparison | None
-    """Against the leader, corrected over the leaderboard; None for the leader and where nothing can be compared."""
+    """Against the leader over common seeds, corrected over the leaderboard; None for the leader, and where a seed
+    diverged or none is common."""
     reach: Reach
+    made_with: str
+    """What made its runs, as far as not all runs of the study have it in common."""
 
 
 def choose_target(configurations: Sequence[Configuration]) -> float:
-    """The default target: a fraction of the leader's mean, so that most of those worth comparing reach it."""
-    best = max((each.mean for each in configurations), default=0.0)
+    """The default target: a fraction of the best one's mean, so that most of those worth comparing reach it."""
+    best = configurations[0].mean if configurations else 0.0
     return math.floor(100 * DEFAULT_TARGET_FRACTION * max(best, 0.0)) / 100
 
 
-def rank_configurations(configurations: Sequence[Configuration], runs: Runs, *, target: float) -> list[Standing]:
-    """The standings in the order of `configurations`, which are best first."""
+def rank_configurations(
+    configurations: Sequence[Configuration], runs: Runs, *, target: float, leader: Configuration | None
+) -> list[Standing]:
+    """The standings in the order of `configurations`, which are best first, beside `leader`.
+
+    Numbers are means over the seeds that finished.
+    """
     columns = [
-        "final_top5", "final_loss", "train_top1", "train_images_per_second", "utilisation_fraction", "energy_joules",
-        "estimated_cost_usd",
+        "score_top5", "score_loss", "train_top1", "validation_top1", "train_images_per_second", "utilisation_fraction",
+        "energy_joules", "estimated_cost_usd",
     ]  # fmt: skip
     numbers = dict(zip(runs.runs["run"], runs.runs[columns].to_numpy(dtype=float), strict=True))
     reached = reach_target(runs, target).set_index("run")
     reach_rows = dict(zip(reached.index, reached.to_numpy(dtype=float), strict=True))
-    leader = configurations[0] if configurations and configurations[0].scores else None
-    comparisons = correct_comparisons(
-        [compare(each.scores, leader.scores) for each in configurations[1:] if leader and each.scores]
-    )
-    behind = dict(zip((each.digest for each in configurations[1:] if each.scores), comparisons, strict=False))
+    behind = _compare_with(leader, configurations) if leader and leader.always_finished else {}
+    origins = [origin for each in configurations for origin in each.origins.values()]
+    facts, unknown = varying_facts(origins), sum(map(is_unknown, origins))
     standings = []
     for each in configurations:
-        own = np.array([numbers[run] for run in each.runs])
-        top5, loss, train, speed, utilisation, energy, cost = (_mean(own[:, column]) for column in range(len(columns)))
+        own = np.array([numbers[run] for run in each.finished]).reshape(-1, len(columns))
+        top5, loss, train, validation, speed, utilisation, energy, cost = (
+            _mean(own[:, column]) for column in range(len(columns))
+        )
         score = estimate_mean(list(each.scores.values())) if each.scores else None
         reach = _summarise(np.array([reach_rows.get(run, np.full(3, np.nan)) for run in each.runs]))
-        behind_leader = behind.get(each.digest)
+        made_with = tell_origin(list(each.origins.values()), facts, anything_unknown=0 < unknown < len(origins))
         standings.append(
-            Standing(each, score, top5, loss, train, speed, utilisation, energy, cost, behind_leader, reach)
-        )
+            Standing(
+                each, score, top5, loss, train, validation, speed, utilisation, energy, cost, behind.get(each.digest),
+                reach, made_with,
+            )
+        )  # fmt: skip
     return standings
 
 
+def _compare_with(leader: Configuration, configurations: Sequence[Configuration]) -> dict[str, Comparison]:
+    """By digest; what differs from the leader besides the optimizer stands in `unlike`."""
+    found: dict[str, Comparison] = {}
+    for each in configurations:
+        comparison = compare_configurations(each, leader) if each is not leader and each.always_finished else None
+        if comparison is not None:
+            found[each.digest] = replace(comparison, unlike=(*tell_setting(each, leader), *comparison.unlike))
+    return dict(zip(found, correct_comparisons(list(found.values())), strict=True))
+
+
 def reach_target(runs: Runs, target: float) -> pd.DataFrame:
-    """Per run that reached `target` test top-1: `epochs_to_target`, `seconds_to_target` of training, `usd_to_target`.
+    """Per finished run that reached `target` test top-1: `epochs_to_target`, `seconds_to_target` of training and
+    `usd_to_target`. A run that diverged later has reached nothing that one could keep.
 
     The dollars are the run's cost times the part of its epochs' seconds that went by until then.
     """
@@ -96,7 +122,8 @@ def reach_target(runs: Runs, target: float) -> pd.DataFrame:
     both = epochs["train_seconds"] + epochs["evaluate_seconds"]
     total = both.groupby(epochs["run"]).transform("sum")
     epochs["part"] = both.groupby(epochs["run"]).cumsum() / total.where(total > 0)
-    first = epochs[epochs["test_top1"] >= target].drop_duplicates("run")
+    finished = runs.runs.loc[runs.runs["status"] == "completed", "run"]
+    first = epochs[(epochs["test_top1"] >= target) & epochs["run"].isin(finished)].drop_duplicates("run")
     costs = runs.runs.set_index("run")["estimated_cost_usd"].astype(float)
     return pd.DataFrame(
         {

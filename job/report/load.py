@@ -24,8 +24,8 @@ from job.report.frames import (
     add_attributes,
 )
 from job.report.holes import Hole, find_missing, judge_unfinished, read_plan
-from job.report.parsing import Floats, RunRows, parse_result
-from job.runs import RunKeys, RunResult, is_result_key
+from job.report.parsing import Floats, RunRows, build_rows, parse_environment, parse_result
+from job.runs import Environment, RunKeys, RunResult, is_result_key
 from job.storage import FolderStore, Store, open_store
 
 NUM_READERS = 10
@@ -105,11 +105,21 @@ def _read_results(store: Store, keys: list[str]) -> tuple[list[tuple[str, RunRow
 def _read_result(store: Store, key: str) -> RunRows | str:
     """The rows, or the reason why there are none."""
     try:
-        return parse_result(store.read(key), key=key)
+        result = parse_result(store.read(key), key=key)
     except ObjectMissing:
         return "vanished while the report was written"
     except ValueError as error:
         return str(error)
+    if result.environment is None:  # results of before 2026-11 left it to environment.json
+        result = result.model_copy(update={"environment": _read_environment(store, key)})
+    return build_rows(result)
+
+
+def _read_environment(store: Store, result_key: str) -> Environment | None:
+    try:
+        return parse_environment(store.read(RunKeys(*_parts(result_key)).environment))
+    except ObjectMissing:
+        return None
 
 
 def _merge(

@@ -9,6 +9,8 @@ import pandas as pd
 
 from job.report.chapter import Chapter, Drawing
 from job.report.page import MOST_ROWS
+from job.report.study import Study
+from job.report.times import RULE
 from job.report.wording import (
     NOTHING,
     name_optimizer,
@@ -42,19 +44,8 @@ def _chapter(chapter: Chapter) -> Iterator[str]:
     for sentence in (*study.verdict.notes, *study.facts):
         yield f"- {_text(sentence)}"
     yield from ("", "### Leaderboard", "")
-    yield from _table(
-        ("configuration", "seeds", "test top-1 [95 %]", "points to leader [95 %]", "corrected p", "top-5", "test loss",
-         f"epochs to {percent(study.target, 0)}", "images/s"),
-        (
-            (
-                line.configuration.label, len(line.configuration.scores), show_estimate(line.score),
-                show_comparison(line.behind), show_p(line.behind.adjusted_p if line.behind else None),
-                percent(line.top5), _number(line.loss, 3), _number(line.reach.epochs, 1),
-                _number(line.images_per_second, 0),
-            )
-            for line in study.standings[:MOST_ROWS]
-        ),
-    )  # fmt: skip
+    yield from (_text(study.order), "")
+    yield from _leaderboard(study)
     if study.reasons:
         yield from ("### Reasons", "")
         for reason, drawing in zip(study.reasons, chapter.reasons, strict=True):
@@ -69,19 +60,47 @@ def _chapter(chapter: Chapter) -> Iterator[str]:
             (
                 (
                     show_attribute(each.attribute), show_value(each.value),
-                    show_value(effects.baseline.attributes.get(each.attribute)), show_comparison(each.comparison),
+                    show_value(effects.baseline.attributes.get(each.attribute)),
+                    each.why_not_compared or show_comparison(each.comparison),
                     show_p(each.comparison.adjusted_p if each.comparison else None),
                 )
                 for each in effects.effects[:MOST_ROWS]
             ),
         )  # fmt: skip
         yield from _images(drawings)
-    for title, drawings in (("Curves", chapter.curves), ("Classes", chapter.classes), ("Cost", chapter.cost)):
+    for title, drawings in (("Curves", chapter.curves), ("Classes", chapter.classes)):
         if drawings:
             yield from (f"### {title}", "")
             yield from _images(drawings)
+    if chapter.cost or study.times_apart:
+        told = f"{study.times_apart} {RULE}" if study.times_apart else RULE
+        yield from ("### Accuracy against cost", "", _text(told), "")
+        yield from _images(chapter.cost)
     yield from _budget(chapter)
     yield from _reference(chapter)
+
+
+def _leaderboard(study: Study) -> Iterator[str]:
+    yield from _table(
+        (
+            "configuration", "seeds", "test top-1 [95 %]", "points to leader [95 %]", "common seeds", "corrected p",
+            "top-5", "test loss", f"epochs to {percent(study.target, 0)}", "images/s",
+            *(["validation top-1"] if study.is_validated else []),
+            *(["made with"] if study.was_made_differently else []),
+        ),
+        (
+            (
+                line.configuration.title, len(line.configuration.scores), show_estimate(line.score),
+                show_comparison(line.behind), line.behind.num if line.behind else NOTHING,
+                show_p(line.behind.adjusted_p if line.behind else None),
+                percent(line.top5), _number(line.loss, 3), _number(line.reach.epochs, 1),
+                _number(line.images_per_second, 0),
+                *([percent(line.validation)] if study.is_validated else []),
+                *([line.made_with] if study.was_made_differently else []),
+            )
+            for line in study.standings[:MOST_ROWS]
+        ),
+    )  # fmt: skip
 
 
 def _budget(chapter: Chapter) -> Iterator[str]:
@@ -91,8 +110,8 @@ def _budget(chapter: Chapter) -> Iterator[str]:
             ("optimizer", "configurations", "default", "its top-1", "tuned", "its top-1"),
             (
                 (
-                    name_optimizer(line.optimizer), len(line.expected), line.default.label, percent(line.default.mean),
-                    line.tuned.label, percent(line.tuned.mean),
+                    name_optimizer(line.optimizer), len(line.expected), line.default.label, line.default.told_score,
+                    line.tuned.label, line.tuned.told_score,
                 )
                 for line in chapter.study.budget
             ),

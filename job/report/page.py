@@ -15,6 +15,8 @@ from markupsafe import Markup, escape
 from job import __version__
 from job.report import wording
 from job.report.chapter import Chapter, Drawing
+from job.report.effects import LARGE_EFFECT, SMALL_EFFECT
+from job.report.times import RULE
 
 MOST_ROWS = 100
 """Of the leaderboard and of the holes; the CSV files hold all."""
@@ -27,7 +29,8 @@ def render_page(chapters: Sequence[Chapter], holes: pd.DataFrame, *, source: str
         lstrip_blocks=True,
     )  # fmt: skip
     environment.globals |= {name: getattr(wording, name) for name in WORDING}
-    environment.globals["figure"] = _figure
+    environment.globals |= {"figure": _figure, "time_rule": RULE}
+    environment.globals |= {"small_effect": SMALL_EFFECT, "large_effect": LARGE_EFFECT}
     script = resources.files("job.report").joinpath("templates", "sort.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template("page.html").render(

@@ -15,7 +15,17 @@ import numpy.typing as npt
 from pydantic import ValidationError
 
 from job.report.frames import EPOCH_COLUMNS, FIRST_STEPS, GROUPS, QUANTITIES
-from job.runs import SCHEMA_VERSION, EpochRecord, GroupDiagnostics, RunKeys, RunResult, Scores, configuration_digest
+from job.report.origins import read_origin
+from job.runs import (
+    SCHEMA_VERSION,
+    Environment,
+    EpochRecord,
+    GroupDiagnostics,
+    RunKeys,
+    RunResult,
+    Scores,
+    configuration_digest,
+)
 
 MEASURED_EVERY = 10
 """Steps: means of an epoch leave out the others, which would give the first ten steps of training half the weight."""
@@ -34,13 +44,26 @@ class RunRows:
     """By group: (up to FIRST_STEPS, len(DIAGNOSTIC_COLUMNS))."""
 
 
-def parse_result(content: bytes, *, key: str) -> RunRows:
-    """The rows of the result under `key`. Raises `ValueError` whose text is the reason why it has none."""
+def parse_result(content: bytes, *, key: str) -> RunResult:
+    """The result under `key`. Raises `ValueError` whose text is the reason why it cannot be used."""
     try:
         result = RunResult.model_validate_json(content)
     except ValidationError as error:
         raise ValueError(_reason(error, content)) from error
     _check(result, key)
+    return result
+
+
+def parse_environment(content: bytes) -> Environment | None:
+    """An environment.json, None where it is none: then what made the run is unknown, and its result as good."""
+    try:
+        return Environment.model_validate_json(content)
+    except ValidationError:
+        return None
+
+
+def build_rows(result: RunResult) -> RunRows:
+    """What `result` adds to the tables."""
     return RunRows(
         _run_row(result),
         np.array([_epoch_row(record) for record in result.history]).reshape(-1, len(EPOCH_COLUMNS)),
@@ -52,9 +75,10 @@ def parse_result(content: bytes, *, key: str) -> RunRows:
 def _run_row(result: RunResult) -> dict[str, Any]:
     manifest, times = result.manifest, result.timings
     efficiency, environment = result.efficiency, result.environment
-    last = result.history[-1].train if result.history else None
+    is_finished = result.status == "completed"
     on_validation = result.best is not None and result.best.chosen_on == "validation"
-    score = result.best.test if result.best is not None and on_validation else result.final
+    scored = _scored_epoch(result) if is_finished else None
+    final, best = (result.final, result.best) if is_finished else (None, None)
     return {
         "run": f"{result.experiment}/{result.run_id}",
         "experiment": result.experiment,
@@ -65,14 +89,18 @@ def _run_row(result: RunResult) -> dict[str, Any]:
         "configuration": configuration_digest(manifest, ignore=frozenset({"name", "seed"})),
         "task": _task(result),
         "status": result.status,
-        "score": _number(score.top1 if score else None),
-        "score_on": "best on validation" if on_validation else "last epoch",
-        **_scores("final", result.final),
-        "best_epoch": _number(result.best.epoch if result.best else None),
-        **_scores("best", result.best.test if result.best else None),
-        "best_chosen_on": result.best.chosen_on if result.best else None,
-        "train_top1": _number(last.top1 if last else None),
-        "train_loss": _number(last.loss if last else None),
+        "score": _number(scored.test.top1 if scored else None),
+        "score_on": ("best on validation" if on_validation else "last epoch") if scored else None,
+        "score_epoch": _number(scored.epoch if scored else None),
+        "score_top5": _number(scored.test.top5 if scored else None),
+        "score_loss": _number(scored.test.loss if scored else None),
+        "train_top1": _number(scored.train.top1 if scored else None),
+        "train_loss": _number(scored.train.loss if scored else None),
+        "validation_top1": _number(scored.validation.top1 if scored and scored.validation else None),
+        **_scores("final", final),
+        "best_epoch": _number(best.epoch if best else None),
+        **_scores("best", best.test if best else None),
+        "best_chosen_on": best.chosen_on if best else None,
         "diverged_epoch": _number(result.divergence.epoch if result.divergence else None),
         "diverged_step": _number(result.divergence.step if result.divergence else None),
         "num_epochs": len(result.history),
@@ -86,12 +114,21 @@ def _run_row(result: RunResult) -> dict[str, Any]:
         "utilisation_fraction": _number(efficiency.utilisation_fraction if efficiency else None),
         "energy_joules": _number(efficiency.energy_joules if efficiency else None),
         "device": environment.device if environment else None,
-        "arithmetic": environment.precision if environment else None,
+        "num_threads": _number(environment.num_threads if environment else None),
+        "instance_type": environment.instance_type if environment else None,
+        **read_origin(environment),
         "attempts": result.attempts,
         "estimated_cost_usd": _number(result.estimated_cost_usd),
         "finished_at": _in_utc(result.finished_at),
         "manifest": manifest.model_dump_json(),
     }
+
+
+def _scored_epoch(result: RunResult) -> EpochRecord | None:
+    """The epoch whose numbers stand for the run: chosen on validation images where there were some, else the last."""
+    if result.best is not None and result.best.chosen_on == "validation":
+        return result.history[result.best.epoch - 1]
+    return result.history[-1] if result.history else None
 
 
 def _task(result: RunResult) -> str:
@@ -146,8 +183,7 @@ def _check(result: RunResult, key: str) -> None:
     ]
     if not all(0 <= value <= 1 for value in fractions):
         raise ValueError("has an accuracy that is no fraction of one")
-    if [record.epoch for record in result.history] != list(range(1, len(result.history) + 1)):
-        raise ValueError("has a history whose epochs are not 1, 2, 3, …")
+    _check_epochs(result)
     num_classes = len(result.classes)
     if len(result.class_accuracy) not in (0, num_classes) or any(
         len(row) != len(result.confusion) for row in result.confusion
@@ -159,6 +195,16 @@ def _check(result: RunResult, key: str) -> None:
         for group in (record.diagnostics.backbone, record.diagnostics.fc):
             if group and any(len(getattr(group, name)) != len(record.diagnostics.steps) for name in QUANTITIES):
                 raise ValueError(f"has diagnostics of epoch {record.epoch} that do not fit its steps")
+
+
+def _check_epochs(result: RunResult) -> None:
+    if [record.epoch for record in result.history] != list(range(1, len(result.history) + 1)):
+        raise ValueError("has a history whose epochs are not 1, 2, 3, …")
+    if result.status == "completed" and not result.history:
+        raise ValueError("says that it completed, and has no epoch")
+    best = result.best
+    if best is not None and best.chosen_on == "validation" and not 1 <= best.epoch <= len(result.history):
+        raise ValueError(f"has a best epoch {best.epoch} that is not among the {len(result.history)} of its history")
 
 
 def _reason(error: ValidationError, content: bytes) -> str:

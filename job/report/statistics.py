@@ -1,9 +1,13 @@
 """The statistics of the report, as pure functions over scores by seed. What cannot be known is None, never a guess.
 
-Sources: Student's t for means and paired differences (scipy.special.stdtr, stdtrit); Welch 1947 for unpaired ones;
-Holm 1979, Scandinavian Journal of Statistics 6, for several comparisons; the noncentral t for power (Cohen 1988,
-section 2.3); Efron and Tibshirani 1993, chapter 14, for the bootstrap; Tang et al. 2020 (arXiv:2004.13705, eq. 5)
-for the unbiased form of the expected maximum that Dodge et al. 2019 (arXiv:1909.03004) proposed to report.
+Two configurations are compared over the seeds that both have, and over nothing else: a seed that only one of them
+has would count for or against it by its luck.
+
+Sources: Student's t for means and paired differences (scipy.special.stdtr, stdtrit); least squares means of an
+additive model of configurations and seeds (Searle, Speed and Milliken 1980, The American Statistician 34) for the
+order; Holm 1979, Scandinavian Journal of Statistics 6, for several comparisons; the noncentral t for power (Cohen
+1988, section 2.3); Efron and Tibshirani 1993, chapter 14, for the bootstrap; Tang et al. 2020 (arXiv:2004.13705,
+eq. 5) for the unbiased form of the expected maximum that Dodge et al. 2019 (arXiv:1909.03004) proposed to report.
 """
 
 from __future__ import annotations
@@ -11,7 +15,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -41,26 +44,36 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A mean difference with its t interval and two-sided p-value, None where the seeds tell nothing."""
+    """A mean difference over common seeds with its t interval and two-sided p-value.
+
+    Interval and p are None with one common seed, and where the difference is the same in every seed: without any
+    spread nothing tells how far another seed might be off.
+    """
 
     difference: float
     low: float | None
     high: float | None
     p: float | None
     num: int
-    """Common seeds, or the smaller group's seeds where they are not paired."""
-    kind: Literal["paired", "unpaired"]
+    """Common seeds."""
     deviation: float | None
-    """Standard deviation of the paired differences, None where they are not paired."""
+    """Sample standard deviation of the differences by seed; None with one seed, 0 where all are the same."""
     adjusted_p: float | None = None
     """After Holm's correction, by `correct_comparisons`."""
     num_comparisons: int = 1
+    unlike: tuple[str, ...] = ()
+    """What else differs between the two sides, such as `torch 2.11.0 against 2.15.0`."""
 
     @property
     def decided(self) -> bool:
-        """Whether the corrected test finds a difference."""
+        """Whether the corrected test finds a difference, and nothing else but what is compared could have made it."""
         p = self.p if self.adjusted_p is None else self.adjusted_p
-        return p is not None and p < 1 - LEVEL
+        return p is not None and p < 1 - LEVEL and not self.unlike
+
+    @property
+    def is_uniform(self) -> bool:
+        """Whether several seeds show exactly the same difference."""
+        return self.num > 1 and self.deviation == 0
 
 
 def estimate_mean(values: Sequence[float]) -> Estimate:
@@ -75,35 +88,41 @@ def estimate_mean(values: Sequence[float]) -> Estimate:
     return Estimate(mean, mean - reach, mean + reach, num, deviation)
 
 
-def compare(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Comparison:
-    """Ours minus theirs, by seed: paired on two or more common seeds, else Welch's test, else the bare difference."""
+def compare(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Comparison | None:
+    """Ours minus theirs over the common seeds, by a paired t test; None where no seed is common."""
     common = sorted(ours.keys() & theirs.keys())
-    if len(common) >= 2:
-        differences = [ours[seed] - theirs[seed] for seed in common]
-        estimate = estimate_mean(differences)
-        p = None
-        if estimate.deviation:
-            t = estimate.mean / (estimate.deviation / math.sqrt(estimate.num))
-            p = 2 * float(special.stdtr(estimate.num - 1, -abs(t)))
-        return Comparison(estimate.mean, estimate.low, estimate.high, p, estimate.num, "paired", estimate.deviation)
-    if len(common) == 1 and min(len(ours), len(theirs)) < 2:
-        return Comparison(ours[common[0]] - theirs[common[0]], None, None, None, 1, "paired", None)
-    return _welch(list(ours.values()), list(theirs.values()))
+    if not common:
+        return None
+    estimate = estimate_mean([ours[seed] - theirs[seed] for seed in common])
+    p = None
+    if estimate.deviation:
+        t = estimate.mean / (estimate.deviation / math.sqrt(estimate.num))
+        p = 2 * float(special.stdtr(estimate.num - 1, -abs(t)))
+    return Comparison(estimate.mean, estimate.low, estimate.high, p, estimate.num, estimate.deviation)
 
 
-def _welch(ours: Sequence[float], theirs: Sequence[float]) -> Comparison:
-    difference = math.fsum(ours) / len(ours) - math.fsum(theirs) / len(theirs)
-    num = min(len(ours), len(theirs))
-    if num < 2:
-        return Comparison(difference, None, None, None, num, "unpaired", None)
-    a, b = (float(np.var(values, ddof=1)) / len(values) for values in (ours, theirs))
-    if a + b <= SAME**2:
-        return Comparison(difference, None, None, None, num, "unpaired", None)
-    freedom = (a + b) ** 2 / (a**2 / (len(ours) - 1) + b**2 / (len(theirs) - 1))
-    error = math.sqrt(a + b)
-    reach = error * _quantile(freedom)
-    p = 2 * float(special.stdtr(freedom, -abs(difference) / error))
-    return Comparison(difference, difference - reach, difference + reach, p, num, "unpaired", None)
+def adjust_for_seeds(scores: Sequence[Mapping[int, float]]) -> list[float | None]:
+    """Of every configuration, its scores by seed, the mean that it would have over all seeds; None without scores.
+
+    Least squares of score = configuration + seed. With the same seeds everywhere it is the plain mean, between two
+    configurations the difference is that over their common seeds, and among more of them it is one order where
+    pairs over different seeds could go round in a circle. Configurations that no chain of common seeds connects
+    are adjusted apart, so their order tells nothing.
+    """
+    plain = [math.fsum(each.values()) / len(each) if each else None for each in scores]
+    known = [index for index, each in enumerate(scores) if each]
+    if len({frozenset(scores[index]) for index in known}) < 2:
+        return plain
+    seeds = sorted({seed for each in scores for seed in each})
+    there = np.array([[seed in scores[index] for seed in seeds] for index in known], dtype=float)
+    values = np.array([[scores[index].get(seed, 0.0) for seed in seeds] for index in known])
+    weights = there / there.sum(axis=1, keepdims=True)
+    means = np.array([plain[index] for index in known], dtype=float)
+    system = np.diag(there.sum(axis=0)) - there.T @ weights
+    # The effects of the seeds: the smallest ones that solve it, which sum to zero in every connected part.
+    effects = np.linalg.pinv(system, rcond=1e-10, hermitian=True) @ (values - there * means[:, None]).sum(axis=0)
+    adjusted = dict(zip(known, means - weights @ effects, strict=True))
+    return [round(float(adjusted[index]), 12) if index in adjusted else None for index in range(len(scores))]
 
 
 def correct_comparisons(comparisons: Sequence[Comparison]) -> list[Comparison]:
@@ -141,7 +160,7 @@ def further_seeds(comparison: Comparison) -> int | None:
     At POWER, corrected as Bonferroni for the comparison's family; None where the spread is unknown or more
     than MOST_SEEDS would be needed.
     """
-    if not comparison.deviation or comparison.kind != "paired":
+    if not comparison.deviation:
         return None
     effect = abs(comparison.difference) / comparison.deviation
     alpha = (1 - LEVEL) / max(1, comparison.num_comparisons)
@@ -168,12 +187,14 @@ def bootstrap_mean(values: Sequence[float], *, seed: int = 0) -> tuple[float, fl
     return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
 
-def expected_maximum(values: Sequence[float]) -> npt.NDArray[np.float64]:
-    """Expected best of k trials for k = 1 … n: the mean over all subsets of size k, so without bias.
+def expected_maximum(values: Sequence[float], *, chosen_by: Sequence[float] | None = None) -> npt.NDArray[np.float64]:
+    """Expected value of the best of k trials for k = 1 … n: the mean over all subsets of size k, so without bias.
 
-    The i-th smallest value is the largest of C(i - 1, k - 1) of the C(n, k) subsets.
+    The best is that with the highest `chosen_by`, by default the value itself. The i-th in this order is the best of
+    C(i - 1, k - 1) of the C(n, k) subsets.
     """
-    ordered = np.sort(np.asarray(values, dtype=float))
+    ordered = np.asarray(values, dtype=float)
+    ordered = ordered[np.argsort(ordered if chosen_by is None else np.asarray(chosen_by), kind="stable")]
     num = len(ordered)
     ranks = np.arange(1, num + 1)
     best = np.empty(num)

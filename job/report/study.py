@@ -10,14 +10,17 @@ import numpy as np
 import pandas as pd
 
 from job.report.budget import BudgetLine, view_budget
-from job.report.configurations import Configuration, best_of_each, group_runs
+from job.report.configurations import Configuration, group_runs, have_same_seeds
 from job.report.effects import OptimizerEffects, measure_effects
+from job.report.field import Field, choose_field
 from job.report.frames import Runs
 from job.report.leaderboard import Standing, choose_target, rank_configurations
 from job.report.measurements import Measurements
+from job.report.origins import is_unknown, list_origins
 from job.report.reasons import Evidence, Reason, find_reasons
-from job.report.verdict import Verdict, judge
-from job.report.wording import join, show_attribute, show_value
+from job.report.times import judge_times
+from job.report.verdict import Verdict, judge_field
+from job.report.wording import count, join, show_attribute, show_value
 
 SHOWN_OF_ONE = 5
 """Configurations with curves where there is only one optimizer."""
@@ -34,8 +37,11 @@ class Study:
     runs: Runs
     configurations: list[Configuration]
     """Best first."""
+    order: str
+    """What best first means, in sentences."""
     shown: list[Configuration]
-    """Those with curves and confusion matrices: the best of every optimizer, or the best few of a single one."""
+    """Those with curves and confusion matrices: the best of every optimizer, as the verdict compares them, or the best
+    few of a single one."""
     verdict: Verdict
     target: float
     standings: list[Standing]
@@ -43,6 +49,18 @@ class Study:
     budget: list[BudgetLine]
     reasons: list[Reason]
     measured: Measurements
+    times_apart: str | None
+    """Why seconds and dollars of these runs cannot be compared; None where they can."""
+
+    @property
+    def is_validated(self) -> bool:
+        """Whether configurations are chosen by validation accuracy."""
+        return any(each.is_validated for each in self.configurations)
+
+    @property
+    def was_made_differently(self) -> bool:
+        """Whether what made the runs is not the same, or not equally known, for all."""
+        return any(line.made_with for line in self.standings)
 
     @property
     def tells_efficiency(self) -> bool:
@@ -67,8 +85,10 @@ def build_studies(runs: Runs, *, target: float | None = None) -> list[Study]:
 def _build(slug: str, title: str, runs: Runs, target: float | None) -> Study:
     configurations = group_runs(runs.runs)
     measured = Measurements(runs)
-    best = best_of_each(configurations)
-    shown = best if len(best) > 1 else [each for each in configurations if each.scores][:SHOWN_OF_ONE]
+    field = choose_field(configurations)
+    is_single = len({each.optimizer for each in configurations}) == 1
+    shown = [each for each in (*field.best, *field.left_out) if each.scores]
+    verdict = judge_field(field, configurations)
     effects = measure_effects(configurations)
     goal = choose_target(configurations) if target is None else target
     return Study(
@@ -77,15 +97,39 @@ def _build(slug: str, title: str, runs: Runs, target: float | None) -> Study:
         facts=_tell_facts(runs.runs, configurations),
         runs=runs,
         configurations=configurations,
-        shown=shown,
-        verdict=judge(configurations),
+        order=_tell_order(configurations, verdict.leader),
+        shown=shown[:SHOWN_OF_ONE] if is_single else shown,
+        verdict=verdict,
         target=goal,
-        standings=rank_configurations(configurations, runs, target=goal),
+        standings=rank_configurations(configurations, runs, target=goal, leader=verdict.leader),
         effects=effects,
-        budget=view_budget(configurations),
-        reasons=find_reasons(Evidence(shown, configurations, effects, measured)),
+        budget=view_budget(field.pool),
+        reasons=find_reasons(Evidence(_comparable(field, is_single=is_single), configurations, effects, measured)),
         measured=measured,
+        times_apart=judge_times(runs.runs),
     )
+
+
+def _comparable(field: Field, *, is_single: bool) -> list[Configuration]:
+    """What the reasons may set beside each other: those that always finished, unfair comparisons left out."""
+    finished = [each for each in field.best if each.scores and each.always_finished]
+    if is_single:
+        return finished[:SHOWN_OF_ONE]
+    return [each for each in finished if field.is_fair or each.setting == finished[0].setting]
+
+
+def _tell_order(configurations: Sequence[Configuration], leader: Configuration | None) -> str:
+    by = "validation" if any(each.is_validated for each in configurations) else "test"
+    rule = (
+        "In this order: those that finished with every seed come first, then those that diverged with the smallest "
+        f"part of their seeds; of equals the one with the higher {by} accuracy."
+    )
+    if not have_same_seeds(configurations):
+        rule += (
+            " Not all have the same seeds, so the order, crossed attributes and the budget view go by means adjusted "
+            "for the seeds (least squares of configuration + seed)."
+        )
+    return f"{rule} Differences are to the leader of the verdict, {leader.label}." if leader else rule
 
 
 def _tell_facts(runs: pd.DataFrame, configurations: Sequence[Configuration]) -> list[str]:
@@ -94,9 +138,11 @@ def _tell_facts(runs: pd.DataFrame, configurations: Sequence[Configuration]) -> 
     seeds = sorted(runs["seed"].unique())
     listed = f"seed{'s' if len(seeds) > 1 else ''} {join([str(seed) for seed in seeds])}"
     classes = f"{first['num_validation']} validation and " if first["num_validation"] else ""
+    diverged = int((runs["status"] == "diverged").sum())
     facts = [
-        f"{len(runs)} finished runs of {len(configurations)} configuration{'s' if len(configurations) > 1 else ''}, "
-        f"{listed if len(seeds) <= 10 else f'{len(seeds)} seeds'}.",
+        f"{len(runs)} {'runs' if diverged else 'finished runs'} of {count(len(configurations), 'configuration')}, "
+        f"{listed if len(seeds) <= 10 else f'{len(seeds)} seeds'}"
+        f"{f'; {diverged} diverged' if diverged else ''}.",
         f"Data set {first['dataset.name']}: {first['num_train']} training, {classes}{first['num_test']} test images.",
     ]
     common, differing = [], []
@@ -111,6 +157,8 @@ def _tell_facts(runs: pd.DataFrame, configurations: Sequence[Configuration]) -> 
     facts.append(f"All alike: {', '.join(common)}.")
     if differing:
         facts.append(f"Not all alike beside the optimizer's attributes: {', '.join(differing)}.")
+    if all(map(is_unknown, list_origins(runs))):
+        facts.append("Which code, torch, image and data made them is not recorded, so they may differ in it.")
     return [*facts, *_tell_hardware(runs), _tell_score(runs)]
 
 
@@ -128,12 +176,15 @@ def _tell_hardware(runs: pd.DataFrame) -> list[str]:
 
 
 def _tell_score(runs: pd.DataFrame) -> str:
-    on_validation = (runs["score_on"] == "best on validation").to_numpy()
-    if np.all(on_validation):
-        return "Scores are test top-1 of the epoch chosen on held-out training images."
+    on_validation = (runs.loc[runs["score"].notna(), "score_on"] == "best on validation").to_numpy()
+    if len(on_validation) and np.all(on_validation):
+        return (
+            "Scores are test top-1 of the epoch chosen on held-out training images; top-5, losses and training "
+            "accuracy beside them are of the same epoch. Configurations are chosen and ordered by the held-out images."
+        )
     if np.any(on_validation):
         return "Some scores are of the epoch chosen on validation images, some of the last epoch: compare with care."
     return (
-        "Scores are test top-1 after the last epoch. No validation images were held out, so a best epoch would be "
-        "chosen on the test images themselves: no selection was made without the test set."
+        "Scores are test top-1 after the last epoch. No validation images were held out: whatever is called best here "
+        "was chosen on the test images themselves."
     )

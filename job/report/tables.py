@@ -28,7 +28,7 @@ def build_results(runs: Runs, studies: Sequence[Study]) -> pd.DataFrame:
 
 
 def build_leaderboard(studies: Sequence[Study]) -> pd.DataFrame:
-    """A row per configuration, in the order of the leaderboards."""
+    """A row per configuration, in the order of the leaderboards; `num_seeds` counts those with a score."""
     rows: list[dict[str, Any]] = []
     for study in studies:
         for place, line in enumerate(study.standings, 1):
@@ -41,15 +41,20 @@ def build_leaderboard(studies: Sequence[Study]) -> pd.DataFrame:
                     "optimizer": line.configuration.optimizer,
                     "label": line.configuration.label,
                     "num_seeds": len(line.configuration.scores),
+                    "num_seeds_diverged": len(line.configuration.seeds) - len(line.configuration.scores),
                     "num_diverged": line.configuration.num_diverged,
+                    "validation_top1": line.validation,
                     "score": score.mean if score else None,
                     "score_low": score.low if score else None,
                     "score_high": score.high if score else None,
                     "difference_to_leader": behind.difference if behind else None,
+                    "num_common_seeds": behind.num if behind else None,
                     "difference_low": behind.low if behind else None,
                     "difference_high": behind.high if behind else None,
                     "p": behind.p if behind else None,
                     "holm_p": behind.adjusted_p if behind else None,
+                    "unlike_leader": "; ".join(behind.unlike) if behind else None,
+                    "made_with": line.made_with or None,
                     "top5": line.top5,
                     "test_loss": line.loss,
                     "train_top1": line.train_top1,
@@ -62,6 +67,7 @@ def build_leaderboard(studies: Sequence[Study]) -> pd.DataFrame:
                     "utilisation_fraction": line.utilisation_fraction,
                     "joules_per_run": line.energy_joules,
                     "usd_per_run": line.cost_usd,
+                    "times_comparable": study.times_apart is None,
                 }
             )
     return pd.DataFrame(rows)

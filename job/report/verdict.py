@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from job.report.configurations import Configuration, best_of_each
-from job.report.statistics import Comparison, compare, correct_comparisons, estimate_mean, further_seeds
-from job.report.wording import join, name_optimizer, percent, points, show_comparison, show_estimate, show_p
+from job.report.configurations import Configuration, compare_configurations, tell_setting
+from job.report.field import Field, choose_field
+from job.report.origins import tell_mixture
+from job.report.statistics import Comparison, Estimate, correct_comparisons, estimate_mean, further_seeds
+from job.report.wording import (
+    count,
+    join,
+    name_optimizer,
+    points,
+    show_comparison,
+    show_estimate,
+    show_p,
+    show_seeds,
+)
 
 
 @dataclass(frozen=True)
@@ -16,104 +28,173 @@ class Verdict:
 
     sentence: str
     decided: bool
+    """The leader always finished, and is better on the test images than every rival, with certainty."""
     leader: Configuration | None
     rivals: tuple[tuple[Configuration, Comparison], ...]
-    """Against the leader, leader minus rival, best first; corrected as one family."""
+    """Those that always finished and share seeds with the leader, best first: leader minus rival, corrected as one
+    family."""
     notes: tuple[str, ...] = ()
 
 
 def judge(configurations: Sequence[Configuration]) -> Verdict:
     """Compare the best configuration of every optimizer, or all configurations of a single one; best first."""
-    scored = [each for each in configurations if each.scores]
+    return judge_field(choose_field(configurations), configurations)
+
+
+def judge_field(field: Field, configurations: Sequence[Configuration]) -> Verdict:
+    """The verdict over `field`, which was chosen from `configurations`."""
+    scored = [each for each in field.best if each.scores]
     if not scored:
-        return Verdict("No run has finished with a score here yet.", False, None, ())
-    best = best_of_each(scored)
-    field = best if len(best) > 1 else scored
-    leader, others = field[0], field[1:]
-    score = show_estimate(estimate_mean(list(leader.scores.values())))
-    if not others:
-        num = len(leader.scores)
-        return Verdict(
-            f"{leader.label} {score}, n = {num} seed{'s' if num > 1 else ''}: there is nothing to compare it with yet.",
-            False, leader, (), (_one_seed(),) if num == 1 else (),
-        )  # fmt: skip
-    comparisons = correct_comparisons([compare(leader.scores, other.scores) for other in others])
-    rivals = tuple(zip(others, comparisons, strict=True))
-    notes = _selection_notes(configurations, field)
-    runner_up, closest = rivals[0]
-    if closest.decided:
-        sentence = (
-            f"{leader.label} {score}, {points(closest.difference)} points over {runner_up.label}"
-            f"{_bracket(closest)}, n = {closest.num} {closest.kind} seeds ({_test(closest)})."
-        )
-        return Verdict(sentence, True, leader, rivals, notes)
-    their = show_estimate(estimate_mean(list(runner_up.scores.values())))
-    sentence = f"Undecided: {leader.label} {score} and {runner_up.label} {their} differ by {_why_undecided(closest)}."
-    behind = [rival.label for rival, comparison in rivals if comparison.decided and comparison.difference > 0]
-    if behind:
-        sentence += f" {leader.label} is ahead of {join(behind)}."
-    if closest.p is None and closest.num < 2:
-        notes = (_one_seed(), *notes)
+        diverged = sum(each.num_diverged for each in configurations)
+        lost = f": {'all' if diverged > 1 else 'the only one of'} {diverged} diverged" if diverged else ""
+        return Verdict(f"No run has finished with a score here yet{lost}.", False, None, ())
+    leader = scored[0]
+    others = [each for each in field.best if each is not leader]
+    notes = _tell_notes(field, configurations)
+    reliable = [each for each in others if each.always_finished]
+    if not leader.always_finished:
+        return Verdict(_tell_no_finisher(field.best), False, leader, (), notes)
+    if not reliable:
+        return Verdict(_tell_alone(leader, others), False, leader, (), notes)
+    pairs = [(rival, _compare(leader, rival, field)) for rival in reliable]
+    known = [(rival, comparison) for rival, comparison in pairs if comparison is not None]
+    corrected = correct_comparisons([comparison for _, comparison in known])
+    rivals = tuple((rival, comparison) for (rival, _), comparison in zip(known, corrected, strict=True))
+    strangers = [rival for rival, comparison in pairs if comparison is None]
+    open_pairs = [(rival, each) for rival, each in rivals if not (each.decided and each.difference > 0)]
+    if not open_pairs and not strangers:
+        return Verdict(_tell_winner(leader, rivals), True, leader, rivals, notes)
+    ahead = [rival.label for rival, each in rivals if each.decided and each.difference > 0]
+    sentence = _tell_undecided(leader, open_pairs, strangers)
+    if ahead:
+        sentence += f" {leader.label} is ahead of {join(ahead)}."
     return Verdict(sentence, False, leader, rivals, notes)
 
 
-def _why_undecided(comparison: Comparison) -> str:
-    difference = f"{show_comparison(comparison)} points"
-    seeds = f"n = {comparison.num} {comparison.kind} seeds"
-    if comparison.num < 2:
-        return f"{difference}, but with one seed nothing can be said about certainty"
-    if comparison.p is None:
-        return f"{difference} in every seed alike, so there is no spread to judge it by ({seeds})"
-    text = f"{difference}, {seeds} ({_test(comparison)})"
-    if comparison.kind == "unpaired":
-        return f"{text}; they share too few seeds for a paired test"
-    more = further_seeds(comparison)
-    if more is None:
-        return f"{text}; not even 1000 seeds would tell, so the difference hardly matters"
+def _compare(leader: Configuration, rival: Configuration, field: Field) -> Comparison | None:
+    comparison = compare_configurations(leader, rival)
+    if comparison is None or field.is_fair:
+        return comparison
+    return replace(comparison, unlike=(*tell_setting(leader, rival), *comparison.unlike))
+
+
+def _tell_winner(leader: Configuration, rivals: Sequence[tuple[Configuration, Comparison]]) -> str:
+    closest, comparison = min(rivals, key=lambda pair: pair[1].difference)
     return (
-        f"{text}; about {more} more seed{'s' if more > 1 else ''} would tell, were the difference as large as it seems"
+        f"{leader.label} {show_estimate(_over_common(leader, closest))}, {points(comparison.difference)} points over "
+        f"{closest.label}{_bracket(comparison)}, n = {_common(leader, closest, comparison)} ({_test(comparison)})."
     )
 
 
+def _tell_undecided(
+    leader: Configuration, pairs: Sequence[tuple[Configuration, Comparison]], strangers: Sequence[Configuration]
+) -> str:
+    if not pairs:
+        names = join([each.label for each in strangers])
+        return (
+            f"Undecided: {leader.title} {show_estimate(_estimate(leader))} and {names} have no seed in common, so "
+            "nothing compares them: run them with the same seeds."
+        )
+    rival, comparison = pairs[0]
+    ours, theirs = (show_estimate(_over_common(*pair)) for pair in ((leader, rival), (rival, leader)))
+    sentence = (
+        f"Undecided: {leader.label} {ours} and {rival.label} {theirs} differ by "
+        f"{_why_undecided(leader, comparison, _common(leader, rival, comparison))}."
+    )
+    if strangers:
+        sentence += f" {join([each.label for each in strangers])}: no seed in common with {leader.label}."
+    return sentence
+
+
+def _why_undecided(leader: Configuration, comparison: Comparison, seeds: str) -> str:
+    difference = f"{show_comparison(comparison)} points"
+    if comparison.unlike:
+        return f"{difference}, n = {seeds}, but not in the optimizer alone: {join(list(comparison.unlike))}"
+    if comparison.num < 2:
+        return f"{difference}, n = {seeds}: with one seed nothing can be said about certainty"
+    if comparison.p is None:
+        return f"{difference}, n = {seeds}, the same in each (no spread between seeds: interval not computable)"
+    text = f"{difference}, n = {seeds} ({_test(comparison)})"
+    if comparison.difference < 0:
+        by = "validation images" if leader.is_validated else "means over all seeds"
+        return f"{text}: {leader.label} leads by its {by}, but not here"
+    more = further_seeds(comparison)
+    if more is None:
+        return f"{text}; not even 1000 seeds would tell, so small is it beside the spread between seeds"
+    return f"{text}; about {count(more, 'more seed')} would tell, were the difference as large as it seems"
+
+
+def _tell_alone(leader: Configuration, others: Sequence[Configuration]) -> str:
+    score = f"{leader.label} {show_estimate(_estimate(leader))}, n = {count(len(leader.scores), 'seed')}"
+    if not others:
+        return f"{score}: there is nothing to compare it with yet."
+    listed = join([f"{each.label}: {each.fate}" for each in others])
+    return f"{score}, is the only one that finished with every seed ({listed})."
+
+
+def _tell_no_finisher(field: Sequence[Configuration]) -> str:
+    listed = join([f"{each.label}: {each.fate}" for each in field])
+    return f"Undecided: none finished with every seed ({listed})."
+
+
+def _estimate(configuration: Configuration) -> Estimate:
+    return estimate_mean(list(configuration.scores.values()))
+
+
+def _over_common(ours: Configuration, theirs: Configuration) -> Estimate:
+    return estimate_mean([score for seed, score in ours.scores.items() if seed in theirs.scores])
+
+
+def _common(ours: Configuration, theirs: Configuration, comparison: Comparison) -> str:
+    """`5 common seeds`, and where one has more of them, that the numbers are over these alone."""
+    text = count(comparison.num, "common seed")
+    more = [f"{each.label} has {len(each.scores)}" for each in (ours, theirs) if len(each.scores) > comparison.num]
+    return f"{text} (all numbers are over these; {join(more)})" if more else text
+
+
 def _test(comparison: Comparison) -> str:
-    name = "paired t test" if comparison.kind == "paired" else "Welch's t test"
     if comparison.num_comparisons < 2:
-        return f"{show_p(comparison.p)}, {name}"
-    return f"{show_p(comparison.adjusted_p)}, {name}, Holm-corrected over {comparison.num_comparisons} comparisons"
+        return f"{show_p(comparison.p)}, paired t test"
+    corrected = f"Holm-corrected over {comparison.num_comparisons} comparisons"
+    return f"{show_p(comparison.adjusted_p)}, paired t test, {corrected}"
 
 
 def _bracket(comparison: Comparison) -> str:
     return show_comparison(comparison).removeprefix(points(comparison.difference))
 
 
-def _one_seed() -> str:
-    return "One run of one seed says nothing about how certain these numbers are: run the same with more seeds."
-
-
-def _selection_notes(configurations: Sequence[Configuration], field: Sequence[Configuration]) -> tuple[str, ...]:
-    notes = []
-    if len(configurations) > len(field):
-        chosen = [
-            f"{sum(each.optimizer == one.optimizer for each in configurations)} of {name_optimizer(one.optimizer)}"
-            for one in field
-        ]
+def _tell_notes(field: Field, configurations: Sequence[Configuration]) -> tuple[str, ...]:
+    """What the sentence rests on and leaves out, the gravest first."""
+    mixture = tell_mixture([origin for each in configurations for origin in each.origins.values()])
+    lost = [f"{each.label}: {each.fate}" for each in field.best if not each.always_finished]
+    notes = [mixture] if mixture else []
+    notes += field.notes
+    if lost:
         notes.append(
-            f"Of every optimizer its best configuration is compared ({join(chosen)} tried). It was chosen by the very "
-            "scores shown here, which flatters those with more configurations; the budget view accounts for it."
+            f"Diverged: {join(lost)}. A configuration that diverged stands behind those that always finished, "
+            "whatever its other seeds scored, and is no winner over them."
         )
-    num_seeds = {len(each.scores) for each in field}
-    if len(num_seeds) > 1:
-        notes.append(f"Not all have as many seeds: from {min(num_seeds)} to {max(num_seeds)}.")
-    diverged = sum(each.num_diverged for each in field)
-    if diverged:
-        notes.append(f"{diverged} of their runs diverged; those without any evaluated epoch have no score.")
+    if max(len(each.scores) for each in field.best) == 1:
+        notes.append("One run of one seed says nothing about how certain these numbers are: run it with more seeds.")
+    if len(field.pool) > len(field.best):
+        notes.append(_tell_selection(field))
+    if len({frozenset(each.scores) for each in field.best if each.always_finished}) > 1:
+        scored = [each for each in field.best if each.scores]
+        listed = "; ".join(f"{each.label}: {show_seeds(each.scores)}" for each in scored[:6])
+        notes.append(
+            f"Not all have the same seeds ({listed}). Differences are over common seeds, and the order is by means "
+            "adjusted for the seeds."
+        )
     return tuple(notes)
 
 
-def summarise(verdict: Verdict) -> list[str]:
-    """A line per rival: its score and its distance from the leader."""
-    return [
-        f"{rival.label}: {percent(rival.mean)}, {show_comparison(comparison)} points behind, "
-        f"{show_p(comparison.adjusted_p)}, n = {comparison.num}"
-        for rival, comparison in verdict.rivals
-    ]
+def _tell_selection(field: Field) -> str:
+    numbers = Counter(each.optimizer for each in field.pool)
+    tried = join([f"{numbers[each.optimizer]} of {name_optimizer(each.optimizer)}" for each in field.best])
+    how = (
+        "It was chosen by the very scores shown here, which flatters those with more configurations; the budget view "
+        "accounts for it."
+    )
+    if any(each.is_validated for each in field.best):
+        how = "It was chosen by its score on validation images, so the choice does not flatter the test scores."
+    return f"Of every optimizer its best configuration is compared ({tried} tried). {how}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from job.report.statistics import Comparison, Estimate
@@ -46,14 +47,15 @@ def part(ratio: float) -> str:
 
 def points(difference: float) -> str:
     """A difference of fractions in percentage points, with its sign."""
-    return f"{100 * difference:+.1f}".replace("-", "−")
+    return f"{round(100 * difference, 1) + 0.0:+.1f}".replace("-", "−")  # + 0.0: there is no −0.0
 
 
 def show_estimate(estimate: Estimate | None) -> str:
-    """`88.6 % [88.1, 89.1]`, or the bare mean where there is no interval."""
+    """`88.6 % [88.1, 89.1]`, or the bare mean where there is no interval. No accuracy lies below 0 or above 100 %."""
     if estimate is None:
         return NOTHING
-    return f"{percent(estimate.mean)}{_interval(estimate.low, estimate.high)}"
+    low, high = estimate.low, estimate.high
+    return f"{percent(estimate.mean)}{_interval(low and max(low, 0.0), high and min(high, 1.0))}"
 
 
 def show_comparison(comparison: Comparison | None) -> str:
@@ -78,6 +80,22 @@ def duration(seconds: float) -> str:
 def times(ratio: float) -> str:
     """A ratio with two or three digits: `10`, `2.4`, `1,050`."""
     return f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.1f}"
+
+
+def count(number: int, noun: str) -> str:
+    """`1 seed`, `5 seeds`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def all_of(number: int) -> str:
+    """`both`, `all 3`."""
+    return "both" if number == 2 else f"all {number}"
+
+
+def show_seeds(seeds: Iterable[int]) -> str:
+    """The seeds, or how many where they are many."""
+    listed = sorted(seeds)
+    return join([str(seed) for seed in listed]) if len(listed) <= 10 else count(len(listed), "seed")
 
 
 def join(words: list[str]) -> str:

@@ -14,7 +14,7 @@ from job.report.cache import CACHE_KEY
 from job.report.load import read_runs
 from job.runs import Progress, RunKeys
 from job.storage import FolderStore, open_store
-from tests.records import diverged, make_manifest, make_result, store_results
+from tests.records import diverged, made_by, make_environment, make_manifest, make_result, store_results
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -148,6 +148,11 @@ def mangled(**changes) -> bytes:
         (mangled(confusion=[[1, 2], [3]]), "do not fit its 10 classes"),
         (mangled(confusion=[[1]]), "has a confusion matrix that does not fit its 10 classes"),
         (mangled(classes=3), "is no result: classes"),
+        (mangled(history=[]), "says that it completed, and has no epoch"),
+        (
+            mangled(best={"epoch": 9, "chosen_on": "validation", "test": {"loss": 1.0, "top1": 0.5}}),
+            "has a best epoch 9 that is not among the 4 of its history",
+        ),
     ],
 )  # fmt: skip
 def test_corrupt_result_is_a_hole_with_its_reason(tmp_path: Path, content: bytes, reason: str) -> None:
@@ -166,7 +171,26 @@ def test_diverged_runs_are_results_and_listed(tmp_path: Path) -> None:
     result = diverged(make_result(make_manifest("sgd")), epoch=3, step=17)
     store_results(store, result)
     assert holes(store) == {result.run_id: ("diverged", "loss not finite in epoch 3, step 17")}
-    assert read_runs(store).runs["score"].iloc[0] == result.history[1].test.top1
+    runs = read_runs(store)
+    row = runs.runs.iloc[0]
+    numbers = ["score", "score_top5", "score_loss", "train_top1", "final_top1", "final_loss", "best_top1"]
+    assert row[numbers].isna().all()
+    assert (row["status"], row["diverged_epoch"]) == ("diverged", 3)
+    assert list(runs.epochs["test_top1"]) == [record.test.top1 for record in result.history]
+
+
+def test_what_made_a_run_is_read_from_its_environment_where_the_result_lacks_it(output: str) -> None:
+    store = open_store(output)
+    old, new, mute, torn = (make_result(make_manifest("adam", seed=seed)) for seed in range(4))
+    store_results(store, old, made_by(new, torch="2.16.0"), mute, torn)
+    environment = make_environment(torch="2.11.0", git_sha="f" * 40)
+    store.write(RunKeys("default", old.run_id).environment, environment.model_dump_json().encode())
+    store.write(RunKeys("default", torn.run_id).environment, b'{"torch"')
+    runs = read_runs(store).runs.set_index("seed")
+    assert [runs.loc[seed, "torch"] for seed in (0, 1)] == ["2.11.0", "2.16.0"]
+    assert runs.loc[0, "git_sha"] == "f" * 40
+    assert (runs.loc[0, "device_kind"], runs.loc[0, "num_threads"]) == ("CPU", 1)
+    assert runs.loc[[2, 3], ["torch", "git_sha", "device", "num_threads"]].isna().all(axis=None)
 
 
 class CountingStore(FolderStore):

@@ -16,7 +16,7 @@ import pytest
 from job.runs import EpochRecord, Scores
 from job.storage import Store, open_store
 from tests.conftest import Answer
-from tests.records import diverged, make_manifest, make_result, make_study, on_device, store_results
+from tests.records import diverged, made_by, make_manifest, make_result, make_study, on_device, store_results
 
 Job = Callable[..., Answer]
 HOSTILE = "<script>alert('x')</script>$\\frac$"
@@ -88,7 +88,7 @@ def test_every_part_of_the_answer_is_on_the_page(study: Path) -> None:
     ]  # fmt: skip
     for link in re.findall(r'href="#([^"]+)"', page):
         assert f'id="{link}"' in page
-    assert "n = 2 paired seeds" in page
+    assert "n = 2 common seeds" in page
     assert "epochs: 10 there, 6 here" in page
 
 
@@ -274,10 +274,129 @@ def test_run_that_diverged_after_a_whole_epoch_shows_what_it_had(job: Job, tmp_p
     assert "default-confusion" not in page
 
 
+@pytest.fixture(scope="module")
+def unlucky(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report in which Adam always finished, and SGD was far ahead until it diverged with one of three seeds."""
+    from job.report import write_report
+
+    folder = tmp_path_factory.mktemp("unlucky")
+    store = open_store(str(folder))
+    adam = [make_result(make_manifest("adam", seed=seed, epochs=3), accuracy=0.7 + seed / 100) for seed in range(3)]
+    sgd = [make_result(make_manifest("sgd", seed=seed, epochs=3), accuracy=0.95 + seed / 200) for seed in range(3)]
+    hot = [make_result(make_manifest("adam", seed=seed, epochs=3, lr=1.0), accuracy=0.9) for seed in range(3)]
+    store_results(store, *adam, *sgd[:2], diverged(sgd[2], epoch=3), *(diverged(run, epoch=3) for run in hot))
+    write_report(store)
+    return folder / "report"
+
+
+def test_divergence_stands_in_every_table_and_never_as_a_score(unlucky: Path) -> None:
+    store = open_store(str(unlucky.parent))
+    results = rows(store, "results.csv")
+    lost = [row for row in results if row["status"] == "diverged"]
+    assert [(row["score"], row["final_top1"], row["train_top1"], row["diverged_epoch"]) for row in lost] == [
+        ("", "", "", "3.0")
+    ] * 4
+    assert results[-4:] == lost
+    table = pd.read_parquet(unlucky / "results.parquet")
+    assert table.loc[table["status"] == "diverged", "score"].isna().all()
+    board = [
+        (row["label"], row["num_seeds"], row["num_seeds_diverged"], row["score"][:4], row["difference_to_leader"])
+        for row in rows(store, "leaderboard.csv")
+    ]
+    assert board == [
+        ("Adam", "3", "0", "0.71", ""), ("SGD", "2", "1", "0.95", ""), ("Adam lr 1", "0", "3", "", ""),
+    ]  # fmt: skip
+    markdown = (unlucky / "report.md").read_text()
+    assert "| SGD (1 of 3 seeds diverged) | 2 | 95.2 %" in markdown
+    assert "| Adam lr 1 (3 of 3 seeds diverged) | 0 | – |" in markdown
+    assert "| lr | 1 | 0.001 | 3 of 3 seeds diverged | – |" in markdown
+
+
+def test_divergence_stands_on_the_page_and_in_the_figures(unlucky: Path) -> None:
+    page = (unlucky / "index.html").read_text()
+    (verdict,) = re.findall(r'class="verdict">([^<]+)<', page)
+    assert verdict.startswith("Adam 71.0 % [")
+    assert verdict.endswith("is the only one that finished with every seed (SGD: 1 of 3 seeds diverged).")
+    assert 'SGD <span class="soft">(1 of 3 seeds diverged)</span>' in page
+    assert "; 4 diverged." in page
+    assert "those that finished with every seed come first" in page
+    figure = page[page.index('<figure id="figures-default-test-top1"') :].split("</figure>")[0]
+    assert "each run has a line of its own, with a cross" in figure
+    assert "SGD (1 of 3 seeds diverged)" in figure
+    effect = page[page.index('<figure id="figures-default-effect-adam-lr"') :].split("</figure>")[0]
+    assert "lr 1: diverged with some seed or all (cross)" in effect
+    assert "counts of test images over 2 seeds; 1 of 3 seeds diverged" in page
+
+
+def test_nothing_of_a_diverged_run_is_averaged(unlucky: Path) -> None:
+    """Class-wise accuracy and confusion matrices are over the seeds that finished."""
+    from job.report.load import load_runs
+    from job.report.study import build_studies
+
+    (study,) = build_studies(load_runs(str(unlucky.parent)))
+    sgd = next(line for line in study.standings if line.configuration.optimizer == "sgd")
+    own = study.runs.runs[study.runs.runs["run"].isin(sgd.configuration.finished)]
+    assert len(own) == 2
+    assert sgd.top5 == pytest.approx(own["score_top5"].mean())
+    assert (sgd.reach.num_reached, sgd.reach.num) == (2, 3)
+
+
+def test_times_that_cannot_be_compared_are_left_out_with_the_reason(job: Job, tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    slow = short("adagrad", 0.8).model_copy(update={"train_images_per_second": 40.0})
+    store_results(store, short("adam", 0.7), slow)
+    assert job("report", tmp_path).exit_code == 0
+    page = (tmp_path / "report/index.html").read_text()
+    reason = "Times are not compared: the images per second of the same work differ 6.2-fold between runs (40 to 250)."
+    assert reason in page
+    assert "differ less than 1.5-fold between runs" in page
+    assert "accuracy-time" not in page
+    assert "seconds to it" not in page
+    assert reason in (tmp_path / "report/report.md").read_text()
+    assert [row["times_comparable"] for row in rows(store, "leaderboard.csv")] == ["False", "False"]
+
+
+def test_what_made_the_runs_stands_in_every_table(job: Job, tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    store_results(store, made_by(short("adam", 0.7), torch="2.11.0"), made_by(short("adagrad", 0.8), torch="2.15.0"))
+    assert job("report", tmp_path).exit_code == 0
+    assert {row["optimizer"]: row["torch"] for row in rows(store, "results.csv")} == {
+        "adam": "2.11.0", "adagrad": "2.15.0",
+    }  # fmt: skip
+    board = {row["optimizer"]: (row["made_with"], row["unlike_leader"]) for row in rows(store, "leaderboard.csv")}
+    assert board == {"adagrad": ("torch 2.15.0", ""), "adam": ("torch 2.11.0", "torch 2.11.0 against 2.15.0")}
+    page, markdown = ((tmp_path / "report" / name).read_text() for name in ("index.html", "report.md"))
+    for text in (page, markdown):
+        assert "but not in the optimizer alone: torch 2.15.0 against 2.11.0." in text
+        assert "Not all runs were made alike: torch 2.15.0 (1 run) and 2.11.0 (1 run)." in text
+        assert "made with" in text
+
+
+def test_row_of_a_validated_run_is_of_one_epoch(job: Job, tmp_path: Path) -> None:
+    manifest = make_manifest("adam", dataset={"name": "stl10", "validation_fraction": 0.1})
+    result = make_result(manifest, top1=[0.5, 0.9, 0.7, 0.6], num_validation=500)
+    history = [
+        record.model_copy(update={"validation": Scores(loss=1.0, top1=value)})
+        for record, value in zip(result.history, [0.4, 0.8, 0.7, 0.7], strict=True)
+    ]
+    best = {"epoch": 2, "chosen_on": "validation", "test": history[1].test}
+    store = open_store(str(tmp_path))
+    store_results(store, make_result(manifest, top1=[0.5, 0.9, 0.7, 0.6], history=history, best=best))
+    assert job("report", tmp_path).exit_code == 0
+    (row,) = rows(store, "leaderboard.csv")
+    chosen = history[1]
+    assert [float(row[name]) for name in ("score", "top5", "test_loss", "train_top1", "validation_top1")] == [
+        0.9, chosen.test.top5, chosen.test.loss, chosen.train.top1, 0.8,
+    ]  # fmt: skip
+    markdown = (tmp_path / "report/report.md").read_text()
+    assert f"| Adam | 1 | 90.0 % | – | – | – | {100 * chosen.test.top5:.1f} % | {chosen.test.loss:.3f} |" in markdown
+
+
 def test_only_diverged_runs_give_a_report_too(job: Job, tmp_path: Path) -> None:
     store_results(open_store(str(tmp_path)), diverged(short("sgd")), diverged(short("adam")))
     assert job("report", tmp_path).exit_code == 0
-    assert "No run has finished with a score here yet" in (tmp_path / "report/index.html").read_text()
+    page = (tmp_path / "report/index.html").read_text()
+    assert "No run has finished with a score here yet: all 2 diverged." in page
 
 
 def test_result_without_any_finite_loss_is_shown(job: Job, tmp_path: Path) -> None:

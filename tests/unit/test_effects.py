@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from job.report.statistics import expected_maximum
-from tests.records import build_study, diverged, make_manifest, make_result, make_study
+from tests.records import build_study, diverged, made_by, make_manifest, make_result, make_study
 
 NOISE = [0.0, 0.01, -0.005, 0.004]
 
@@ -57,19 +57,109 @@ def test_effect_is_the_paired_difference_to_the_baseline(tmp_path: Path) -> None
 def test_summary_tells_what_mattered_and_what_did_not(tmp_path: Path) -> None:
     results = adam(0.8) + adam(0.7, lr=0.01, noise=0.003) + adam(0.8, eps=0.01, noise=0.002)
     (effects,) = build_study(tmp_path, *results).effects
-    mattered, quiet = effects.summary
-    assert mattered.startswith("What mattered for Adam: lr (0.01: −10.0 [−10.6, −9.4] points, against 0.001).")
-    assert quiet.startswith("No certain effect of eps (any effect of the values tried is within 0.4 points)")
+    assert effects.summary == [
+        "What mattered for Adam: lr (0.01: −10.0 [−10.6, −9.4] points, against 0.001).",
+        "No effect beyond 1 point: eps (0.01: within 0.4 points, against 1e-08).",
+    ]
 
 
 def test_one_seed_leaves_effects_uncertain(tmp_path: Path) -> None:
-    (effects,) = build_study(tmp_path, adam(0.8)[0], adam(0.7, lr=0.01)[0]).effects
-    assert effects.summary == ["Too few seeds to say anything certain of lr (−10.0 points at most)."]
+    (effects,) = build_study(tmp_path, adam(0.8)[0], adam(0.7, lr=0.01)[0], adam(0.79, lr=0.1)[0]).effects
+    assert effects.summary == [
+        "Large but not certain: lr (0.01: −10.0 points with one seed, against 0.001).",
+        "Not certain: lr (0.1: −1.0 points with one seed, against 0.001).",
+    ]
+
+
+def test_loss_that_is_the_same_in_every_seed_is_told_as_that(tmp_path: Path) -> None:
+    """All seeds lose 50 points: no spread, so neither interval nor p; a table must not call it nothing."""
+    (effects,) = build_study(tmp_path, *adam(0.8), *adam(0.3, lr=0.1)).effects
+    assert effects.effects[0].comparison.p is None
+    assert effects.summary == [
+        "The same in every seed (no spread between seeds: interval not computable): "
+        "lr (0.1: −50.0 points in all 4 seeds, against 0.001)."
+    ]
+
+
+def test_value_that_changes_nothing_in_any_seed_is_told_as_that(tmp_path: Path) -> None:
+    (effects,) = build_study(tmp_path, *adam(0.8), *adam(0.8, eps=1e-7)).effects
+    assert effects.summary == ["No difference in any seed: eps (1e-07: 4 seeds, against 1e-08)."]
+
+
+def test_large_loss_that_two_seeds_do_not_make_certain_is_told_as_large(tmp_path: Path) -> None:
+    """From 79.6 to 13.9 %, as in the shipped example: an interval of 60 points and more, and no "no effect"."""
+    base = [make_result(make_manifest("adagrad", seed=seed), accuracy=0.796) for seed in (0, 1)]
+    lost = [
+        make_result(make_manifest("adagrad", seed=seed, lr=0.1), accuracy=value)
+        for seed, value in enumerate([0.110, 0.168])
+    ]
+    mild = [
+        make_result(make_manifest("adagrad", seed=seed, eps=1e-3), accuracy=value)
+        for seed, value in enumerate([0.790, 0.799])
+    ]
+    (effects,) = build_study(tmp_path, *base, *lost, *mild).effects
+    assert effects.summary == [
+        "Large but not certain: lr (0.1: −65.7 points with 2 seeds, against 0.001).",
+        "Not certain: eps (0.001: −0.2 [−5.9, 5.6] points with 2 seeds, against 1e-10).",
+    ]
+
+
+def test_every_value_stands_in_exactly_one_sentence(tmp_path: Path) -> None:
+    results = adam(0.8) + adam(0.7, lr=0.01, noise=0.003) + adam(0.3, lr=0.1) + [adam(0.78, lr=0.003)[0]]
+    (effects,) = build_study(tmp_path, *results, *map(diverged, adam(0.5, lr=1.0))).effects
+    text = " ".join(effects.summary)
+    assert [text.count(f"({value}: ") for value in ("0.003", "0.01", "0.1", "1")] == [1, 1, 1, 1]
+    assert "Diverged: lr (1: 4 of 4 seeds diverged, against 0.001)." in effects.summary
+
+
+def test_no_effect_is_said_only_of_an_interval_near_zero(tmp_path: Path) -> None:
+    (effects,) = build_study(tmp_path, *adam(0.8), *adam(0.8, eps=0.01, noise=0.02)).effects
+    comparison = effects.effects[0].comparison
+    assert comparison.low < -0.01
+    assert effects.summary[0].startswith("Not certain: eps (0.01: +0.0 [")
 
 
 def test_value_that_diverged_is_an_effect_without_a_number(tmp_path: Path) -> None:
     (effects,) = build_study(tmp_path, *adam(0.8), *map(diverged, adam(0.7, lr=1.0))).effects
     assert [(each.value, each.comparison) for each in effects.effects] == [(1.0, None)]
+
+
+def test_value_that_diverged_with_one_seed_is_not_told_by_the_seeds_that_survived(tmp_path: Path) -> None:
+    better = adam(0.9, lr=1.0, noise=0.001)
+    (effects,) = build_study(tmp_path, *adam(0.8), *better[:3], diverged(better[3], epoch=4)).effects
+    assert effects.effects[0].comparison is None
+    assert effects.summary == ["Diverged: lr (1: 1 of 4 seeds diverged, against 0.001)."]
+
+
+def test_effects_of_a_baseline_that_diverged_or_shares_no_seed_are_not_compared(tmp_path: Path) -> None:
+    base = adam(0.8)
+    (effects,) = build_study(
+        tmp_path / "a", *base[:3], diverged(base[3]), *adam(0.7, lr=0.1), *adam(0.8, eps=0.1)
+    ).effects
+    assert effects.summary == [
+        "Not compared: eps (0.1: baseline: 1 of 4 seeds diverged, against 1e-08) and "
+        "lr (0.1: baseline: 1 of 4 seeds diverged, against 0.001)."
+    ]
+    (effects,) = build_study(tmp_path / "b", *base[:3], *adam(0.7, lr=0.1)[3:]).effects
+    assert effects.summary == ["Not compared: lr (0.1: no seed in common with the baseline, against 0.001)."]
+
+
+def test_effect_between_runs_of_another_torch_is_not_the_attribute_s(tmp_path: Path) -> None:
+    old = [made_by(run, torch="2.11.0") for run in adam(0.8)]
+    new = [made_by(run, torch="2.15.0") for run in adam(0.7, lr=0.01, noise=0.003)]
+    (effects,) = build_study(tmp_path, *old, *new).effects
+    assert effects.summary == [
+        "Not the attribute alone: lr (0.01: −10.0 points, but torch 2.15.0 against 2.11.0, against 0.001)."
+    ]
+
+
+def test_crossed_cell_that_diverged_is_marked_and_has_no_mean(tmp_path: Path) -> None:
+    lost = adam(0.9, lr=0.01, eps=0.1)
+    results = [*adam(0.8), *adam(0.7, lr=0.01), *adam(0.75, eps=0.1), *lost[:3], diverged(lost[3], epoch=4)]
+    ((grid,),) = [each.grids for each in build_study(tmp_path, *results).effects]
+    assert np.isnan(grid.means).sum() == 1
+    ((row, column),) = grid.diverged
+    assert np.isnan(grid.means[row, column])
 
 
 def test_crossed_attributes_give_a_grid_of_means(tmp_path: Path) -> None:
@@ -109,3 +199,16 @@ def test_budget_view_sets_the_default_against_the_tuned(tmp_path: Path) -> None:
 
 def test_without_any_tuning_there_is_no_budget_view(tmp_path: Path) -> None:
     assert build_study(tmp_path, *adam(0.8)).budget == []
+
+
+def test_grid_and_budget_do_not_count_easy_seeds_that_only_one_has(tmp_path: Path) -> None:
+    """eps changes nothing with any seed, and was not run with the two easy ones."""
+    easy = [make_result(make_manifest("adam", seed=seed), accuracy=0.99) for seed in (4, 5)]
+    results = [*adam(0.8), *easy, *adam(0.8, eps=0.1), *adam(0.7, lr=0.01), *adam(0.7, lr=0.01, eps=0.1)]
+    study = build_study(tmp_path, *results)
+    ((grid,),) = [effects.grids for effects in study.effects]
+    columns = grid.means if grid.columns == "optimizer.eps" else grid.means.T
+    assert columns[:, 0] == pytest.approx(columns[:, 1], abs=1e-9)
+    (line,) = study.budget
+    assert line.expected[0] == pytest.approx(columns.mean())
+    assert "No difference in any seed: eps (0.1: 4 seeds, against 1e-08)." in study.effects[0].summary
