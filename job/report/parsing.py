@@ -186,11 +186,7 @@ def _check(result: RunResult, key: str) -> None:
     ]
     if not all(0 <= value <= 1 for value in fractions):
         raise ValueError("has an accuracy that is no fraction of one")
-    if [record.epoch for record in result.history] != list(range(1, len(result.history) + 1)):
-        raise ValueError("has a history whose epochs are not 1, 2, 3, …")
-    best = result.best
-    if best is not None and best.chosen_on == "validation" and not 1 <= best.epoch <= len(result.history):
-        raise ValueError(f"has a best epoch {best.epoch} that is not among the {len(result.history)} of its history")
+    _check_epochs(result)
     num_classes = len(result.classes)
     if len(result.class_accuracy) not in (0, num_classes) or any(
         len(row) != len(result.confusion) for row in result.confusion
@@ -202,6 +198,16 @@ def _check(result: RunResult, key: str) -> None:
         for group in (record.diagnostics.backbone, record.diagnostics.fc):
             if group and any(len(getattr(group, name)) != len(record.diagnostics.steps) for name in QUANTITIES):
                 raise ValueError(f"has diagnostics of epoch {record.epoch} that do not fit its steps")
+
+
+def _check_epochs(result: RunResult) -> None:
+    if [record.epoch for record in result.history] != list(range(1, len(result.history) + 1)):
+        raise ValueError("has a history whose epochs are not 1, 2, 3, …")
+    if result.status == "completed" and not result.history:
+        raise ValueError("says that it completed, and has no epoch")
+    best = result.best
+    if best is not None and best.chosen_on == "validation" and not 1 <= best.epoch <= len(result.history):
+        raise ValueError(f"has a best epoch {best.epoch} that is not among the {len(result.history)} of its history")
 
 
 def _reason(error: ValidationError, content: bytes) -> str:

@@ -156,6 +156,11 @@ def mangled(**changes) -> bytes:
         (mangled(confusion=[[1, 2], [3]]), "do not fit its 10 classes"),
         (mangled(confusion=[[1]]), "has a confusion matrix that does not fit its 10 classes"),
         (mangled(classes=3), "is no result: classes"),
+        (mangled(history=[]), "says that it completed, and has no epoch"),
+        (
+            mangled(best={"epoch": 9, "chosen_on": "validation", "test": {"loss": 1.0, "top1": 0.5}}),
+            "has a best epoch 9 that is not among the 4 of its history",
+        ),
     ],
 )  # fmt: skip
 def test_corrupt_result_is_a_hole_with_its_reason(tmp_path: Path, content: bytes, reason: str) -> None:
