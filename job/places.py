@@ -65,6 +65,8 @@ def find_fault(text: str) -> str | None:
     """
     if not text.strip():
         return f"is empty; {ACCEPTED}"
+    if "\0" in text:
+        return f"holds a null character, which no name may; {ACCEPTED}"
     if text.startswith(("/", ".", "~", "s3://")) or not _LOOKS_REMOTE.match(text):
         return None
     if text.startswith(CLAIM_SCHEME):

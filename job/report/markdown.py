@@ -125,12 +125,13 @@ def _reference(chapter: Chapter) -> Iterator[str]:
         return
     yield from ("### Published study", "", f"{_text(sides.source)}. {_text(sides.orders or '')}", "")
     yield from _table(
-        ("optimizer", "top-1 published", "top-1 here", "points apart", "top-5 published", "top-5 here"),
+        ("optimizer", "top-1 published", "top-1 here", "points apart", "top-5 published", "top-5 here", "ours"),
         (
             (
                 name_optimizer(pair.optimizer), percent(pair.published.top1), percent(pair.top1),
                 NOTHING if pair.top1 is None else points(pair.top1 - pair.published.top1),
                 percent(pair.published.top5), percent(pair.top5),
+                pair.ours.title if pair.ours else "no finished run",
             )
             for pair in sides.pairs
         ),

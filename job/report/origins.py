@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import pandas as pd
 
 from job.report.wording import count, join
-from job.runs import Environment
+from job.runs import Environment, describe_origin, is_same_commit
 
 FACTS = {
     "package_version": "job",
@@ -35,12 +35,13 @@ def read_origin(environment: Environment | None) -> dict[str, str | None]:
     """The facts of one run; None is what is not known."""
     if environment is None:
         return dict.fromkeys(FACTS)
+    made = describe_origin(environment)
     return {
-        "package_version": environment.package_version,
-        "git_sha": environment.git_sha,
-        "torch": environment.packages.get("torch"),
-        "torchvision": environment.packages.get("torchvision"),
-        "image_digest": environment.image_digest,
+        "package_version": made.get("version"),
+        "git_sha": made.get("code"),
+        "torch": made.get("torch"),
+        "torchvision": made.get("torchvision"),
+        "image_digest": made.get("image"),
         "arithmetic": environment.precision,
         "device_kind": "CPU" if environment.device == "cpu" else "GPU",
         "data_sha256": environment.data_sha256,
@@ -54,7 +55,9 @@ def find_differences(pairs: Iterable[tuple[Origin, Origin]]) -> list[str]:
     for ours, theirs in pairs:
         for fact in FACTS:
             our, their = ours.get(fact), theirs.get(fact)
-            if our is not None and their is not None and our != their:
+            if our is None or their is None or (fact == "git_sha" and is_same_commit(our, their)):
+                continue
+            if our != their:
                 left, right = differing.setdefault(fact, ({}, {}))
                 left[show_fact(fact, our)] = right[show_fact(fact, their)] = None
     return [

@@ -136,11 +136,11 @@ def compare_with(reference: Reference, study: Study) -> SideBySide:
     for optimizer, run in published:
         family = [each for each in study.configurations if each.optimizer == optimizer and each.scores]
         ours = _closest(family, reference.setup) if family else None
-        standing = standings[ours.digest] if ours else None
+        standing = standings[ours.digest] if ours and ours.always_finished else None  # else a mean of survivors
         pairs.append(
             Pair(
                 optimizer, run, ours,
-                top1=ours.mean if ours else None,
+                top1=ours.mean if ours and standing else None,
                 top5=standing.top5 if standing else None,
                 train_top1=standing.train_top1 if standing else None,
             )

@@ -20,7 +20,7 @@ from job.runs.keys import (
     superseded_prefix,
 )
 from job.runs.measured import FIRST_STEPS, GROUPS, MEASURED_EVERY
-from job.runs.origins import describe_origin, differences
+from job.runs.origins import describe_origin, differences, is_same_commit
 from job.runs.progress import LOST_AFTER_SECONDS, Judgement, judge_unfinished
 from job.runs.records import (
     SCHEMA_VERSION,
@@ -71,6 +71,7 @@ __all__ = [
     "differences",
     "is_checkpoint_key",
     "is_result_key",
+    "is_same_commit",
     "judge_unfinished",
     "run_id",
     "superseded_prefix",

@@ -40,13 +40,11 @@ def differences(first: Mapping[str, str], second: Mapping[str, str]) -> dict[str
     return {
         name: (value, second[name])
         for name, value in first.items()
-        if name in second and not _is_same(name, value, second[name])
+        if name in second and value != second[name] and not (name == "code" and is_same_commit(value, second[name]))
     }
 
 
-def _is_same(name: str, first: str, second: str) -> bool:
-    """Whether two values mean the same; of commits the shorter one counts."""
-    if name != "code":
-        return first == second
+def is_same_commit(first: str, second: str) -> bool:
+    """Whether two names of a commit mean the same, although one may be shortened."""
     (one, _, one_dirty), (other, _, other_dirty) = first.partition("-"), second.partition("-")
     return one_dirty == other_dirty and (one.startswith(other) or other.startswith(one))

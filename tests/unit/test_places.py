@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from job.errors import UsageError
@@ -107,6 +107,7 @@ def test_home_folder_is_put_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
 
 @settings(deadline=None)
+@example("~\0")
 @given(st.text() | st.builds("{}{}".format, st.sampled_from(["~", "s3:/", "s3://", "file:/"]), st.text()))
 def test_any_text_is_a_place_or_refused_in_one_line(text: str) -> None:
     fault = ""

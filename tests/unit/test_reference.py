@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from job.errors import DataError, ObjectMissing
+from job.errors import DataError, UsageError
 from job.report.reference import compare_with, read_reference
 from tests.conftest import SHARED
-from tests.records import build_study, make_manifest, make_result
+from tests.records import build_study, diverged, make_manifest, make_result
 
 PUBLISHED = {"adagrad": 0.891, "adam": 0.807, "rmsprop": 0.693, "adadelta": 0.601}
 
@@ -106,7 +106,7 @@ def test_file_that_is_no_study_is_refused_with_its_name(tmp_path: Path, content:
 
 
 def test_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ObjectMissing):
+    with pytest.raises(UsageError, match="no such file; bundled: lab-report"):
         read_reference(str(tmp_path / "none.json"))
 
 
@@ -116,3 +116,12 @@ def test_study_with_the_least_fields_is_read(tmp_path: Path) -> None:
     study = build_study(tmp_path, make_result(make_manifest("adam"), accuracy=0.6))
     sides = compare_with(read_reference(str(path)), study)
     assert (sides.pairs[0].top1, sides.differences, sides.orders) == (0.6, [], None)
+
+
+def test_survivors_of_a_diverged_configuration_are_not_set_beside_the_published_accuracy(tmp_path: Path) -> None:
+    runs = [make_result(make_manifest("adam", seed=seed), accuracy=0.95) for seed in (0, 1)]
+    study = build_study(tmp_path, runs[0], diverged(runs[1]))
+    pairs = {pair.optimizer: pair for pair in compare_with(read_reference("lab-report"), study).pairs}
+    assert (pairs["adam"].top1, pairs["adam"].top5, pairs["adam"].train_top1) == (None, None, None)
+    assert pairs["adam"].ours is not None
+    assert "1 of 2 seeds diverged" in pairs["adam"].ours.title
