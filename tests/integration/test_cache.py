@@ -81,7 +81,7 @@ def test_user_whom_nobody_knows_trains_and_draws_without_a_word(tiny: Tiny, tmp_
     told = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=500)
     assert told.returncode == 0, told.stderr
     events = [json.loads(line)["event"] for line in told.stderr.splitlines()]  # nothing else is said
-    assert events == ["run_started", "training_started", "epoch_finished", "run_finished"]
+    assert events == ["run_started", "storage_probed", "training_started", "epoch_finished", "run_finished"]
     assert len(list(tmp_path.rglob("plots/*.png"))) == 5
 
 

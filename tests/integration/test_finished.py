@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from torchvision.models import resnet18
 
+from job.runs import is_result_key
 from job.storage import FolderStore
 from tests.conftest import BUCKET, TINY, Answer
 from tests.faulty_s3 import FaultyS3
@@ -269,9 +270,10 @@ def test_slower_writer_that_had_other_data_or_weights_is_told(
     create = FolderStore.create
 
     def overtaken(self: FolderStore, key: str, content: bytes) -> None:
-        other = json.loads(content)
-        other["attempt_id"], other["environment"][field] = "the-other-writer", "0" * 64
-        create(self, key, json.dumps(other).encode())
+        if is_result_key(key):
+            other = json.loads(content)
+            other["attempt_id"], other["environment"][field] = "the-other-writer", "0" * 64
+            create(self, key, json.dumps(other).encode())
         create(self, key, content)
 
     monkeypatch.setattr(FolderStore, "create", overtaken)

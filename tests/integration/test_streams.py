@@ -17,9 +17,10 @@ import pytest
 from job.manifest import Sweep
 from job.plan import build_plan, plan_key
 from job.runs import Progress, RunResult
-from job.storage import open_store
+from job.storage import FolderStore, open_store
 from tests.conftest import ROOT, Tiny
 from tests.processes import start_job, wait_for_end, wait_until
+from tests.records import make_manifest, make_result, store_results
 
 BROKEN_PIPE = 128 + signal.SIGPIPE
 SMOKE = ROOT / "manifests/sweeps/smoke.json"
@@ -55,7 +56,14 @@ def assert_finished(output: Path) -> None:
     (path,) = output.rglob("result.json")
     assert RunResult.model_validate_json(path.read_bytes()).status == "completed"
     assert progress_in(output).state == "completed"
-    assert events_in(output) == ["run_started", "training_started", "epoch_finished", "epoch_finished", "run_finished"]
+    assert events_in(output) == [
+        "run_started",
+        "storage_probed",
+        "training_started",
+        "epoch_finished",
+        "epoch_finished",
+        "run_finished",
+    ]
 
 
 def read_one_line(pipe: Path) -> str:
@@ -181,7 +189,7 @@ def test_closed_streams_are_no_failure() -> None:
 
 
 def test_report_that_was_written_is_a_success_whoever_reads_where(tmp_path: Path) -> None:
-    (tmp_path / "study").mkdir()
+    store_results(FolderStore(tmp_path / "study"), make_result(make_manifest()))
     code, _, error = shell(f"job report {tmp_path}/study | (exec <&-; sleep 2)")
     assert code == 0
     assert "Error" not in error
