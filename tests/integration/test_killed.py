@@ -157,6 +157,7 @@ def test_signal_while_a_failure_is_recorded_leaves_word_of_it(
     assert (progress["state"], progress["exit_code"]) == ("failed", 66)
 
 
+@pytest.mark.timeout(1500)  # an attempt takes as long as the machine is busy, and there are more than twenty
 @in_each_precision
 def test_twenty_kills_at_any_moment_change_no_result(
     start: Start, tiny: Tiny, output: str, tmp_path: Path, precision_fields: dict[str, Any]
