@@ -133,6 +133,26 @@ def test_precision_that_was_asked_for_ends_with_71_where_its_gradient_is_wrong(
     assert (progress["state"], progress["exit_code"]) == ("failed", 71)
 
 
+@pytest.mark.usefixtures("cpu_with_bf16")
+def test_precision_that_fails_with_one_batch_alone_is_kept(
+    run: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rounding may be as bad with odd images; a wrong kernel is wrong with the next ones too."""
+    calls: list[None] = []
+
+    def spoil_first_batch(gradient: Tensor) -> Tensor:
+        calls.append(None)
+        return gradient * (-1 if len(calls) <= 2 else 1)  # two passes each
+
+    spoil_kernel(monkeypatch, spoil_first_batch, precisions=(torch.bfloat16,))
+    told = run()
+    assert told.exit_code == 0, told.stderr
+    assert events(told, "precision_replaced") == []
+    found = result(tmp_path).environment
+    assert found is not None
+    assert found.precision == "bf16"
+
+
 def test_machine_whose_fp32_is_wrong_is_not_trained_on(
     run: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
