@@ -296,16 +296,17 @@ def test_failed_write_leaves_no_partial_file(folder: FolderStore, method: str, m
 @pytest.mark.parametrize("method", ["write", "create"])
 def test_folder_in_the_place_of_a_file_is_named_and_leaves_no_partial_file(folder: FolderStore, method: str) -> None:
     folder.write("taken/below", b"")
-    with pytest.raises(StorageError, match="out/taken: "):
+    with pytest.raises(ObjectExists if method == "create" else UsageError, match="out/taken: "):
         getattr(folder, method)("taken", b"")
-    with pytest.raises(StorageError, match="out/taken: "):
+    with pytest.raises(UsageError, match="out/taken: Is a directory; name another place"):
         folder.read("taken")
     assert files_of(folder) == ["below"]
 
 
 @pytest.mark.parametrize(
-    "code", [errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK]
-)
+    "code", [errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK, errno.EXDEV,
+           errno.ENOTTY],
+)  # fmt: skip
 def test_file_system_without_hard_links_commits_once_and_leaves_no_claim(
     folder: FolderStore, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
@@ -368,8 +369,38 @@ def test_fsync_of_a_file_is_asked_for_and_its_fault_is_told(
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
 
     monkeypatch.setattr(os, "fsync", refuse)
-    with pytest.raises(StorageError, match="Invalid argument"):
+    with pytest.raises(UsageError, match="Invalid argument; name another place"):
         folder.write("result.json", b"{}")
+
+
+@pytest.mark.parametrize("call", ["open", "fsync"])
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOSYS, errno.ENOTTY, errno.EBADF, errno.EISDIR])
+def test_folder_that_cannot_be_synced_is_written_to_all_the_same(
+    folder: FolderStore, monkeypatch: pytest.MonkeyPatch, call: str, code: int
+) -> None:
+    real = getattr(os, call)
+
+    def refuse_folders(place: Any, *arguments: Any) -> Any:
+        if stat.S_ISDIR(os.stat(place).st_mode):  # noqa: PTH116 - of a path or a descriptor
+            raise OSError(code, os.strerror(code))
+        return real(place, *arguments)
+
+    monkeypatch.setattr(os, call, refuse_folders)
+    folder.write("result.json", b"{}")
+    assert folder.read("result.json") == b"{}"
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.EINVAL, errno.EXDEV])
+def test_file_system_that_cannot_rename_is_refused_for_good(
+    folder: FolderStore, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(UsageError, match=r"manifest\.json: .*; name another place"):
+        folder.probe("manifest.json", b"{}")
+    assert files_of(folder) == []
 
 
 def test_partial_file_of_a_killed_writer_is_not_listed(folder: FolderStore) -> None:
