@@ -164,11 +164,18 @@ def everywhere(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("AWS_CREDENTIAL_FILE", write(home / "ec2", f"AWSSecretKey={indented(plant('ec2'))}\n"))
     monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", write(home / "identity", plant("identity")))
     monkeypatch.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN", "planted-container'token%41")
-    planted.append("planted-container'token%41")
+    in_file = "planted-container's-file%41"  # with a line break it would be refused at once
+    monkeypatch.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", write(home / "container", in_file))
+    planted += ["planted-container'token%41", in_file]
     login = {"accessToken": plant("sso"), "refreshToken": plant("refresh"), "clientSecret": plant("client")}
     write(home / ".aws/sso/cache/0123.json", json.dumps(login))
     assumed = {"Credentials": {"SecretAccessKey": plant("assumed"), "SessionToken": plant("assumed-token")}}
     write(home / ".aws/cli/cache/4567.json", json.dumps(assumed))
+    older = {"Credentials": {"SecretAccessKey": plant("boto-cache"), "SessionToken": plant("boto-cache-token")}}
+    write(home / ".aws/boto/cache/89ab.json", json.dumps(older))
+    signed_in = {"accessKeyId": plant("login-id"), "secretAccessKey": plant("login"), "sessionToken": plant("session")}
+    console = {"accessToken": signed_in, "refreshToken": plant("login-refresh"), "dpopKey": plant("dpop")}
+    write(home / ".aws/login/cache/cdef.json", json.dumps(console))
     return planted
 
 
