@@ -31,6 +31,7 @@ from tests.faulty_s3 import (
     truncate,
     without_checksums,
     without_conditions,
+    wordless,
 )
 
 Job = Callable[..., Answer]
@@ -161,6 +162,23 @@ def test_server_that_could_not_commit_is_met_before_any_training(
     assert "training_started" not in told.stderr
     assert "storage_trouble" not in told.stderr
     assert not committed()
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [(wordless("404 Not Found"), "404: Not Found"), (wordless("400 Bad Request"), "400: Bad Request"),
+     (wordless("200 OK", b"<!doctype html><title>Sign in</title>"), "a page in HTML, '<!doctype html><title>Sign in")],
+    ids=["404", "400", "login page"],
+)  # fmt: skip
+def test_endpoint_that_is_no_s3_ends_with_2_and_the_question_whether_it_is(
+    run_to_s3: Callable[..., Answer], wire: FaultyS3, fault: Fault, said: str
+) -> None:
+    wire.spoil(".*", "study", fault, times=ALWAYS)
+    told = run_to_s3()
+    assert told.exit_code == 2, told.stderr
+    assert said in told.stderr
+    assert "does an S3 server answer at AWS_ENDPOINT_URL" in told.stderr
+    assert "remove it" not in told.stderr
 
 
 def test_variable_that_the_message_names_helps_with_a_server_without_checksums(
