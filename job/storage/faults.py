@@ -196,7 +196,7 @@ def never_missing(place: str) -> Iterator[None]:
         with translate_errors(place):
             yield
     except ObjectMissing as error:
-        raise UsageError(f"{place}: {quote_answer(error)}; {NO_S3}") from error
+        raise UsageError(f"{place}: {quote_answer(error)}; {NO_S3}") from error.__cause__
 
 
 def quote_answer(error: JobError) -> str:
