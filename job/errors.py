@@ -42,6 +42,10 @@ class UsageError(JobError):
     exit_code = 2
 
 
+class UnusablePlace(UsageError):
+    """The file system can never do at this place what was asked of it: there is a file where a folder must be, say."""
+
+
 class ManifestError(JobError):
     """The manifest is wrong. `faults` holds one line each, so that all are mended in one go."""
 

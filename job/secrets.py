@@ -46,8 +46,13 @@ SECRET_NAME = re.compile(
     r"(?i)token|secret|passw|passphrase|credential|(api|access|private)_?key"
     r"|(^|_)(keys?|pass|auth|pwd|pat|sas|cookie|signature)(_|$)|pass$"
 )
-HARMLESS_NAME = re.compile(r"(?i)_(file|path|dir|sock|name|type|process)$|^(old)?pwd$")
-"""Names that tell where a secret is, or of what kind; messages have to say so."""
+HARMLESS_NAME = re.compile(
+    r"(?i)_(file|path|dir|sock|name|type|process|source|preference|(?<!relative_)uri)$|^(old)?pwd$"
+)
+"""Names that tell where a secret is, or of what kind; messages have to say so.
+
+AWS_CONTAINER_CREDENTIALS_RELATIVE_URI stays secret: whoever knows it can ask for the credentials of the container.
+"""
 LINE_BREAKS = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
 SETTINGS_FILES = (
     ("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"),
@@ -208,7 +213,7 @@ def _json_secrets(text: str) -> Iterator[str]:
             waiting += value.items()
         elif isinstance(value, list):
             waiting += [(name, item) for item in value]
-        elif isinstance(value, str) and SECRET_NAME.search(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name)):
+        elif isinstance(value, str) and _is_secret(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name)):
             yield value
 
 

@@ -86,6 +86,28 @@ def ignoring_conditions(api: WSGIApplication, environ: Environ, start: StartResp
     return list(api(environ, start))
 
 
+def wordless(status: str, body: bytes = b"") -> Fault:
+    """An answer without S3's XML, as of a server that is none."""
+
+    def fault(_api: WSGIApplication, environ: Environ, start: StartResponse) -> Iterable[bytes]:
+        get_input_stream(environ).read()
+        start(status, [("Content-Type", "text/html"), ("Content-Length", str(len(body)))])
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
+
+    return fault
+
+
+def refusing_conditions(status: str) -> Fault:
+    """A server that refuses If-None-Match otherwise than with 501."""
+
+    def fault(api: WSGIApplication, environ: Environ, start: StartResponse) -> Iterable[bytes]:
+        if "HTTP_IF_NONE_MATCH" in environ:
+            return wordless(status)(api, environ, start)
+        return list(api(environ, start))
+
+    return fault
+
+
 def without_checksums(api: WSGIApplication, environ: Environ, start: StartResponse) -> Iterable[bytes]:
     """A server that refuses S3's newer checksums, in the words of Backblaze (boto/s3transfer#327)."""
     if "HTTP_X_AMZ_SDK_CHECKSUM_ALGORITHM" in environ:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from job.errors import ManifestError, ObjectMissing, StorageError, UsageError
+from job.errors import ManifestError, ObjectMissing, StorageError, UnusablePlace, UsageError
 from job.places import CLAIM_SCHEME, is_remote, parse_place
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def read_document(location: str, settings: list[str]) -> Manifest | Sweep | Subm
         content = _read_standard_input() if location == STANDARD_INPUT else read_uri(location)
     except ObjectMissing as error:
         raise ManifestError(f"{location}: no such manifest") from error
-    except StorageError as error:
+    except (StorageError, UnusablePlace) as error:
         if is_remote(location):
             raise
         raise ManifestError(f"{location}: not a readable file") from error

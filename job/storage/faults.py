@@ -11,13 +11,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from botocore import exceptions as boto
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 from s3transfer.exceptions import RetriesExceededError
 
 from job.errors import AccessDeniedError, DataError, JobError, ObjectExists, ObjectMissing, StorageError, UsageError
+from job.storage.pages import NO_S3, PAGE
 
 EXPECTED_URI = "must be s3://BUCKET or s3://BUCKET/PREFIX"
 CHECKSUM_ADVICE = (
@@ -27,6 +29,10 @@ CHECKSUM_ADVICE = (
 CHECKSUM_WORDS = re.compile(
     r"(?i)checksum|trailer|aws-chunked|content-encoding|transfer-encoding|sha256|content-md5|crc"
 )
+
+
+REGION_IN_ENDPOINT = re.compile(r"(?:^|\.)s3[.-](?:dualstack\.)?([a-z]{2}(?:-[a-z]+)+-\d+)\.")
+"""https://docs.aws.amazon.com/general/latest/gr/s3.html; what is before it may be a bucket's name."""
 
 
 class CredentialsExpired(StorageError):
@@ -56,6 +62,7 @@ REFUSED = Fault(UsageError, "{code}: {text}; asking again does not help")
 ENCRYPTION = Fault(AccessDeniedError, "{code}: {text}; check the bucket's KMS key and the role's rights to it")
 LATER = Fault(StorageError)
 DAMAGED = Fault(StorageError, "{code}: {text}; what was sent arrived damaged, or " + CHECKSUM_ADVICE)
+WORDLESS = Fault(UsageError, "{code}: {text}, without a reason, which S3 gives; " + NO_S3)
 UNKNOWN_CHECKSUM = Fault(UsageError, "{code}: {text}; " + CHECKSUM_ADVICE)
 
 CODES: dict[str, Fault] = {
@@ -66,7 +73,7 @@ CODES: dict[str, Fault] = {
     "InvalidBucketName": Fault(UsageError, "{code}: {text}; " + EXPECTED_URI),
     "KeyTooLongError": Fault(UsageError, "{code}: {text}; S3 takes keys of 1024 bytes: shorten the prefix"),
     "InvalidObjectState": Fault(DataError, "{code}: {text}; the object is archived: restore it, then run again"),
-    "MethodNotAllowed": Fault(UsageError, "{code}: {text}; does an S3 server answer at AWS_ENDPOINT_URL?"),
+    "MethodNotAllowed": Fault(UsageError, "{code}: {text}; " + NO_S3),
     **dict.fromkeys(
         ("AccessDenied", "AccessDeniedException", "403", "401", "Forbidden", "Unauthorized", "InvalidAccessKeyId",
          "SignatureDoesNotMatch", "AllAccessDisabled", "AccountProblem", "InvalidSecurity", "InvalidPayer",
@@ -75,9 +82,7 @@ CODES: dict[str, Fault] = {
          "UnauthorizedOperation", "CredentialsNotSupported", "QuotaExceeded", "XMinioAdminBucketQuotaExceeded"),
         DENIED,
     ),
-    **dict.fromkeys(
-        ("ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired", "400"), EXPIRED
-    ),  # 400 alone is what HEAD gives instead of a reason; expired credentials are the one that passes
+    **dict.fromkeys(("ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"), EXPIRED),
     **dict.fromkeys(
         ("PermanentRedirect", "TemporaryRedirect", "Redirect", "AuthorizationHeaderMalformed", "301", "307", "308",
          "IllegalLocationConstraintException", "InvalidLocationConstraint", "InvalidRegion"),
@@ -86,7 +91,7 @@ CODES: dict[str, Fault] = {
     "RequestTimeTooSkewed": Fault(StorageError, "this machine's clock is wrong ({text}); set it and run again"),
     **dict.fromkeys(("ValidationError", "ClientException"), Fault(UsageError, "{text}")),
     **dict.fromkeys(("BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch"), DAMAGED),
-    **dict.fromkeys(("MalformedTrailerError", "MissingContentMD5"), UNKNOWN_CHECKSUM),
+    **dict.fromkeys(("MalformedTrailerError", "MissingContentMD5", "MissingContentLength"), UNKNOWN_CHECKSUM),
     "NotImplemented": Fault(NotImplementedThere, "{code}: {text}; " + CHECKSUM_ADVICE),
     **dict.fromkeys(
         ("RequestTimeout", "RequestTimeoutException", "IncompleteBody", "OperationAborted", "NoSuchUpload",
@@ -102,8 +107,12 @@ CODES: dict[str, Fault] = {
 FAMILIES = {"KMS": ENCRYPTION}
 STATUSES = {
     401: DENIED, 403: DENIED, 408: LATER, 409: LATER, 425: LATER, 429: LATER,
-    501: CODES["NotImplemented"], 505: REFUSED,
+    411: UNKNOWN_CHECKSUM, 501: CODES["NotImplemented"], 505: REFUSED,
 }  # fmt: skip
+
+
+HEADS = {"HeadObject", "HeadBucket"}
+"""Their answers have no body: of what 400 may mean to them, expired credentials are what passes."""
 
 
 class Trouble(NamedTuple):
@@ -140,6 +149,8 @@ TROUBLES: tuple[Trouble, ...] = (
     Trouble((boto.AwsChunkedWrapperError,), StorageError, CHECKSUM_ADVICE),
 )  # fmt: skip
 """The first that fits counts; without one, storage may be reached later."""
+NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL")
+"""What OpenSSL makes of an answer in plain HTTP."""
 if hasattr(boto, "LoginError"):  # botocore 1.41
     TROUBLES = (Trouble((boto.LoginError,), AccessDeniedError, LOGIN_ADVICE), *TROUBLES)
 
@@ -158,9 +169,10 @@ def translate_errors(place: str, *, profile: str = "NAME") -> Iterator[None]:
         raise StorageError(f"{place}: the download broke off again and again: {error.last_exception}") from error
     except (boto.IncompleteReadError, boto.ReadTimeoutError, boto.ResponseStreamingError) as error:
         raise StorageError(f"{place}: the download broke off again and again: {error}") from error
-    except RecursionError as error:  # botocore asks with HEAD where the bucket is, is redirected, and asks again
-        advice = "check AWS_ENDPOINT_URL (http:// for https://?) and set AWS_DEFAULT_REGION to the bucket's region"
-        raise UsageError(f"{place}: every request is redirected, without a word of the region; {advice}") from error
+    except ResponseParserError as error:
+        if PAGE.search(str(error)):
+            raise UsageError(f"{place}: the answer is a page in HTML; {NO_S3}") from error
+        raise StorageError(f"{place}: {error}") from error
     except BotoCoreError as error:
         raise _translate_trouble(error, place, profile) from error
 
@@ -169,9 +181,30 @@ def _translate_answer(error: ClientError, place: str) -> JobError:
     told = error.response.get("Error", {})
     code, text = str(told.get("Code", "")), str(told.get("Message", ""))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    fault = CODES.get(code) or FAMILIES.get(code.partition(".")[0]) or _judge(status, f"{code} {text}")
+    if code == "400":  # no XML says why
+        fault = EXPIRED if error.operation_name in HEADS else WORDLESS
+    else:
+        fault = CODES.get(code) or FAMILIES.get(code.partition(".")[0]) or _judge(status, f"{code} {text}")
     message = fault.message.format(code=code or status, text=text, region=_advise_region(error))
     return fault.error(f"{place}: {message}")
+
+
+@contextmanager
+def never_missing(place: str) -> Iterator[None]:
+    """Like `translate_errors`, for requests to which no S3 server answers that there is no such object."""
+    try:
+        with translate_errors(place):
+            yield
+    except ObjectMissing as error:
+        raise UsageError(f"{place}: {quote_answer(error)}; {NO_S3}") from error.__cause__
+
+
+def quote_answer(error: JobError) -> str:
+    """What the server itself said, where `translate_errors` has made `error` of an answer; else the error's message."""
+    if not isinstance(error.__cause__, ClientError):
+        return str(error)
+    told = error.__cause__.response.get("Error", {})
+    return f"{told.get('Code', '')}: {told.get('Message', '')}"
 
 
 def _judge(status: int, told: str) -> Fault:
@@ -184,16 +217,22 @@ def _judge(status: int, told: str) -> Fault:
 
 
 def _advise_region(error: ClientError) -> str:
-    told = error.response.get("Error", {})
-    headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-    region = headers.get("x-amz-bucket-region") or told.get("Region")
+    region = find_region(error.response)
     if region:
         return f"the bucket is in {region}: set AWS_DEFAULT_REGION={region}"
-    if told.get("Endpoint"):
-        return (
-            f"the bucket is at {told['Endpoint']}: set AWS_DEFAULT_REGION to its region, and no other AWS_ENDPOINT_URL"
-        )
-    return "set AWS_DEFAULT_REGION to the bucket's region"
+    endpoint = error.response.get("Error", {}).get("Endpoint")
+    if endpoint:
+        return f"the bucket is at {endpoint}: set AWS_DEFAULT_REGION to its region, and no other AWS_ENDPOINT_URL"
+    return "set AWS_DEFAULT_REGION to the bucket's region, and check AWS_ENDPOINT_URL (http:// for https://?)"
+
+
+def find_region(response: dict[str, Any]) -> str | None:
+    """Where the bucket is, by a header, by the answer's XML, or by the endpoint that it names, if any says so."""
+    told = response.get("Error", {})
+    headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    in_endpoint = REGION_IN_ENDPOINT.search(told.get("Endpoint") or "")
+    region = headers.get("x-amz-bucket-region") or told.get("Region") or (in_endpoint and in_endpoint[1])
+    return str(region) if region else None
 
 
 def _translate_trouble(error: BotoCoreError, place: str, profile: str) -> JobError:
@@ -206,6 +245,8 @@ def _translate_trouble(error: BotoCoreError, place: str, profile: str) -> JobErr
         return AccessDeniedError(
             f"{place}: {error}; let AWS_CA_BUNDLE name the certificates that vouch for this server"
         )
+    if isinstance(error, boto.SSLError) and any(word in str(error) for word in NO_TLS):
+        return UsageError(f"{place}: {error}; the server does not speak TLS: write http:// for https://, or its port")
     cause = error.kwargs.get("error")
     if isinstance(
         cause, (ValueError, FileNotFoundError, IsADirectoryError, PermissionError)

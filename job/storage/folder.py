@@ -12,14 +12,28 @@ from pathlib import Path, PurePosixPath
 
 import structlog
 
-from job.errors import AccessDeniedError, HostError, ObjectExists, ObjectMissing, StorageError, UsageError
+from job.errors import (
+    AccessDeniedError,
+    HostError,
+    ObjectExists,
+    ObjectMissing,
+    StorageError,
+    UnusablePlace,
+    UsageError,
+)
 from job.storage.claim import move_if_absent
 
 TEMPORARY_PREFIX = ".partial-"
-NO_SUCH_CALL = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+NO_SUCH_CALL = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOTTY}
 """How file systems say that they do not know an operation."""
-NO_LINKS = NO_SUCH_CALL | {errno.EPERM, errno.EACCES, errno.EMLINK}
+NO_LINKS = NO_SUCH_CALL | {errno.EPERM, errno.EACCES, errno.EMLINK, errno.EXDEV}
 """How they refuse a hard link to a file that has just been made beside it: SMB, exFAT, many of FUSE, link(2)."""
+NO_FOLDER_SYNC = NO_SUCH_CALL | {errno.EBADF, errno.EISDIR}
+"""How they refuse to open a folder and to sync it: what they keep of a name, they keep without."""
+NO_SUCH_PLACE = NO_SUCH_CALL | {
+    errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EXDEV, errno.EFBIG, errno.EILSEQ,
+}  # fmt: skip
+"""What stays as it is however often one tries: another place has to be named."""
 
 
 class FolderStore:
@@ -111,7 +125,7 @@ class FolderStore:
 @contextmanager
 def _temporary(path: Path, content: bytes) -> Iterator[Path]:
     """A file beside `path` whose content is on the disk; what the block leaves of it is removed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path.parent)
     temporary = path.parent / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}"
     try:
         with temporary.open("xb") as file:  # readable as the umask says, unlike what tempfile makes
@@ -123,19 +137,29 @@ def _temporary(path: Path, content: bytes) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError as error:  # such as below /proc: its parents are there
+        raise UnusablePlace(f"{folder}: no folder can be made here; name another place") from error
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from error
+
+
 def _is_temporary(path: Path) -> bool:
     return path.name.startswith(TEMPORARY_PREFIX)
 
 
 def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
     except OSError as error:
-        if error.errno not in NO_SUCH_CALL:  # what such a file system keeps of a name, it keeps without
+        if error.errno not in NO_FOLDER_SYNC:
             raise
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
@@ -154,4 +178,6 @@ def reported(place: str) -> Iterator[None]:
             raise HostError(f"{place}: the disk is full; free some space and run again") from error
         if error.errno == errno.EROFS:
             raise AccessDeniedError(f"{place}: read-only file system; name a writable --output") from error
+        if error.errno in NO_SUCH_PLACE:
+            raise UnusablePlace(f"{place}: {error.strerror}; name another place") from error
         raise StorageError(f"{place}: {error.strerror or error}") from error

@@ -10,7 +10,13 @@ from typing import Any, ParamSpec, TypeVar
 import structlog
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
-from botocore.exceptions import FlexibleChecksumError, IncompleteReadError, ReadTimeoutError, ResponseStreamingError
+from botocore.exceptions import (
+    ClientError,
+    FlexibleChecksumError,
+    IncompleteReadError,
+    ReadTimeoutError,
+    ResponseStreamingError,
+)
 
 from job.errors import AccessDeniedError, ObjectExists, UsageError
 from job.runs import is_checkpoint_key
@@ -21,6 +27,9 @@ from job.storage.faults import (
     Conflict,
     CredentialsExpired,
     NotImplementedThere,
+    find_region,
+    never_missing,
+    quote_answer,
     translate_errors,
 )
 
@@ -28,6 +37,8 @@ MAX_ATTEMPTS = 6
 """Per request, boto3's standard mode: exponential back-off up to 20 s, so a minute at most."""
 RETRIED = {429, 500, 502, 503, 504}
 """Statuses after which botocore's standard mode tries again."""
+REDIRECTS = {301, 302, 307}
+"""Statuses that botocore follows, by the region that it finds out."""
 READ_ATTEMPTS = 5
 """For an answer whose body breaks off, which is after botocore's own attempts; as many as s3transfer makes."""
 BODY_ERRORS = (IncompleteReadError, ReadTimeoutError, ResponseStreamingError, FlexibleChecksumError)
@@ -112,7 +123,7 @@ class S3Store:
         self._upload(key, content, extra)
 
     def _upload(self, key: str, content: bytes, extra: dict[str, str]) -> None:
-        with translate_errors(self.locate(key)):
+        with never_missing(self.locate(key)):
             self._client.upload_fileobj(
                 io.BytesIO(content), self._bucket, self._prefix + key, ExtraArgs=extra, Config=_transfer()
             )
@@ -123,11 +134,17 @@ class S3Store:
             source = {"Bucket": self._bucket, "Key": self._prefix + key}
             self._client.copy_object(Bucket=self._bucket, Key=self._prefix + target, CopySource=source)
 
-    @_renewing
     def create(self, key: str, content: bytes) -> None:
+        try:
+            self._create(key, content)
+        except NotImplementedThere as error:
+            raise self._without_conditions(key, error) from error
+
+    @_renewing
+    def _create(self, key: str, content: bytes) -> None:
         for attempts_left in reversed(range(COMMIT_CONFLICT_ATTEMPTS)):
             try:
-                with translate_errors(self.locate(key)):
+                with never_missing(self.locate(key)):
                     self._client.put_object(
                         Bucket=self._bucket,
                         Key=self._prefix + key,
@@ -138,13 +155,14 @@ class S3Store:
             except Conflict:
                 if not attempts_left:
                     raise
-            except NotImplementedThere as error:
-                raise UsageError(
-                    f"{self.locate(key)}: the server does not know conditional writes ({error}), so that "
-                    f"{NEEDS_CONDITIONS}"
-                ) from error
             else:
                 return
+
+    def _without_conditions(self, key: str, error: UsageError) -> UsageError:
+        return UsageError(
+            f"{self.locate(key)}: the server does not know conditional writes ({quote_answer(error)}), so that "
+            f"{NEEDS_CONDITIONS}"
+        )
 
     def probe(self, key: str, content: bytes) -> None:
         self.write(key, content)
@@ -153,10 +171,12 @@ class S3Store:
         if self.read(key) != content:
             raise UsageError(f"{self.locate(key)}: reads otherwise than it was written; {CHECKSUM_ADVICE}")
         try:
-            self.create(key, content)  # must be refused; where it is not, nothing has changed
+            self._create(key, content)  # must be refused; where it is not, nothing has changed
         except ObjectExists:
             self._is_probed = True
             structlog.get_logger().info("storage_probed", output=self.uri, commit="conditional write")
+        except UsageError as error:  # the same write without the condition has just succeeded
+            raise self._without_conditions(key, error) from error
         else:
             raise UsageError(
                 f"{self.locate(key)}: the server passes over If-None-Match and has replaced what was there, so that "
@@ -173,10 +193,10 @@ class S3Store:
 
     def _delete(self, names: list[dict[str, str]]) -> None:
         try:
-            with translate_errors(self.uri):
+            with never_missing(self.uri):
                 self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": names, "Quiet": True})
         except UsageError:  # it takes a checksum, which older servers do not know
-            with translate_errors(self.uri):
+            with never_missing(self.uri):
                 for name in names:
                     self._client.delete_object(Bucket=self._bucket, **name)
 
@@ -185,7 +205,7 @@ class S3Store:
 
     @_renewing
     def list_folders(self) -> list[str]:
-        with translate_errors(self.uri):
+        with never_missing(self.uri):
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self._bucket, Prefix=self._prefix, Delimiter="/"
             )
@@ -194,7 +214,7 @@ class S3Store:
 
     @_renewing
     def list_versions(self, prefix: str) -> dict[str, str]:
-        with translate_errors(self.locate(prefix)):
+        with never_missing(self.locate(prefix)):
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self._bucket, Prefix=self._prefix + prefix
             )
@@ -217,7 +237,22 @@ def build_client() -> Any:
     )
     client = aws.build_client("s3", config=config, is_fresh=True)
     client.meta.events.register("needs-retry.s3", _log_trouble)
+    client.meta.events.register_first("needs-retry.s3", _guide_redirect)
     return client
+
+
+def _guide_redirect(operation: Any, response: tuple[Any, dict[str, Any]] | None, **_: Any) -> None:
+    """Tell botocore's redirector the region, before it asks with HEAD for one that the answer names as it cannot read.
+
+    To its HEAD it would hear the same redirect, and ask with another HEAD, until Python's stack is used up.
+    """
+    if response is None or response[0].status_code not in REDIRECTS:
+        return
+    region = find_region(response[1])
+    if region:
+        response[1].setdefault("Error", {})["Region"] = region
+    elif operation.name == "HeadBucket":
+        raise ClientError(response[1], operation.name)
 
 
 def _log_trouble(

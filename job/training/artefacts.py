@@ -10,7 +10,7 @@ from time import perf_counter
 
 from pydantic import ValidationError
 
-from job.errors import ConflictError, DataError, ObjectMissing
+from job.errors import ConflictError, DataError, ObjectMissing, UsageError
 from job.logs import get_logger
 from job.manifest import Manifest
 from job.runs import (
@@ -22,7 +22,7 @@ from job.runs import (
     RunResult,
     checkpoint_digest_key,
 )
-from job.storage import Store
+from job.storage import NO_S3, Store, is_remote, quote_page
 
 
 class ArtefactWriter:
@@ -124,10 +124,16 @@ def _read_checkpoint(store: Store, key: str, *, configuration: str) -> bytes:
 def read_result(store: Store, keys: RunKeys) -> RunResult | None:
     """The run's result, if it is complete. Raises `ConflictError` for what is no result."""
     try:
-        return RunResult.model_validate_json(store.read(keys.result))
+        content = store.read(keys.result)
+        return RunResult.model_validate_json(content)
     except ObjectMissing:
         return None
     except ValidationError as error:
+        page = quote_page(content) if is_remote(store.uri) else None
+        if page:
+            raise UsageError(
+                f"{store.locate(keys.result)}: the answer is no result but a page in HTML, {page!r}; {NO_S3}"
+            ) from error
         fault = str(error).partition("\n")[0]
         raise ConflictError(f"{store.locate(keys.result)}: not a result ({fault}); remove it and run again") from error
 

@@ -12,7 +12,7 @@ import re
 import time
 from pathlib import Path
 
-from job.errors import AccessDeniedError, HostError, StorageError
+from job.errors import AccessDeniedError, HostError, StorageError, UnusablePlace
 from job.storage import FolderStore, is_remote, open_store
 from job.training.data.decoding import DECODING
 from job.training.data.listing import Listing
@@ -34,14 +34,14 @@ class KnownDigests:
             return None
         try:
             digest = self._store.read(name).decode(errors="replace")
-        except (StorageError, AccessDeniedError):
+        except (StorageError, AccessDeniedError, UnusablePlace):
             return None
         return digest if re.fullmatch(r"[0-9a-f]{64}", digest) else None
 
     def remember(self, name: str | None, sha256: str) -> None:
         """Keep it, where there is a name and the cache can be written: nothing depends on it but time."""
         if name is not None and self._store is not None:
-            with contextlib.suppress(StorageError, AccessDeniedError, HostError):
+            with contextlib.suppress(StorageError, AccessDeniedError, HostError, UnusablePlace):
                 self._store.write(name, sha256.encode())
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import ResNet18_Weights, resnet18
 
-from job.errors import DataError, JobError, ObjectMissing, StorageError
+from job.errors import DataError, JobError, ObjectMissing, StorageError, UnusablePlace
 from job.manifest.models import Model
 from job.storage import Store, is_remote, open_store, read_uri
 from job.training.data.cache import find_cached, store_cached
@@ -79,7 +79,7 @@ def stage_imagenet(store: Store, *, data: str | None, cache: Path | None, url: s
 def _read_own(source: str) -> bytes:
     try:
         return read_uri(source)
-    except StorageError as error:
+    except (StorageError, UnusablePlace) as error:
         if is_remote(source) and not isinstance(error, ObjectMissing):
             raise
         raise DataError(f"weights {source}: not found; give a .pth or .safetensors file, imagenet or none") from error

@@ -17,6 +17,7 @@ import torch
 
 from job.errors import OutOfMemoryError
 from job.storage.s3 import MAX_ATTEMPTS
+from job.training.known import KnownDigests
 from job.training.memory import memory_errors
 from tests.conftest import BUCKET, Answer, Tiny
 from tests.faulty_s3 import (
@@ -30,6 +31,7 @@ from tests.faulty_s3 import (
     truncate,
     without_checksums,
     without_conditions,
+    wordless,
 )
 
 Job = Callable[..., Answer]
@@ -162,6 +164,23 @@ def test_server_that_could_not_commit_is_met_before_any_training(
     assert not committed()
 
 
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [(wordless("404 Not Found"), "404: Not Found"), (wordless("400 Bad Request"), "400: Bad Request"),
+     (wordless("200 OK", b"<!doctype html><title>Sign in</title>"), "a page in HTML, '<!doctype html><title>Sign in")],
+    ids=["404", "400", "login page"],
+)  # fmt: skip
+def test_endpoint_that_is_no_s3_ends_with_2_and_the_question_whether_it_is(
+    run_to_s3: Callable[..., Answer], wire: FaultyS3, fault: Fault, said: str
+) -> None:
+    wire.spoil(".*", "study", fault, times=ALWAYS)
+    told = run_to_s3()
+    assert told.exit_code == 2, told.stderr
+    assert said in told.stderr
+    assert "does an S3 server answer at AWS_ENDPOINT_URL" in told.stderr
+    assert "remove it" not in told.stderr
+
+
 def test_variable_that_the_message_names_helps_with_a_server_without_checksums(
     run_to_s3: Callable[..., Answer], wire: FaultyS3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,6 +231,26 @@ def test_expired_credentials_are_asked_for_anew_once(
 # 7. Host
 
 
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [("a-file", "Not a directory"), ("/dev/null", "Not a directory"), ("/dev/full/x", "Not a directory"),
+     ("/proc/x", "no folder can be made here"), ("n" * 300, "File name too long"),
+     ("loop", "Too many levels of symbolic links")],
+    ids=["file", "device", "below a device", "below /proc", "long name", "loop of links"],
+)  # fmt: skip
+def test_place_that_can_be_no_folder_ends_with_2_which_no_scheduler_repeats(
+    job: Job, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a-file").write_text("{}")
+    Path("loop").symlink_to("loop")
+    told = job("run", "--manifest", tiny(**SGD), "--output", place)
+    assert told.exit_code == 2, told.stderr
+    assert said in told.stderr
+    assert "name another place" in told.stderr
+    assert "training_started" not in told.stderr
+
+
 def test_folder_without_hard_links_and_without_fsync_is_found_at_the_start_and_does(
     job: Job, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -237,6 +276,23 @@ def test_folder_without_hard_links_and_without_fsync_is_found_at_the_start_and_d
     assert events[names.index("storage_probed")]["commit"] == "exclusive creation"
     assert not list((tmp_path / "out").rglob(".partial-*"))
     assert len(list((tmp_path / "out").rglob("result.json"))) == 1
+
+
+def test_folder_in_place_of_a_file_that_is_read_is_told_as_what_was_to_be_read(
+    job: Job, tiny: Tiny, tmp_path: Path
+) -> None:
+    read = job("validate", tmp_path)
+    assert (read.exit_code, "not a readable file" in read.stderr) == (65, True), read.stderr
+    weights = job("run", "--manifest", tiny(**SGD), "--output", tmp_path / "out", "--set", f"model.weights={tmp_path}")
+    assert (weights.exit_code, "not found; give a .pth" in weights.stderr) == (66, True), weights.stderr
+
+
+def test_cache_that_cannot_hold_digests_does_no_harm(tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache/digests").write_text("a file where the folder should be")
+    known = KnownDigests(tmp_path / "cache")
+    known.remember("name", "0" * 64)
+    assert known.find("name") is None
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import subprocess
@@ -111,15 +112,16 @@ def test_run_that_fails_keeps_the_secrets(
 
 # Every place that the credential chain reads
 
-AWKWARD = "planted%41 'one'/{name}\nplanted-\"two\"-{name}\r\n\tplanted-three-{name}"
-"""Line breaks, quotes, percent signs: what libraries quote in as many ways."""
+AWKWARD = "{own}planted%41 'one'/{own}\n{own}planted-\"two\"-{own}\r\n\t{own}planted-three-{own}"
+"""Line breaks, quotes, percent signs: what libraries quote in as many ways. Ends of its `own`: what begins or ends like
+another secret would be masked with that one, and a place that nobody reads would not be noticed."""
 USED = {"AWS_ACCESS_KEY_ID": "planted'key%id", "AWS_SECRET_ACCESS_KEY": 'planted"secret/%2F+key',
         "AWS_SESSION_TOKEN": "planted'session\"%41token=="}  # fmt: skip
 """The same without line breaks: with one they would be refused at once."""
 
 
 def awkward(name: str) -> str:
-    return AWKWARD.format(name=name)
+    return AWKWARD.format(own=hashlib.sha256(name.encode()).hexdigest()[:12])
 
 
 @pytest.fixture
@@ -164,11 +166,18 @@ def everywhere(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("AWS_CREDENTIAL_FILE", write(home / "ec2", f"AWSSecretKey={indented(plant('ec2'))}\n"))
     monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", write(home / "identity", plant("identity")))
     monkeypatch.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN", "planted-container'token%41")
-    planted.append("planted-container'token%41")
+    in_file = "its-own-file-planted'%41-in-a-container"  # with a line break it would be refused at once
+    monkeypatch.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", write(home / "container", in_file))
+    planted += ["planted-container'token%41", in_file]
     login = {"accessToken": plant("sso"), "refreshToken": plant("refresh"), "clientSecret": plant("client")}
     write(home / ".aws/sso/cache/0123.json", json.dumps(login))
     assumed = {"Credentials": {"SecretAccessKey": plant("assumed"), "SessionToken": plant("assumed-token")}}
     write(home / ".aws/cli/cache/4567.json", json.dumps(assumed))
+    older = {"Credentials": {"SecretAccessKey": plant("boto-cache"), "SessionToken": plant("boto-cache-token")}}
+    write(home / ".aws/boto/cache/89ab.json", json.dumps(older))
+    signed_in = {"accessKeyId": plant("login-id"), "secretAccessKey": plant("login"), "sessionToken": plant("session")}
+    console = {"accessToken": signed_in, "refreshToken": plant("login-refresh"), "dpopKey": plant("dpop")}
+    write(home / ".aws/login/cache/cdef.json", json.dumps(console))
     return planted
 
 

@@ -48,10 +48,13 @@ from tests.faulty_s3 import (
     flip,
     ignoring_conditions,
     lose_answer,
+    refusing_conditions,
     truncate,
     without_conditions,
+    wordless,
 )
 
+LOGIN_PAGE = b"\n<!DOCTYPE html><html><body><form>Who are you?</form></body></html>"
 LARGE = MULTIPART_BYTES + 2**20
 
 
@@ -296,16 +299,18 @@ def test_failed_write_leaves_no_partial_file(folder: FolderStore, method: str, m
 @pytest.mark.parametrize("method", ["write", "create"])
 def test_folder_in_the_place_of_a_file_is_named_and_leaves_no_partial_file(folder: FolderStore, method: str) -> None:
     folder.write("taken/below", b"")
-    with pytest.raises(StorageError, match="out/taken: "):
+    with pytest.raises(ObjectExists if method == "create" else UsageError, match="out/taken: "):
         getattr(folder, method)("taken", b"")
-    with pytest.raises(StorageError, match="out/taken: "):
+    with pytest.raises(UsageError, match="out/taken: Is a directory; name another place"):
         folder.read("taken")
     assert files_of(folder) == ["below"]
 
 
 @pytest.mark.parametrize(
-    "code", [errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK]
-)
+    "code",
+    [errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK,
+     errno.EXDEV, errno.ENOTTY],
+)  # fmt: skip
 def test_file_system_without_hard_links_commits_once_and_leaves_no_claim(
     folder: FolderStore, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
@@ -368,8 +373,38 @@ def test_fsync_of_a_file_is_asked_for_and_its_fault_is_told(
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
 
     monkeypatch.setattr(os, "fsync", refuse)
-    with pytest.raises(StorageError, match="Invalid argument"):
+    with pytest.raises(UsageError, match="Invalid argument; name another place"):
         folder.write("result.json", b"{}")
+
+
+@pytest.mark.parametrize("call", ["open", "fsync"])
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOSYS, errno.ENOTTY, errno.EBADF, errno.EISDIR])
+def test_folder_that_cannot_be_synced_is_written_to_all_the_same(
+    folder: FolderStore, monkeypatch: pytest.MonkeyPatch, call: str, code: int
+) -> None:
+    real = getattr(os, call)
+
+    def refuse_folders(place: Any, *arguments: Any) -> Any:
+        if stat.S_ISDIR(os.stat(place).st_mode):  # noqa: PTH116 - of a path or a descriptor
+            raise OSError(code, os.strerror(code))
+        return real(place, *arguments)
+
+    monkeypatch.setattr(os, call, refuse_folders)
+    folder.write("result.json", b"{}")
+    assert folder.read("result.json") == b"{}"
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.EINVAL, errno.EXDEV])
+def test_file_system_that_cannot_rename_is_refused_for_good(
+    folder: FolderStore, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(UsageError, match=r"manifest\.json: .*; name another place"):
+        folder.probe("manifest.json", b"{}")
+    assert files_of(folder) == []
 
 
 def test_partial_file_of_a_killed_writer_is_not_listed(folder: FolderStore) -> None:
@@ -607,6 +642,7 @@ ANSWERS = [
     ("400 Bad Request", "ThrottlingException", StorageError, "ThrottlingException"),
     ("500 Internal Server Error", "NeverHeardOf", StorageError, "NeverHeardOf"),
     ("501 Not Implemented", "NotImplemented", UsageError, "AWS_REQUEST_CHECKSUM_CALCULATION=when_required"),
+    ("411 Length Required", "MissingContentLength", UsageError, "AWS_REQUEST_CHECKSUM_CALCULATION=when_required"),
     ("400 Bad Request", "MalformedTrailerError", UsageError, "AWS_REQUEST_CHECKSUM_CALCULATION=when_required"),
     ("400 Bad Request", "XAmzContentSHA256Mismatch", StorageError, "AWS_REQUEST_CHECKSUM_CALCULATION=when_required"),
 ]
@@ -641,6 +677,24 @@ def test_wrong_region_is_told_with_the_right_one(
         filled.read("k")
 
 
+@EVERY_USE
+@pytest.mark.parametrize(
+    ("endpoint", "said"),
+    [("bucket.s3.eu-west-3.amazonaws.com", "the bucket is in eu-west-3: set AWS_DEFAULT_REGION=eu-west-3"),
+     ("s3-eu-west-3.amazonaws.com", "the bucket is in eu-west-3: set AWS_DEFAULT_REGION=eu-west-3"),
+     ("bucket.elsewhere.example", "the bucket is at bucket.elsewhere.example: set AWS_DEFAULT_REGION")],
+)  # fmt: skip
+def test_redirect_that_names_an_endpoint_alone_is_told_after_a_few_requests(
+    filled: S3Store, wire: FaultyS3, use: Callable[[S3Store], object], endpoint: str, said: str
+) -> None:
+    wire.spoil(
+        ".*", "", answer("301 Moved", "PermanentRedirect", extra=f"<Endpoint>{endpoint}</Endpoint>"), times=ALWAYS
+    )
+    with pytest.raises(UsageError, match=said):
+        use(filled)
+    assert len(wire.requests) <= 3
+
+
 def test_server_that_does_not_speak_checksums_deletes_one_by_one(filled: S3Store, wire: FaultyS3) -> None:
     wire.spoil("POST", "delete", answer("400 Bad Request", "MissingContentMD5"), times=ALWAYS)
     filled.delete(["k"])
@@ -649,8 +703,14 @@ def test_server_that_does_not_speak_checksums_deletes_one_by_one(filled: S3Store
 
 @pytest.mark.parametrize(
     ("fault", "said"),
-    [(without_conditions, "does not know conditional writes"), (ignoring_conditions, "passes over If-None-Match")],
-    ids=lambda value: getattr(value, "__name__", ""),
+    [
+        (without_conditions, r"does not know conditional writes \(NotImplemented: A header [^;]* not implemented\)"),
+        (refusing_conditions("400 Bad Request"), r"does not know conditional writes \(400: Bad Request\)"),
+        (refusing_conditions("304 Not Modified"), r"does not know conditional writes \(304: Not Modified\)"),
+        (refusing_conditions("404 Not Found"), r"does not know conditional writes \(404: Not Found\)"),
+        (ignoring_conditions, "passes over If-None-Match"),
+    ],
+    ids=["501", "400", "304", "404", "ignored"],
 )
 def test_server_on_which_two_could_commit_is_refused_by_the_probe(
     s3: S3Store, wire: FaultyS3, fault: Fault, said: str
@@ -659,6 +719,49 @@ def test_server_on_which_two_could_commit_is_refused_by_the_probe(
     with pytest.raises(UsageError, match=rf"manifest\.json: the server {said}.*Use a server that knows If-None-Match"):
         s3.probe("manifest.json", b"{}")
     assert s3.list_keys("") == ["manifest.json"]
+
+
+def test_commit_refused_with_501_quotes_the_server_and_advises_on_nothing_else(s3: S3Store, wire: FaultyS3) -> None:
+    wire.spoil("PUT", "", without_conditions)
+    with pytest.raises(UsageError, match="does not know conditional writes") as caught:
+        s3.create("result.json", b"{}")
+    assert "CHECKSUM" not in str(caught.value)
+
+
+@EVERY_USE
+def test_400_without_a_word_is_no_lack_of_fresh_credentials(
+    filled: S3Store, wire: FaultyS3, use: Callable[[S3Store], object]
+) -> None:
+    wire.spoil(".*", "", wordless("400 Bad Request"), times=ALWAYS)
+    with pytest.raises(UsageError, match=r"400: Bad Request, .*does an S3 server answer at AWS_ENDPOINT_URL"):
+        use(filled)
+    assert len(wire.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "use", [*WRITING.values(), READING["list"], lambda store: store.list_folders(), lambda store: store.delete(["k"])],
+    ids=[*WRITING, "list", "list folders", "delete"],
+)  # fmt: skip
+def test_404_to_what_needs_no_object_is_of_no_s3_server(
+    filled: S3Store, wire: FaultyS3, use: Callable[[S3Store], object]
+) -> None:
+    wire.spoil(".*", "", wordless("404 Not Found"), times=ALWAYS)
+    with pytest.raises(UsageError, match=r"404: Not Found; does an S3 server answer at AWS_ENDPOINT_URL"):
+        use(filled)
+
+
+def test_page_in_html_instead_of_a_listing_is_of_no_s3_server(filled: S3Store, wire: FaultyS3) -> None:
+    wire.spoil(".*", "", wordless("200 OK", LOGIN_PAGE), times=ALWAYS)
+    with pytest.raises(UsageError, match="is a page in HTML; does an S3 server answer at AWS_ENDPOINT_URL"):
+        filled.list_keys("")
+
+
+def test_tls_on_a_port_of_plain_http_is_told_with_what_to_write(
+    wire: FaultyS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", wire.endpoint.replace("http://", "https://"))
+    with pytest.raises(UsageError, match="write http:// for https://"):
+        S3Store("s3://bucket").read("k")
 
 
 def test_conflicting_commit_is_tried_again(s3: S3Store, wire: FaultyS3) -> None:

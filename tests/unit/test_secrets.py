@@ -61,11 +61,27 @@ def test_name_of_a_variable_tells_that_it_is_secret(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize(
     "name",
-    ["PWD", "OLDPWD", "AWS_SHARED_CREDENTIALS_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "SSH_AUTH_SOCK", "MONKEY", "TOPIC"],
-)
+    ["PWD", "OLDPWD", "AWS_SHARED_CREDENTIALS_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "SSH_AUTH_SOCK", "MONKEY",
+     "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_AUTH_SCHEME_PREFERENCE", "TOPIC"],
+)  # fmt: skip
 def test_what_says_where_a_secret_lies_can_be_read_in_messages(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "/some/where")
     assert redact("/some/where: permission denied") == "/some/where: permission denied"
+
+
+@pytest.mark.parametrize("source", ["Environment", "Ec2InstanceMetadata", "EcsContainer"])
+def test_source_of_credentials_does_not_take_its_word_out_of_every_message(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, source: str
+) -> None:
+    (tmp_path / "config").write_text(f"[profile p]\nrole_arn = arn\ncredential_source = {source}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    assert redact(f"no credentials in {source}") == f"no credentials in {source}"
+
+
+def test_documents_of_other_tools_tell_where_a_token_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    document = {"token_uri": "https://host/token", "tokenType": "Bearer", "private_key": "planted-key"}
+    monkeypatch.setenv("GOOGLE_CREDENTIALS", json.dumps(document))
+    assert redact("Bearer of https://host/token, planted-key") == f"Bearer of https://host/token, {MASK}"
 
 
 def test_path_of_a_file_that_is_there_is_no_secret(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
