@@ -160,13 +160,21 @@ def test_every_option_that_takes_a_place_is_tried_here() -> None:
 
 
 @pytest.mark.parametrize(
-    "place", ["s3:/bucket/x", "arn:aws:s3:::bucket/x", "S3://bucket/x", "https://host/x", "gs://b/x"]
+    "place",
+    [
+        "s3:/bucket/x",
+        "arn:aws:s3:::bucket/x",
+        "s3//bucket/x",
+        "bucket.s3.amazonaws.com/x",
+        "https://host/x",
+        "gs://b/x",
+    ],
 )
 @pytest.mark.parametrize("command", PLACES.values(), ids=" ".join)
 def test_what_is_no_place_is_refused_by_every_option(
     command: tuple[str, ...], place: str, job: Job, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first two trained into folders of these names."""
+    """The first four trained into folders of these names."""
     manifest = tiny()
     monkeypatch.chdir(tmp_path)
     answer = job(*with_place(command, place, manifest))
@@ -187,7 +195,7 @@ def test_what_is_no_place_is_refused_in_every_variable(
     monkeypatch.chdir(tmp_path)
     answer = job("run")
     assert answer.exit_code == 2
-    assert f"{'--cache' if name == 'JOB_CACHE' else name} s3:/bucket/x: is neither a path" in answer.stderr
+    assert f"{name} s3:/bucket/x: is neither a path" in answer.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.json"]
 
 
