@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections.abc import Iterator
@@ -49,6 +50,22 @@ def check_place_or_claim(context: typer.Context, parameter: typer.CallbackParam,
     if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", value.removeprefix(CLAIM_SCHEME).partition("/")[0]):
         raise UsageError(f"--output {value}: names no PersistentVolumeClaim; must be pvc://CLAIM or pvc://CLAIM/FOLDER")
     return value
+
+
+def check_number(context: typer.Context, parameter: typer.CallbackParam, value: float | None) -> float | None:
+    """Callback of options that take an amount: `value`, if it can be reckoned with. Raises `UsageError`."""
+    if value is not None and not math.isfinite(value):
+        raise UsageError(f"{name_parameter(context, parameter)} {value:g}: must be a finite number")
+    return value
+
+
+def check_time_budget(context: typer.Context, parameter: typer.CallbackParam, value: float | None) -> float | None:
+    """Callback of --time-budget. Raises `UsageError`."""
+    if value is not None and not value > 0:
+        raise UsageError(
+            f"{name_parameter(context, parameter)} {value:g}: must be more than 0 seconds; leave it away for no budget"
+        )
+    return check_number(context, parameter, value)
 
 
 def check_cache(context: typer.Context, parameter: typer.CallbackParam, value: str) -> Path:

@@ -199,6 +199,32 @@ def test_what_is_no_place_is_refused_in_every_variable(
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.json"]
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--time-budget", "0", "must be more than 0 seconds; leave it away for no budget"),
+        ("--time-budget", "-1", "must be more than 0 seconds"),
+        ("--time-budget", "nan", "must be more than 0 seconds"),
+        ("--time-budget", "inf", "must be a finite number"),
+        ("--price-per-hour", "inf", "must be a finite number"),
+    ],
+)
+def test_number_that_cannot_be_meant_is_refused_as_an_option_and_as_a_variable(
+    option: str, value: str, said: str, job: Job, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A budget of 0 meant none, and an infinite price reached the result."""
+    run = ("run", "--manifest", tiny(), "--output", tmp_path / "out")
+    variable = "JOB_" + option.removeprefix("--").replace("-", "_").upper()
+    answer = job(*run, f"{option}={value}")
+    assert answer.exit_code == 2
+    assert answer.stderr.startswith(f"error: {option} {value}: {said}")
+    monkeypatch.setenv(variable, value)
+    answer = job(*run)
+    assert answer.exit_code == 2
+    assert answer.stderr.startswith(f"error: {variable} {value}: {said}")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("cache", ["s3://bucket/cache", "pvc://claim"])
 def test_cache_is_a_folder_of_this_machine(cache: str, job: Job, tiny: Tiny, tmp_path: Path) -> None:
     answer = job("run", "--manifest", tiny(), "--cache", cache, "--output", tmp_path / "out")
@@ -282,6 +308,9 @@ def test_file_that_an_option_names_and_is_not_there_is_wrong_usage(job: Job, tin
     prices = job("plan", "--manifest", tiny(), "--prices", tmp_path / "absent.json")
     assert prices.exit_code == 2
     assert prices.stderr == f"error: --prices {tmp_path}/absent.json: no such file\n"
+    instance = job("plan", "--manifest", tiny(), "--instance", "absent")
+    assert instance.exit_code == 2
+    assert prices.stdout == instance.stdout == ""  # not half of the answer
     reference = job("report", tmp_path, "--reference", "Lab-Report")
     assert reference.exit_code == 2
     assert "error: --reference Lab-Report: no such file; bundled: lab-report" in reference.stderr
