@@ -211,11 +211,11 @@ def _describe(fault: ErrorDetails, root: type[BaseModel]) -> str:
         return f"{path}.name is {_show(name)}; {_suggest(name, accepted)}"
     if kind == "value_error":
         return f"{path}: {context['error']}" if path else str(context["error"])
-    accepted = _describe_accepted(fault, path)
+    told = _describe_accepted(fault, path)
     field = owner.model_fields.get(str(fault["loc"][-1])) if owner else None
     if field and type(None) in get_args(field.annotation) and kind.endswith(("_type", "_parsing")):
-        accepted += ", or null, without quotes"
-    return f"{path} is {seen}; {accepted}"
+        told += ", or null, without quotes"
+    return f"{path} is {seen}; {told}"
 
 
 def _describe_accepted(fault: ErrorDetails, path: str) -> str:
