@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 
 from job.errors import UsageError
 
@@ -18,17 +19,18 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _LOOKS_REMOTE = re.compile(
     r".*://"  # a URI, also one in quotes, as an --env-file of Docker keeps them
     r"|[\w+.@-]+:/"  # s3:/bucket, or scp's host:/folder
-    r"|(?:s3[an]?|arn|gs|gcs|abfss?|wasbs?|hdfs|https?|file|pvc):",
+    r"|(?:s3[an]?|arn|gs|gcs|abfss?|wasbs?|hdfs|https?|file|pvc)(?::|[^\w/]?//)"  # s3//bucket, s3;//bucket
+    r"|[\w.-]+\.(?:amazonaws\.com(?:\.cn)?|googleapis\.com|windows\.net|cloudflarestorage\.com)(?::\d+)?(?:/|$)",
     re.IGNORECASE | re.DOTALL,
 )
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 """https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html."""
 _MISSPELT_S3 = (
-    re.compile(r"s3[an]?:/*(?P<place>[^/].*)", re.IGNORECASE),
+    re.compile(r"s3[an]?(?::[\\/]*|[^\w/]?//+)(?P<place>[^\\/].*)", re.IGNORECASE),
     re.compile(r"arn:aws[\w-]*:s3:::(?P<place>.+)", re.IGNORECASE),
-    re.compile(r"https?://s3[.-](?:[\w-]+\.)*amazonaws\.com(?:\.cn)?/(?P<place>.+)", re.IGNORECASE),
+    re.compile(r"(?:https?://)?s3[.-](?:[\w-]+\.)*amazonaws\.com(?:\.cn)?/(?P<place>.+)", re.IGNORECASE),
     re.compile(
-        r"https?://(?P<bucket>[\w.-]+?)\.s3[.-](?:[\w-]+\.)*amazonaws\.com(?:\.cn)?/?(?P<key>.*)", re.IGNORECASE
+        r"(?:https?://)?(?P<bucket>[\w.-]+?)\.s3[.-](?:[\w-]+\.)*amazonaws\.com(?:\.cn)?/?(?P<key>.*)", re.IGNORECASE
     ),
 )
 """Other ways to write down a bucket, and where its name and the prefix stand in them."""
@@ -61,13 +63,14 @@ def parse_place(text: str) -> str:
 def find_fault(text: str) -> str | None:
     """Why `text` is neither a path nor an s3:// URI, and what is accepted; None where it is one.
 
-    What begins with `/`, `.` or `~` is a path, whatever follows.
+    What begins with `/`, `.` or `~` is a path, whatever follows. Characters that only look like a colon or a slash, as
+    East Asian keyboards write them, count as these (Unicode's NFKC).
     """
     if not text.strip():
         return f"is empty; {ACCEPTED}"
     if "\0" in text:
         return f"holds a null character, which no name may; {ACCEPTED}"
-    if text.startswith(("/", ".", "~", "s3://")) or not _LOOKS_REMOTE.match(text):
+    if text.startswith(("/", ".", "~", "s3://")) or not _LOOKS_REMOTE.match(_plain(text)):
         return None
     if text.startswith(CLAIM_SCHEME):
         return (
@@ -76,7 +79,7 @@ def find_fault(text: str) -> str | None:
         )
     meant = _guess(text)
     hint = f"did you mean {_show(meant)}? " if meant else ""
-    escape = "" if is_remote(text) else f"; a folder of that name is written ./{_show(text)}"
+    escape = "" if "://" in _plain(text) else f"; a folder of that name is written ./{_show(text)}"
     return f"is neither a path nor an s3:// URI; {hint}{ACCEPTED}{escape}"
 
 
@@ -87,7 +90,8 @@ def _find_s3_fault(text: str) -> str | None:
     bucket = text.removeprefix("s3://").partition("/")[0]
     expected = "must be s3://BUCKET or s3://BUCKET/PREFIX"
     if not bucket:
-        return f"names no bucket; {expected}"
+        meant = _guess(text)
+        return f"names no bucket; {f'did you mean {_show(meant)}? ' if meant else ''}{expected}"
     if "@" in bucket:
         return f"must hold no credentials; they come from the environment; {expected}"
     if not _BUCKET.fullmatch(bucket):
@@ -102,7 +106,7 @@ def _find_s3_fault(text: str) -> str | None:
 
 def _guess(text: str) -> str | None:
     """The place that `text` is another spelling of, if that is plain."""
-    bare = text.strip().strip("'\"").strip()
+    bare = _plain(text).strip().strip("'\"").strip()
     if bare != text and not find_fault(bare) and not _find_s3_fault(bare):
         return bare
     if found := _FILE_URI.fullmatch(bare):
@@ -111,12 +115,16 @@ def _guess(text: str) -> str | None:
         if found := spelling.fullmatch(bare):
             parts = found.groupdict()
             uri = f"s3://{parts['place'] if 'place' in parts else parts['bucket'] + '/' + parts['key']}".rstrip("/")
-            if not _find_s3_fault(uri):
+            if uri != text and not _find_s3_fault(uri):
                 return uri
     return None
+
+
+def _plain(text: str) -> str:
+    return unicodedata.normalize("NFKC", text)
 
 
 def _show(text: str) -> str:
     """`text` as it can be printed, without credentials before a host, whatever the slashes."""
     shown = text if text.isprintable() else repr(text)
-    return re.sub(r"((?:^|:/*)['\"]?)[^\s/@]*:[^\s/@]*@", r"\1***@", shown)
+    return re.sub(r"((?:^|[:：/／])['\"]?)[^\s/／@＠]*[:：][^\s/／@＠]*[@＠]", r"\1***@", shown)

@@ -16,8 +16,13 @@ ENDING_SIGNALS = (
     signal.SIGXCPU,  # a limit of CPU time, as of `ulimit -t`
     signal.SIGUSR1,  # Slurm's --signal, Grid Engine's warning before it stops a job
     signal.SIGUSR2,  # LSF's end of a job's time, Grid Engine's warning before it kills one
+    *((signal.SIGPWR,) if hasattr(signal, "SIGPWR") else ()),  # an init system's word of a power failure; not on a Mac
 )
-"""Each of them ends a program that does not handle it."""
+"""Each of them ends a program that does not handle it.
+
+SIGALRM, SIGVTALRM, SIGPROF and SIGIO do so too and are not here: they come from timers and files that a program has set
+up for itself, and a library that does so (a profiler, a time-out) brings its own handler, which must stay.
+"""
 
 
 def take_endings(handler: Callable[[int, FrameType | None], None]) -> None:

@@ -78,9 +78,10 @@ def plan(
     from job.submit.estimate import estimate, read_prices
 
     planned = build_plan(read_sweep(manifest, settings or []), source=name_source(manifest))
+    table = read_prices(prices)
     if as_json:
         typer.echo(planned.model_dump_json(indent=1))
         return
+    expected = estimate(planned, table, instance=instance, per_container=per_container)
     print_plan(planned)
-    expected = estimate(planned, read_prices(prices), instance=instance, per_container=per_container)
     print_estimate(expected, today=datetime.now(UTC).date())

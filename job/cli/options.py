@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections.abc import Iterator
@@ -30,11 +31,16 @@ def check_place(context: typer.Context, parameter: typer.CallbackParam, value: s
     try:
         return parse_place(value)
     except UsageError as error:
-        name = parameter.opts[0] if parameter.opts[0].startswith("-") else parameter.opts[0].upper()
-        source = context.get_parameter_source(parameter.name or "")
-        if source is not None and source.name == "ENVIRONMENT":
-            name = str(parameter.envvar)
-        raise UsageError(f"{name} {error}") from error
+        raise UsageError(f"{name_parameter(context, parameter)} {error}") from error
+
+
+def name_parameter(context: typer.Context, parameter: typer.CallbackParam) -> str:
+    """Where a person wrote down the value of `parameter`: an option, an argument or a variable."""
+    source = context.get_parameter_source(parameter.name or "")
+    if source is not None and source.name == "ENVIRONMENT":
+        return str(parameter.envvar)
+    name = parameter.opts[0]
+    return name if name.startswith("-") else name.upper()
 
 
 def check_place_or_claim(context: typer.Context, parameter: typer.CallbackParam, value: str | None) -> str | None:
@@ -46,16 +52,29 @@ def check_place_or_claim(context: typer.Context, parameter: typer.CallbackParam,
     return value
 
 
-def parse_cache(value: str | Path) -> Path:
-    """Parser of --cache, a folder of this machine. Raises `UsageError`."""
-    if isinstance(value, Path):  # the default: its home folder is looked for where a cache is needed
-        return value
-    try:
-        folder = parse_place(value)
-    except UsageError as error:
-        raise UsageError(f"--cache {error}") from error
+def check_number(context: typer.Context, parameter: typer.CallbackParam, value: float | None) -> float | None:
+    """Callback of options that take an amount: `value`, if it can be reckoned with. Raises `UsageError`."""
+    if value is not None and not math.isfinite(value):
+        raise UsageError(f"{name_parameter(context, parameter)} {value:g}: must be a finite number")
+    return value
+
+
+def check_time_budget(context: typer.Context, parameter: typer.CallbackParam, value: float | None) -> float | None:
+    """Callback of --time-budget. Raises `UsageError`."""
+    if value is not None and not value > 0:
+        raise UsageError(
+            f"{name_parameter(context, parameter)} {value:g}: must be more than 0 seconds; leave it away for no budget"
+        )
+    return check_number(context, parameter, value)
+
+
+def check_cache(context: typer.Context, parameter: typer.CallbackParam, value: str) -> Path:
+    """Callback of --cache, a folder of this machine. Raises `UsageError`."""
+    if value == str(DEFAULT_CACHE):  # its home folder is looked for where a cache is needed
+        return DEFAULT_CACHE
+    folder = check_place(context, parameter, value) or ""
     if is_remote(folder):
-        raise UsageError(f"--cache {folder}: must be a folder of this machine")
+        raise UsageError(f"{name_parameter(context, parameter)} {folder}: must be a folder of this machine")
     return Path(folder)
 
 
@@ -102,7 +121,8 @@ CacheOption = Annotated[
     typer.Option(
         "--cache",
         envvar="JOB_CACHE",
-        parser=parse_cache,
+        parser=str,  # a Path would make one slash of two
+        callback=check_cache,
         metavar="FOLDER",
         help="Folder for downloads and decoded images.",
     ),

@@ -21,7 +21,9 @@ from job.cli.options import (
     ManifestOption,
     OutputOption,
     SettingsOption,
+    check_number,
     check_place,
+    check_time_budget,
     extra,
     name_experiment,
     name_source,
@@ -86,13 +88,18 @@ def run(
     ] = True,
     time_budget: Annotated[
         float | None,
-        typer.Option(envvar="JOB_TIME_BUDGET", min=0, help="Seconds; then save a checkpoint and exit with 75."),
+        typer.Option(
+            envvar="JOB_TIME_BUDGET",
+            callback=check_time_budget,
+            help="Seconds, more than 0; then save a checkpoint and exit with 75.",
+        ),
     ] = None,
     checkpoint_interval: Annotated[
         float, typer.Option(envvar="JOB_CHECKPOINT_INTERVAL", min=0, help="Least seconds between checkpoints.")
     ] = 10.0,
     price_per_hour: Annotated[
-        float | None, typer.Option(envvar="JOB_PRICE_PER_HOUR", min=0, help="USD, for the estimated cost.")
+        float | None,
+        typer.Option(envvar="JOB_PRICE_PER_HOUR", min=0, callback=check_number, help="USD, for the estimated cost."),
     ] = None,
 ) -> None:
     """Train what the manifest says. Run again, it carries on where it stopped, or finds the run done."""
@@ -155,6 +162,7 @@ def stage(
     outlive_reader()
     configure_logs()
     store = open_store(destination)
+    _check_writable(store)
     prepare_matplotlib()
     with extra("train"):
         from job.training.data import STAGED
@@ -171,6 +179,16 @@ def stage(
             places.append(stage_imagenet(store, data=data, cache=folder))
     for staged in places:
         typer.echo(staged)
+
+
+def _check_writable(store: Store) -> None:
+    """Raises what `store` says to a small write, so that it is known before gigabytes are downloaded.
+
+    Nothing stays behind, but for an empty object where the role may write and not delete.
+    """
+    trial = ".job-stage-trial"
+    store.write(trial, b"")
+    store.delete([trial])
 
 
 def _select(

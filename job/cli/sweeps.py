@@ -102,7 +102,7 @@ def submit(
     configure_logs()
     sweep = read_sweep(manifest, settings or [])
     plan = build_plan(sweep, source=name_source(manifest))
-    check_inputs(plan, data=data, output=output or "", to=to.value)
+    check_inputs(plan, data=data, output=output or "runs", to=to.value)
     cloud = batch.BatchSettings(queue=queue, job_role=job_role, region=region, num_gpus=_count(gpus))
     if stack:
         found = batch.read_stack(stack, cloud)

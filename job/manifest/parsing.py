@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
@@ -10,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from job.errors import ManifestError
@@ -25,7 +26,7 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 
 _JSON_WORDS = {"true": "true", "false": "false", "none": "null", "null": "null"}
 """What JSON writes for a word that another language, or another case of letters, has for it."""
-_PYTHON_WORD = re.compile(r"(True|False|None)\b")
+_JSON_WORD = re.compile(rf"({'|'.join(_JSON_WORDS)})\b", re.IGNORECASE)
 _FRACTIONS = re.compile(r'"(?:[^"\\]|\\.)*"|-?Infinity|NaN|-?\d+[.eE][\d.eE+-]*')
 """What JSON reads as a float, and strings, so that what stands in them is passed over."""
 
@@ -74,8 +75,11 @@ def parse_json_object(content: bytes, *, source: str) -> dict[str, Any]:
     except RecursionError as error:
         raise ManifestError(f"{source}: nested too deeply") from error
     except json.JSONDecodeError as error:
-        word = _PYTHON_WORD.match(error.doc, error.pos)
-        fault = f"{word[0]} is Python's word, JSON has {_JSON_WORDS[word[0].lower()]}" if word else error.msg
+        word = _JSON_WORD.match(error.doc, error.pos)
+        if word and error.msg == "Expecting value":
+            fault = f"{word[0]} must be written {_JSON_WORDS[word[0].lower()]}, or in quotes where a text is meant,"
+        else:
+            fault = error.msg
         raise ManifestError(f"{source}: not JSON: {fault} at line {error.lineno}, column {error.colno}") from error
     except ValueError as error:  # what the two functions below refuse, or an integer of thousands of digits
         raise ManifestError(f"{source}: not JSON: {error}") from error
@@ -140,25 +144,41 @@ def apply_settings(document: dict[str, Any], settings: Iterable[str]) -> dict[st
         if not separator or not all(path.split(".")):
             raise ManifestError(f"--set {setting}: must be KEY=VALUE, such as optimizer.lr=0.01")
         try:
-            set_path(result, path, _parse_value(text))
+            set_path(result, path, _parse_value(text, path=path))
         except ValueError as error:
             raise ManifestError(f"--set {setting}: {error}") from error
     return result
 
 
-def _parse_value(text: str) -> Any:
-    """The value of a setting. Raises `ValueError`."""
+def _parse_value(text: str, *, path: str) -> Any:
+    """The value of a setting for the field at `path`. Raises `ValueError`."""
     try:
         value = _load(text)
     except (json.JSONDecodeError, RecursionError):
         word = _JSON_WORDS.get(text.lower())
         if word and text != "none":  # which several fields accept
-            also = ", or none where a field has that as a choice" if word == "null" else ""
-            raise ValueError(f'JSON writes {word}{also}; a text is "{text}", in quotes') from None
+            accepted = "write none" if word == "null" and _accepts_none(path) else f"JSON writes {word}"
+            raise ValueError(f'{accepted}; a text is "{text}", in quotes') from None
         return text
     if _find_infinite(value, text):
         raise ValueError("numbers must be finite")
     return value
+
+
+def _accepts_none(path: str) -> bool:
+    """Whether the field at `path` of a manifest, or of a sweep's defaults, may hold the text `none`."""
+    owners: list[type[BaseModel]] = [Manifest]
+    *parents, key = path.removeprefix("defaults.").split(".")
+    for parent in parents:
+        fields = [owner.model_fields[parent] for owner in owners if parent in owner.model_fields]
+        owners = [model for field in fields for model in _models_of(field.annotation)]
+    for owner in owners:
+        if key in owner.model_fields:
+            annotation: Any = owner.model_fields[key].annotation
+            with contextlib.suppress(ValidationError):
+                TypeAdapter(annotation).validate_python("none")
+                return True
+    return False
 
 
 def set_path(document: dict[str, Any], path: str, value: Any) -> None:
@@ -191,7 +211,11 @@ def _describe(fault: ErrorDetails, root: type[BaseModel]) -> str:
         return f"{path}.name is {_show(name)}; {_suggest(name, accepted)}"
     if kind == "value_error":
         return f"{path}: {context['error']}" if path else str(context["error"])
-    return f"{path} is {seen}; {_describe_accepted(fault, path)}"
+    told = _describe_accepted(fault, path)
+    field = owner.model_fields.get(str(fault["loc"][-1])) if owner else None
+    if field and type(None) in get_args(field.annotation) and kind.endswith(("_type", "_parsing")):
+        told += ", or null, without quotes"
+    return f"{path} is {seen}; {told}"
 
 
 def _describe_accepted(fault: ErrorDetails, path: str) -> str:
@@ -233,13 +257,18 @@ def _locate(location: tuple[int | str, ...], root: type[BaseModel]) -> tuple[str
         path = f"{path}[{part}]" if isinstance(part, int) else f"{path}.{_show_key(part)}".lstrip(".")
         holder = owner
         field = owner.model_fields.get(str(part)) if owner else None
-        members = [m for m in get_args(field.annotation) if _is_model(m)] if field else []
+        members = [model for model in _models_of(field.annotation) if model is not field.annotation] if field else []
         owner = field.annotation if field and _is_model(field.annotation) else None  # type: ignore[assignment]
     return path, holder
 
 
 def _is_model(annotation: object) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _models_of(annotation: Any) -> list[type[BaseModel]]:
+    """The model that `annotation` is, or those that it is a union or list of."""
+    return [model for model in (annotation, *get_args(annotation)) if _is_model(model)]
 
 
 def _tag(model: type[BaseModel]) -> str:

@@ -5,6 +5,7 @@ sweep → plan − finished runs − runs under way = submission → launch → 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -113,18 +114,22 @@ class Work:
 
 
 def check_inputs(plan: SweepPlan, *, data: str | None, output: str, to: str) -> None:
-    """Raises `UsageError` with every reason why containers of the back end `to` could not read data or weights."""
+    """Raises `UsageError` with every reason why containers of `to` could not read data or weights, or write there."""
     faults = [*_find_data_faults(plan, data=data, output=output, to=to)]
+    if to not in CLOUDS and not is_remote(output):
+        faults += _find_faults_here("--output", output, to=to, is_file=False, may_be_missing=True)
     for weights in _find_weights(plan):
-        if is_remote(weights) or to == "local":
+        if is_remote(weights):
             continue
-        if to in CLOUDS and _is_of_this_machine(weights, output=output):
+        if to == "local" or (to == "docker" and weights.startswith("/")):
+            faults += _find_faults_here("model.weights", weights, to=to, is_file=True, may_be_missing=to == "docker")
+        elif to in CLOUDS and _is_of_this_machine(weights, output=output):
             faults.append(
                 f"model.weights {weights}: containers of --to {to} cannot read a file of this machine; "
                 "copy it to S3 and write s3://BUCKET/KEY, or copy it into the image and write its absolute path there"
             )
-        elif to == "docker" and not weights.startswith("/"):
-            absolute = Path(weights).expanduser().absolute()
+        elif to == "docker":
+            absolute = _expand(weights).absolute()
             faults.append(f"model.weights {weights}: containers have a working folder of their own; write {absolute}")
     if faults:
         raise UsageError("\n".join(faults))
@@ -151,8 +156,27 @@ def _find_data_faults(plan: SweepPlan, *, data: str | None, output: str, to: str
     elif to in CLOUDS and _is_of_this_machine(data, output=output):
         advice = remedy if folders else "put the data set in S3 with `job stage s3://BUCKET/data` and name that"
         yield f"--data {data}: containers of --to {to} cannot read a folder of this machine; {advice}"
-    elif to == "docker" and not data.startswith("/") and not Path(data).is_dir():
-        yield f"--data {data}: no such folder"
+    elif to not in CLOUDS:
+        is_of_image = to == "docker" and data.startswith("/")
+        yield from _find_faults_here("--data", data, to=to, is_file=False, may_be_missing=is_of_image)
+
+
+def _find_faults_here(name: str, place: str, *, to: str, is_file: bool, may_be_missing: bool) -> Iterator[str]:
+    """Why the path `place` of this machine is nothing that a process, or a container that it is mounted into, can use.
+
+    What `may_be_missing` is one of the image, or is made.
+    """
+    path, kind = _expand(place), "file" if is_file else "folder"
+    if not path.exists() and not may_be_missing:
+        yield f"{name} {place}: no such {kind}"
+    elif path.exists() and path.is_dir() == is_file:
+        yield f"{name} {place}: must be a {kind}, is a {'folder' if is_file else 'file'}"
+    elif to == "docker" and (path.exists() or name == "--output") and ":" in f"{path.resolve()}{place}":
+        yield f"{name} {place}: docker cannot mount {path.resolve()}, for its name holds a colon; give it another one"
+
+
+def _expand(path: str) -> Path:
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path would raise RuntimeError without a home folder
 
 
 def _is_of_this_machine(path: str, *, output: str) -> bool:

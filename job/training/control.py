@@ -26,9 +26,9 @@ class Control:
     """
 
     def __init__(self, *, time_budget_seconds: float | None = None) -> None:
-        """The time budget begins now."""
+        """The time budget begins now; it is more than 0, or None for none."""
         self._began = perf_counter()
-        self._budget = time_budget_seconds or None
+        self._budget = time_budget_seconds
         self._startup_seconds = 0.0
         self._show_step: Callable[[], None] = lambda: None
         self._has_gained: Callable[[], bool] = lambda: True

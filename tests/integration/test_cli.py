@@ -160,13 +160,21 @@ def test_every_option_that_takes_a_place_is_tried_here() -> None:
 
 
 @pytest.mark.parametrize(
-    "place", ["s3:/bucket/x", "arn:aws:s3:::bucket/x", "S3://bucket/x", "https://host/x", "gs://b/x"]
+    "place",
+    [
+        "s3:/bucket/x",
+        "arn:aws:s3:::bucket/x",
+        "s3//bucket/x",
+        "bucket.s3.amazonaws.com/x",
+        "https://host/x",
+        "gs://b/x",
+    ],
 )
 @pytest.mark.parametrize("command", PLACES.values(), ids=" ".join)
 def test_what_is_no_place_is_refused_by_every_option(
     command: tuple[str, ...], place: str, job: Job, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first two trained into folders of these names."""
+    """The first four trained into folders of these names."""
     manifest = tiny()
     monkeypatch.chdir(tmp_path)
     answer = job(*with_place(command, place, manifest))
@@ -187,8 +195,34 @@ def test_what_is_no_place_is_refused_in_every_variable(
     monkeypatch.chdir(tmp_path)
     answer = job("run")
     assert answer.exit_code == 2
-    assert f"{'--cache' if name == 'JOB_CACHE' else name} s3:/bucket/x: is neither a path" in answer.stderr
+    assert f"{name} s3:/bucket/x: is neither a path" in answer.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.json"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--time-budget", "0", "must be more than 0 seconds; leave it away for no budget"),
+        ("--time-budget", "-1", "must be more than 0 seconds"),
+        ("--time-budget", "nan", "must be more than 0 seconds"),
+        ("--time-budget", "inf", "must be a finite number"),
+        ("--price-per-hour", "inf", "must be a finite number"),
+    ],
+)
+def test_number_that_cannot_be_meant_is_refused_as_an_option_and_as_a_variable(
+    option: str, value: str, said: str, job: Job, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A budget of 0 meant none, and an infinite price reached the result."""
+    run = ("run", "--manifest", tiny(), "--output", tmp_path / "out")
+    variable = "JOB_" + option.removeprefix("--").replace("-", "_").upper()
+    answer = job(*run, f"{option}={value}")
+    assert answer.exit_code == 2
+    assert answer.stderr.startswith(f"error: {option} {value}: {said}")
+    monkeypatch.setenv(variable, value)
+    answer = job(*run)
+    assert answer.exit_code == 2
+    assert answer.stderr.startswith(f"error: {variable} {value}: {said}")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("cache", ["s3://bucket/cache", "pvc://claim"])
@@ -274,6 +308,9 @@ def test_file_that_an_option_names_and_is_not_there_is_wrong_usage(job: Job, tin
     prices = job("plan", "--manifest", tiny(), "--prices", tmp_path / "absent.json")
     assert prices.exit_code == 2
     assert prices.stderr == f"error: --prices {tmp_path}/absent.json: no such file\n"
+    instance = job("plan", "--manifest", tiny(), "--instance", "absent")
+    assert instance.exit_code == 2
+    assert prices.stdout == instance.stdout == ""  # not half of the answer
     reference = job("report", tmp_path, "--reference", "Lab-Report")
     assert reference.exit_code == 2
     assert "error: --reference Lab-Report: no such file; bundled: lab-report" in reference.stderr

@@ -14,6 +14,7 @@ from job.errors import DataError
 from job.manifest.models import CIFAR100
 from job.training.data import ImageData, cifar100, load_data
 from tests.conftest import BUCKET, Answer
+from tests.faulty_s3 import ALWAYS, FaultyS3, answer
 from tests.unit.test_cifar100 import write_cifar100
 
 Job = Callable[..., Answer]
@@ -197,3 +198,54 @@ def test_bucket_that_does_not_exist_is_named(stage: Callable[[object], Answer], 
     assert answer.exit_code == 67
     assert "s3://no-such-bucket/data" in answer.stderr
     assert "does not exist" in answer.stderr
+
+
+# The destination comes first
+
+
+ALL = ("--dataset", "stl10")
+NOTHING = ("--dataset", "none", "--no-weights")
+
+
+@pytest.mark.parametrize("arguments", [ALL, NOTHING], ids=["all", "nothing"])
+@pytest.mark.parametrize("case", ["no credentials", "broken token", "no bucket", "write denied", "file in the way"])
+def test_destination_that_cannot_be_written_is_known_before_anything_is_downloaded(
+    case: str, arguments: tuple[str, ...], job: Job, wire: FaultyS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The download is 2.6 GB; a destination that nobody may write was met behind it."""
+    destination, exit_code, said = f"s3://{BUCKET}/data", 67, "AccessDenied"
+    match case:
+        case "no credentials":
+            for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+                monkeypatch.delenv(name)
+            for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+                monkeypatch.setenv(name, str(tmp_path / "none"))
+            said = "credentials"
+        case "broken token":
+            monkeypatch.setenv("AWS_SESSION_TOKEN", "planted\ntoken")
+            said = "AWS_SESSION_TOKEN holds a line break"
+        case "no bucket":
+            destination, said = "s3://noput/data", "does not exist"
+        case "write denied":
+            wire.spoil("PUT|POST", "", answer("403 Forbidden", "AccessDenied"), times=ALWAYS)
+        case "file in the way":
+            (tmp_path / "file").write_bytes(b"x")
+            destination, exit_code, said = str(tmp_path / "file"), 74, "file"
+    told = job("stage", destination, *arguments)
+    assert told.exit_code == exit_code, told.stderr
+    assert said in told.stderr
+    assert "planted" not in told.stderr
+    assert "data_download_started" not in told.stderr
+    assert not (tmp_path / "cache").exists()
+
+
+def test_trial_of_the_destination_leaves_nothing_behind(job: Job, bucket: str, tmp_path: Path) -> None:
+    assert job("stage", f"{bucket}/data", *NOTHING).exit_code == 0
+    assert "Contents" not in boto3.client("s3").list_objects_v2(Bucket=BUCKET)
+    assert job("stage", tmp_path / "nfs", *NOTHING).exit_code == 0
+    assert list((tmp_path / "nfs").iterdir()) == []
+
+
+def test_role_that_may_not_delete_can_stage(stage: Callable[[object], Answer], bucket: str, wire: FaultyS3) -> None:
+    wire.spoil("POST", "delete", answer("403 Forbidden", "AccessDenied"), times=ALWAYS)
+    assert stage(f"{bucket}/data").exit_code == 0

@@ -313,6 +313,31 @@ NEVER_READ: dict[str, tuple[str, dict[str, Any], tuple[str, ...], str]] = {
     "other data": ("batch", {}, ("--data", "HERE/photos"), "put the data set in S3 with `job stage s3://BUCKET/data`"),
     "mistyped folder": ("docker", PHOTOS, ("--data", "fotos"), "--data fotos: no such folder"),
     **{
+        f"no such data {data}": ("local", {}, ("--data", data), f"--data {data}: no such folder")
+        for data in ("nope", "/nope")
+    },
+    **{
+        f"file as data, {to}": (to, {}, ("--data", "w.pth"), "--data w.pth: must be a folder, is a file")
+        for to in ("local", "docker")
+    },
+    **{
+        f"no such weights {weights}": ("local", {}, ("--set", f"model.weights={weights}"), f"{weights}: no such file")
+        for weights in ("nope.pth", "~/nope.pth", "/nope.pth")
+    },
+    **{
+        f"folder as weights, {to}": (
+            to, {}, ("--set", "model.weights=HERE/photos"), "photos: must be a file, is a folder"
+        )
+        for to in ("local", "docker")
+    },
+    **{
+        f"file as output, {to}": (to, {}, ("--output", "w.pth"), "--output w.pth: must be a folder, is a file")
+        for to in ("local", "docker")
+    },
+    "colon in output": ("docker", {}, ("--output", "HERE/o:8"), "docker cannot mount HERE/o:8, for its name holds a"),
+    "colon in data": ("docker", {}, ("--data", "a:b"), "--data a:b: docker cannot mount HERE/a:b, for its name"),
+    "colon in weights": ("docker", {}, ("--set", "model.weights=HERE/a:b/w.pth"), "docker cannot mount HERE/a:b/w.pth"),
+    **{
         f"weights {weights}, {to}": (to, {}, ("--set", f"model.weights={weights}"), "copy it to S3 and write s3://BUCKET")
         for weights in ("w.pth", "~/w.pth", "HERE/w.pth")
         for to in ("batch", "kubernetes")
@@ -330,6 +355,9 @@ def test_what_containers_could_never_read_is_refused_before_anything_is_sent(
     (tmp_path / "photos").mkdir()
     (tmp_path / "w.pth").write_bytes(b"x")
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "a:b").mkdir()
+    (tmp_path / "a:b/w.pth").write_bytes(b"x")
+    monkeypatch.setenv("HOME", str(tmp_path))
     output = tmp_path / "out" if to in ("local", "docker") else bucket
     given = [argument.replace("HERE", str(tmp_path)) for argument in arguments]
     answer = job("submit", "-m", sweep(**fields), "--to", to, "--output", output, *CLOUD, *given)
@@ -337,7 +365,20 @@ def test_what_containers_could_never_read_is_refused_before_anything_is_sent(
     (line,) = answer.stderr.splitlines()
     assert said.replace("HERE", str(tmp_path)) in line
     assert open_store(bucket).list_keys("") == []
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["photos", "sweep.json", "w.pth"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a:b", "photos", "sweep.json", "w.pth"]
+
+
+def test_local_processes_are_given_what_is_here(
+    job: Job, sweep: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A colon disturbs Docker alone, and what lies below the home folder is found."""
+    (tmp_path / "a:b").mkdir()
+    (tmp_path / "a:b/w.pth").write_bytes(b"x")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    arguments = ("submit", "-m", sweep(), "--to", "local", "--output", tmp_path / "o:8", "--dry-run")
+    answer = job(*arguments, "--data", "~/a:b", "--set", "model.weights=~/a:b/w.pth")
+    assert answer.exit_code == 0, answer.stderr
+    assert f"--data {tmp_path}/a:b" in answer.stdout
 
 
 def test_every_reason_is_told_at_once(job: Job, sweep: Callable[..., Path]) -> None:

@@ -16,7 +16,8 @@ from job.places import find_fault, is_remote, parse_place
     "place",
     [
         "runs", "a/b", "/tmp/x", "../x", ".", "..", "-", "größe", "2026-01-01T10:30", "adam:v2", "./s3:/bucket/x",
-        "/tmp/s3://x", "s3", "s3x/y", "s3://bucket", "s3://bucket/", "s3://my.bucket-1/a/b c/größe", "s3://123/x",
+        "/tmp/s3://x", "s3", "s3x/y", "s3/y", "实验：1/x", "amazonaws.com.txt",
+        "s3://bucket", "s3://bucket/", "s3://my.bucket-1/a/b c/größe", "s3://123/x",
     ],
 )  # fmt: skip
 def test_place_is_taken_as_it_is(place: str) -> None:
@@ -41,6 +42,15 @@ def test_place_is_taken_as_it_is(place: str) -> None:
         ("file:/tmp/x", "/tmp/x"),
         ('"s3://bucket/x"', "s3://bucket/x"),  # docker run --env-file keeps the quotes
         (" s3://bucket/x", "s3://bucket/x"),
+        ("\ts3://bucket/x", "s3://bucket/x"),
+        ("s3//bucket/x", "s3://bucket/x"),
+        ("s3;//bucket/x", "s3://bucket/x"),
+        ("s3:\\\\bucket/x", "s3://bucket/x"),
+        ("s3：//bucket/x", "s3://bucket/x"),
+        ("s3:／／bucket/x", "s3://bucket/x"),
+        ("bucket.s3.amazonaws.com/x", "s3://bucket/x"),
+        ("bucket.s3.eu-west-1.amazonaws.com", "s3://bucket"),
+        ("s3.cn-north-1.amazonaws.com.cn/bucket/x", "s3://bucket/x"),
     ],
 )
 def test_other_spelling_is_refused_with_what_was_meant(text: str, meant: str) -> None:
@@ -56,12 +66,26 @@ def test_other_spelling_is_refused_with_what_was_meant(text: str, meant: str) ->
         "gs://bucket/x", "http://host/bucket", "https://host/x", "az://x", "hdfs://x", "C:/runs", "host:/folder",
         "me@host:/folder", "s3:", "s3:/", "s3:/Bucket_Upper/x", "file:x", "arn:aws:s3:eu-west-1:1:accesspoint/x",
         "arn:aws:iam::1:role/x", "arn:aws:s3:::Bucket_Upper", "pvc:claim",
+        "gs//bucket/x", "storage.googleapis.com/bucket/x", "me.blob.core.windows.net/x", "ec2.amazonaws.com:443/x",
     ],
 )  # fmt: skip
 def test_what_is_no_place_is_refused_without_a_guess(text: str) -> None:
     with pytest.raises(UsageError, match=r"is neither a path nor an s3:// URI; accepted: a path, or") as caught:
         parse_place(text)
     assert ("a folder of that name is written ./" in str(caught.value)) == ("://" not in text)
+
+
+@pytest.mark.parametrize("uri", ["https：//me:hidden@host/x", "s3//me:hidden@bucket", "s3：//me：hidden@bucket"])
+def test_credentials_are_not_shown_whatever_the_colon(uri: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_place(uri)
+    assert "hidden" not in str(caught.value)
+
+
+def test_uri_behind_a_tab_is_not_said_to_be_a_folder() -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_place("\ts3://bucket/x")
+    assert "./" not in str(caught.value)
 
 
 def test_folder_that_is_called_like_a_bucket_can_be_named_all_the_same() -> None:
@@ -74,7 +98,8 @@ def test_folder_that_is_called_like_a_bucket_can_be_named_all_the_same() -> None
     ("uri", "fault"),
     [
         ("s3://", "names no bucket"),
-        ("s3:///x", "names no bucket"),
+        ("s3:///x", "names no bucket; must be"),
+        ("s3:///bucket/x", "names no bucket; did you mean s3://bucket/x? must be"),
         ("s3://Bucket/x", "'Bucket' is no name of a bucket: 3 to 63 lower-case letters"),
         ("s3://under_score", "'under_score' is no name of a bucket"),
         ("s3://ab/x", "'ab' is no name of a bucket"),

@@ -33,6 +33,20 @@ def test_signal_reaches_the_processes_of_a_sweep(tmp_path: Path, number: signal.
     assert stopped.exists()
 
 
+def test_timers_of_libraries_keep_their_handlers() -> None:
+    timers = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF)
+    before = [signal.getsignal(number) for number in timers]
+    raise_on_ending()
+    assert [signal.getsignal(number) for number in timers] == before
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGPWR"), reason="this system has no SIGPWR")
+def test_power_failure_ends_a_command() -> None:
+    raise_on_ending()
+    with pytest.raises(Terminated, match="SIGPWR"):
+        signal.raise_signal(signal.SIGPWR)
+
+
 def test_second_signal_changes_nothing() -> None:
     raise_on_ending()
     with pytest.raises(Terminated):
