@@ -24,9 +24,10 @@ Damage = Callable[[Path], object]
 CIFAR = "cifar-100-binary"
 
 
-def resnet_file(build: Callable[..., nn.Module], bias: float = 0.0) -> bytes:
+def resnet_file(build: Callable[..., nn.Module], bias: float = 0.0, variance: float = 1.0) -> bytes:
     state = build(weights=None).state_dict()
     state["layer4.1.bn2.bias"] = torch.full((512,), bias)
+    state["layer4.1.bn2.running_var"] = torch.full((512,), variance)
     return zip_file({"state_dict": {f"module.{name}": tensor for name, tensor in state.items()}})
 
 
@@ -235,6 +236,13 @@ def test_run_does_not_execute_its_weights(
             resnet_file(resnet18, torch.nan),
             "of the 512 values of layer4.1.bn2.bias are NaN or infinite",
         ),
+        (
+            "averaged.pth",
+            resnet_file(resnet18, variance=-0.5),
+            "512 of the 512 values of layer4.1.bn2.running_var are negative, and a variance is not",
+        ),
+        ("empty.pth", b"", "empty.pth: is empty (0 bytes); fetch it again"),
+        ("empty.safetensors", b"", "empty.safetensors: is empty (0 bytes); fetch it again"),
         (f"{'w' * 300}.pth", None, "not found"),
     ],
 )
