@@ -108,6 +108,21 @@ DAMAGES: dict[str, tuple[str, Damage, str]] = {
         lambda root: (root / "test/dark/2.png").symlink_to(root / "train/dark/0.png"),
         "what is tested on must not be trained on",
     ),
+    "test part that is a link to the training part": (
+        "folder",
+        lambda root: [shutil.rmtree(root / "test"), (root / "test").symlink_to("train")],
+        "train/ and test/ are the same folder, by a link; what is tested on must not be trained on",
+    ),
+    "picture beside the parts": (
+        "folder",
+        lambda root: (root / "train/dark/0.png").rename(root / "stray.png"),
+        "stray.png: is in no class; move it into train/<class>/ or test/<class>/",
+    ),
+    "damaged image with a line break in its name": (
+        "folder",
+        put("train/dark/a\nb.png", b"<html>404</html>"),
+        r"train/dark/a\nb.png': cannot be decoded",
+    ),
     "empty image": ("folder", put("train/dark/0.png", b""), "train/dark/0.png: is empty (0 bytes)"),
     "photograph of a telephone": (
         "folder",
