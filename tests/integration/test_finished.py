@@ -222,7 +222,7 @@ def test_many_finished_runs_over_one_data_set_are_compared_once(
     answer = submit("--to", "local")
     assert answer.exit_code == 0, answer.stderr
     assert "nothing to do; 12 runs are done" in answer.stdout
-    assert 1 <= len(listed) <= 3
+    assert 1 <= len(listed) <= 4
 
 
 def test_what_a_cloud_finished_is_not_compared_and_submit_says_so(
@@ -254,7 +254,9 @@ def test_same_data_and_weights_are_found_done_however_they_came_there(
 def test_what_is_not_on_this_machine_is_not_compared_and_the_log_says_so(
     run: Run, weights: Path, tmp_path: Path
 ) -> None:
-    assert not_compared(run(data=None)) == ["data"]
+    answer = run(data=None)
+    assert not_compared(answer) == ["data"]
+    assert events(answer, "inputs_not_compared")[0]["level"] == "warning"  # which a terminal shows
     assert not_compared(run(data=tmp_path / "nowhere")) == ["data"]
     weights.unlink()
     answer = run()
