@@ -37,6 +37,12 @@ _MISSPELT_S3 = (
 _FILE_URI = re.compile(r"file:(?://)?(?P<path>/.*)", re.IGNORECASE)
 
 
+def show_path(path: object) -> str:
+    """A path for a message, which has one line for each fault: as it is, or quoted where it cannot be printed."""
+    text = str(path)
+    return text if text.isprintable() else repr(text)
+
+
 def is_remote(place: str) -> bool:
     """Whether `place` is a URI and not a path."""
     return bool(_SCHEME.match(place))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from job.cli.done import check_done
 from job.cli.options import (
     DataOption,
     ExperimentOption,
@@ -124,8 +125,9 @@ def submit(
             origin=origin,
         )
     _show_stale(work, asked=stale)
+    check_done(work, data=data, is_here=to in (Backend.LOCAL, Backend.DOCKER))
     if not work.submission.containers:
-        typer.echo(f"{work.experiment}: nothing to do; {work.num_done} runs are done, {work.num_busy} under way")
+        typer.echo(f"{work.experiment}: nothing to do; {len(work.done)} runs are done, {work.num_busy} under way")
         return
     asked = gpus not in ("", "0")
     needs_gpu = asked if to in (Backend.LOCAL, Backend.DOCKER) else bool(_count(gpus))

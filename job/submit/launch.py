@@ -76,7 +76,8 @@ class Work:
     submission: Submission
     store: Store | None
     """None where only containers reach the output."""
-    num_done: int
+    done: tuple[str, ...]
+    """Runs that have a result and are not made again, in the order of the plan."""
     num_busy: int
     """Runs in containers that an earlier submission started, and that have not ended."""
     stale: list[Stale] = field(default_factory=list)
@@ -210,8 +211,8 @@ def prepare(
             done = find_done(plan, store, experiment=experiment)
             busy = find_busy(store, experiment=experiment)
             if origin is not None:
-                finished = [run.run_id for run in plan.runs if run.run_id in done - busy]
-                stale = find_stale(store, experiment, finished, origin)
+                settled = [run.run_id for run in plan.runs if run.run_id in done - busy]
+                stale = find_stale(store, experiment, settled, origin)
             done -= {each.run_id for each in stale}
             busy -= done
         except (AccessDeniedError, StorageError) as error:
@@ -222,7 +223,8 @@ def prepare(
     newest = max((each.finished_at for each in stale), default=None)
     replaces = newest.isoformat() if newest else None
     submission = build_submission(sweep, runs, per_container=per_container, replaces=replaces)
-    return Work(experiment, output, plan, submission, store, num_done=len(done), num_busy=len(busy), stale=stale)
+    finished = tuple(run.run_id for run in plan.runs if run.run_id in done)
+    return Work(experiment, output, plan, submission, store, done=finished, num_busy=len(busy), stale=stale)
 
 
 def find_done(plan: SweepPlan, store: Store, *, experiment: str) -> set[str]:

@@ -5,6 +5,7 @@ What is not on this machine is not fetched for it: then the log says that it was
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from job.errors import AccessDeniedError, ConflictError, StorageError
@@ -21,18 +22,40 @@ from job.training.settings import RunSettings
 ADVICE = "put back what it was trained on, or name another --output or --experiment"
 
 
-def check_finished(result: RunResult, settings: RunSettings, *, inputs: Inputs, place: str) -> None:
-    """Raises `ConflictError` where data or weights are others than those of `result`, which lies at `place`."""
+def check_finished(result: RunResult, settings: RunSettings, *, inputs: Inputs, place: str) -> bool:
+    """Whether data and weights could be compared with those of `result`, which lies at `place`.
+
+    Raises `ConflictError` where they are others. What could not be compared is said in the log: for every reason, the
+    first time that `inputs` meets it, as a warning, which a terminal shows.
+    """
+    reasons = dict(_compare_inputs(result, settings, inputs=inputs, place=place))
+    for what, reason in reasons.items():
+        log = get_logger().warning if inputs.is_new((what, reason)) else get_logger().info
+        log("inputs_not_compared", what=what, reason=reason)
+    return not reasons
+
+
+def _compare_inputs(
+    result: RunResult, settings: RunSettings, *, inputs: Inputs, place: str
+) -> Iterator[tuple[str, str]]:
+    """Of what could not be compared, what it is and why."""
     if result.environment is None:
-        _log_not_compared("data and weights", "the result is older than the digests of them")
+        yield "data and weights", "the result is older than the digests of them"
         return
     absent = _why_data_are_absent(result.manifest.dataset, settings)
     if absent is not None:
-        _log_not_compared("data", absent)
+        yield "data", absent
     elif result.manifest.dataset.name != "synthetic":  # which the manifest says wholly
         _check_data(result, result.environment, settings, inputs=inputs, place=place)
-    if result.manifest.model.weights not in ("none", "imagenet"):  # which are known by one digest
-        _check_weights(result.manifest.model.weights, result.environment, settings, inputs=inputs, place=place)
+    source = result.manifest.model.weights
+    if source in models.NAMED_WEIGHTS:  # which are known by one digest
+        return
+    try:
+        seen = inputs.weights_sha256(source, settings)
+    except (StorageError, AccessDeniedError) as error:
+        yield "weights", str(error)
+    else:
+        _compare("weights", result.environment.weights_sha256, seen, place=place)
 
 
 def check_same_inputs(earlier: Environment, now: Environment, *, place: str) -> None:
@@ -69,16 +92,3 @@ def _check_data(result: RunResult, recorded: Environment, settings: RunSettings,
                 f"{place}: is of other data: only there or only here are the classes {changed}; {ADVICE}"
             )
     _compare("data", recorded.data_sha256, inputs.data_sha256(result.manifest, settings), place=place)
-
-
-def _check_weights(source: str, recorded: Environment, settings: RunSettings, *, inputs: Inputs, place: str) -> None:
-    try:
-        seen = inputs.weights_sha256(source, settings)
-    except (StorageError, AccessDeniedError) as error:
-        _log_not_compared("weights", str(error))
-        return
-    _compare("weights", recorded.weights_sha256, seen, place=place)
-
-
-def _log_not_compared(what: str, reason: str) -> None:
-    get_logger().info("inputs_not_compared", what=what, reason=reason)

@@ -33,6 +33,7 @@ class Inputs:
 
     def __init__(self) -> None:
         self._kept: dict[str, tuple[object, object]] = {}
+        self._met: set[object] = set()
 
     def load_data(self, manifest: Manifest, settings: RunSettings) -> VerifiedData:
         """As `job.training.data.load_data`, without torch."""
@@ -90,6 +91,12 @@ class Inputs:
             return digest
 
         return self._keep("weights digest", source, find)
+
+    def is_new(self, remark: object) -> bool:
+        """Whether no run of this process has made this remark before."""
+        is_new = remark not in self._met
+        self._met.add(remark)
+        return is_new
 
     def _keep(self, kind: str, wanted: object, load: Callable[[], Value]) -> Value:
         if kind not in self._kept or self._kept[kind][0] != wanted:

@@ -121,6 +121,8 @@ def _expected_sha256(place: str) -> str:
 
 def _parse(content: bytes, *, source: str) -> Any:
     """What the file holds, without executing any of it."""
+    if not content:
+        raise DataError(f"weights {source}: is empty (0 bytes); fetch it again, or write it again with torch.save")
     try:
         if source.endswith(".safetensors"):
             import safetensors.torch

@@ -56,7 +56,7 @@ def find_network(content: object, *, network: str, source: str) -> State:
     """The tensors of `network` in `content`, by its own names; those of its fc, if there, whatever their shape.
 
     Says in the log where it was found, unless `content` is its bare state dict. Raises `DataError`, in one line, where
-    there is none, more than one, another network's, or a value that is not finite.
+    there is none, more than one, another network's, or a value that no network can compute with.
     """
     expected = _expected_tensors()
     candidates = [candidate for keys, state in _states(content, ()) for candidate in _candidates(keys, state)]
@@ -70,7 +70,7 @@ def find_network(content: object, *, network: str, source: str) -> State:
     if not fitting:
         raise DataError(f"weights {source}: not a state dict of {network}: {_fault(content, candidates, expected)}")
     (found,) = fitting
-    _check_finite({name: found.state[name] for name in expected if name in found.state}, source=source)
+    _check_values({name: found.state[name] for name in expected if name in found.state}, source=source)
     if found.place or found.num_others:
         get_logger().info(
             "weights_unwrapped", source=source, found=found.place or "as it is", num_tensors=len(found.state),
@@ -160,12 +160,19 @@ def _fault(content: object, candidates: list[_Candidate], expected: State) -> st
     return f"none of its {len(expected)} tensors is there; the first of {len(names)} others is {names[0]}"
 
 
-def _check_finite(state: State, *, source: str) -> None:
+def _check_values(state: State, *, source: str) -> None:
+    """Refuse those with which the first step would give NaN: it would be taken for a training that diverged."""
     for name, tensor in state.items():
-        finite = torch.isfinite(tensor.to(torch.float32))  # as the network will hold it
+        values = tensor.to(torch.float32)  # as the network will hold it
+        finite = torch.isfinite(values)
         if not finite.all():
             wrong = tensor.numel() - int(finite.sum())
             raise DataError(
                 f"weights {source}: {wrong} of the {tensor.numel()} values of {name} are NaN or infinite; "
                 "take a checkpoint from before that training diverged"
+            )
+        if name.endswith(".running_var") and (values < 0).any():  # BatchNorm takes its root
+            raise DataError(
+                f"weights {source}: {int((values < 0).sum())} of the {tensor.numel()} values of {name} are negative, "
+                "and a variance is not; the file is damaged, or was averaged wrongly: take another checkpoint"
             )

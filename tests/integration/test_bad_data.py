@@ -24,9 +24,10 @@ Damage = Callable[[Path], object]
 CIFAR = "cifar-100-binary"
 
 
-def resnet_file(build: Callable[..., nn.Module], bias: float = 0.0) -> bytes:
+def resnet_file(build: Callable[..., nn.Module], bias: float = 0.0, variance: float = 1.0) -> bytes:
     state = build(weights=None).state_dict()
     state["layer4.1.bn2.bias"] = torch.full((512,), bias)
+    state["layer4.1.bn2.running_var"] = torch.full((512,), variance)
     return zip_file({"state_dict": {f"module.{name}": tensor for name, tensor in state.items()}})
 
 
@@ -106,6 +107,21 @@ DAMAGES: dict[str, tuple[str, Damage, str]] = {
         "folder",
         lambda root: (root / "test/dark/2.png").symlink_to(root / "train/dark/0.png"),
         "what is tested on must not be trained on",
+    ),
+    "test part that is a link to the training part": (
+        "folder",
+        lambda root: [shutil.rmtree(root / "test"), (root / "test").symlink_to("train")],
+        "train/ and test/ are the same folder, by a link; what is tested on must not be trained on",
+    ),
+    "picture beside the parts": (
+        "folder",
+        lambda root: (root / "train/dark/0.png").rename(root / "stray.png"),
+        "stray.png: is in no class; move it into train/<class>/ or test/<class>/",
+    ),
+    "damaged image with a line break in its name": (
+        "folder",
+        put("train/dark/a\nb.png", b"<html>404</html>"),
+        r"train/dark/a\nb.png': cannot be decoded",
     ),
     "empty image": ("folder", put("train/dark/0.png", b""), "train/dark/0.png: is empty (0 bytes)"),
     "photograph of a telephone": (
@@ -235,6 +251,13 @@ def test_run_does_not_execute_its_weights(
             resnet_file(resnet18, torch.nan),
             "of the 512 values of layer4.1.bn2.bias are NaN or infinite",
         ),
+        (
+            "averaged.pth",
+            resnet_file(resnet18, variance=-0.5),
+            "512 of the 512 values of layer4.1.bn2.running_var are negative, and a variance is not",
+        ),
+        ("empty.pth", b"", "empty.pth: is empty (0 bytes); fetch it again"),
+        ("empty.safetensors", b"", "empty.safetensors: is empty (0 bytes); fetch it again"),
         (f"{'w' * 300}.pth", None, "not found"),
     ],
 )

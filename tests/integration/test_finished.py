@@ -17,10 +17,13 @@ import torch
 from PIL import Image
 from torchvision.models import resnet18
 
-from job.runs import is_result_key
-from job.storage import FolderStore
+from job.manifest import Manifest
+from job.runs import RunResult, is_result_key, run_id
+from job.storage import FolderStore, open_store
+from job.training.data.listing import Listing, list_images
 from tests.conftest import BUCKET, TINY, Answer
 from tests.faulty_s3 import FaultyS3
+from tests.records import make_result, store_results
 from tests.unit.test_cifar100 import write_cifar100
 
 Job = Callable[..., Answer]
@@ -104,6 +107,19 @@ def run(job: Job, world: Path) -> Run:
     return call
 
 
+@pytest.fixture
+def submit(job: Job, world: Path, finished: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """`job submit` of the same manifest into the same output."""
+    monkeypatch.setenv("JOB_CACHE", str(world / "cache"))
+    experiment = finished.parents[2].name
+
+    def call(*arguments: object) -> Answer:
+        return job("submit", "--manifest", world / "tiny.json", "--output", world / "out", "--experiment", experiment,
+                   "--data", world / "data", *arguments)  # fmt: skip
+
+    return call
+
+
 def rename_class(data: Path, _weights: Path) -> None:
     for part in ("train", "test"):
         (data / part / "light").rename(data / part / "lit")
@@ -155,6 +171,75 @@ def test_other_data_or_weights_under_a_finished_run_are_a_conflict(
     assert {path: path.read_bytes() for path in finished.parent.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.parametrize("back_end", ["local", "docker"])
+@pytest.mark.parametrize("dry_run", [(), ("--dry-run",)], ids=["sent", "dry run"])
+@pytest.mark.parametrize(("change", "message"), [CHANGES["class renamed"], CHANGES["weights replaced"]])
+def test_sweep_over_other_data_or_weights_is_a_conflict(
+    submit: Run, finished: Path, data: Path, weights: Path, back_end: str, dry_run: tuple[str, ...],
+    change: Callable[[Path, Path], None], message: str,
+) -> None:  # fmt: skip
+    """`job submit` took the old result for the one that was asked for."""
+    change(data, weights)
+    before = sorted(finished.parents[3].rglob("*"))
+    answer = submit("--to", back_end, "--image", "any", *dry_run)
+    assert answer.exit_code == 68, answer.stderr
+    assert f"error: {finished}: {message}" in answer.stderr
+    assert "nothing to do" not in answer.stdout
+    assert sorted(finished.parents[3].rglob("*")) == before
+
+
+def test_sweep_over_the_same_data_and_weights_is_done(submit: Run, data: Path, weights: Path) -> None:
+    answer = submit("--to", "local")
+    assert (answer.exit_code, answer.stderr) == (0, "")
+    assert "nothing to do; 1 runs are done" in answer.stdout
+    weights.unlink()
+    answer = submit("--to", "local")
+    assert answer.exit_code == 0, answer.stderr
+    assert [entry["what"] for entry in events(answer, "inputs_not_compared")] == ["weights"]
+    assert "data and weights of 1 finished runs were not compared" in answer.stderr
+
+
+def test_many_finished_runs_over_one_data_set_are_compared_once(
+    submit: Run, world: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Going through a folder of a million images for each of a thousand runs would take days."""
+    result = RunResult.model_validate_json(finished.read_bytes())
+    for seed in range(1, 12):
+        manifest = result.manifest.model_copy(update={"seed": seed})
+        other = result.model_copy(update={"manifest": manifest, "run_id": run_id(manifest)})
+        store_results(FolderStore(world / "out"), other)
+    base = json.loads((world / "tiny.json").read_text())
+    (world / "tiny.json").write_text(json.dumps({"name": "many", "seeds": list(range(12)), "blocks": [{"base": base}]}))
+    listed: list[Path] = []
+
+    def counted(root: Path) -> Listing:
+        listed.append(root)
+        return list_images(root)
+
+    monkeypatch.setattr("job.training.finished.list_images", counted)
+    monkeypatch.setattr("job.training.data.listing.list_images", counted)
+    monkeypatch.setattr("job.training.data.folder.list_images", counted)
+    answer = submit("--to", "local")
+    assert answer.exit_code == 0, answer.stderr
+    assert "nothing to do; 12 runs are done" in answer.stdout
+    assert 1 <= len(listed) <= 4
+
+
+def test_what_a_cloud_finished_is_not_compared_and_submit_says_so(
+    job: Job, tiny: Tiny, bucket: str, tmp_path: Path
+) -> None:
+    """What its containers read is not on this machine. Generated images are told wholly by the manifest."""
+    for fields, said in (({}, ""), ({"dataset": {"name": "stl10"}}, "of 1 finished runs were not compared\n")):
+        manifest = tiny(**fields)
+        result = make_result(Manifest.model_validate_json(manifest.read_bytes()), experiment="tiny")
+        store_results(open_store(f"{bucket}/study"), result)
+        answer = job("submit", "--manifest", manifest, "--to", "batch", "--output", f"{bucket}/study",
+                     "--experiment", "tiny")  # fmt: skip
+        assert answer.exit_code == 0, answer.stderr
+        assert "nothing to do; 1 runs are done" in answer.stdout
+        assert answer.stderr == (f"tiny: data and weights {said}" if said else "")
+
+
 def test_same_data_and_weights_are_found_done_however_they_came_there(
     run: Run, data: Path, weights: Path, tmp_path: Path
 ) -> None:
@@ -169,7 +254,9 @@ def test_same_data_and_weights_are_found_done_however_they_came_there(
 def test_what_is_not_on_this_machine_is_not_compared_and_the_log_says_so(
     run: Run, weights: Path, tmp_path: Path
 ) -> None:
-    assert not_compared(run(data=None)) == ["data"]
+    answer = run(data=None)
+    assert not_compared(answer) == ["data"]
+    assert events(answer, "inputs_not_compared")[0]["level"] == "warning"  # which a terminal shows
     assert not_compared(run(data=tmp_path / "nowhere")) == ["data"]
     weights.unlink()
     answer = run()

@@ -25,7 +25,7 @@ from job.errors import DataError
 from job.manifest.models import Folder
 from job.training.data import ImageData, load_data
 from job.training.data.folder import load_folder
-from job.training.data.listing import SUFFIXES
+from job.training.data.kinds import SUFFIXES
 from tests.conftest import SHARED
 
 SIZE = 16

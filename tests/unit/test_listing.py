@@ -12,7 +12,8 @@ from PIL import Image
 from structlog.testing import capture_logs
 
 from job.errors import DataError
-from job.training.data.listing import MAX_NAMED, SUFFIXES, list_images
+from job.training.data.kinds import SUFFIXES
+from job.training.data.listing import MAX_NAMED, list_images
 from tests.unit.test_decoding import encoded
 from tests.unit.test_folder import picture, root, save
 
@@ -61,8 +62,113 @@ def test_what_is_left_out_is_told_by_kind_with_a_number_and_an_example(root: Pat
     assert told == {
         ("files_left_out", "hidden", 3, "train/cat/._a.png"),
         ("files_left_out", "no image", 2, "test/dog/Thumbs.db"),
-        ("files_left_out", "neither train nor test", 1, "val"),
+        ("files_left_out", "neither train nor test", 1, "val/dog/a.png"),
     }
+
+
+def test_pictures_that_a_person_would_miss_are_a_warning(root: Path) -> None:
+    """A terminal shows warnings alone."""
+    put(root / "val/cat/a.png")
+    put(root / "val/cat/notes.txt", b"no picture")
+    put(root / "extra/n0153")
+    put(root / "train/cat/.ipynb_checkpoints/a.png")
+    put(root / "train/cat/.ipynb_checkpoints/b.png")
+    put(root / "test/cat/notes.txt", b"no picture")
+    with capture_logs() as logs:
+        list_images(root).log_left_out()
+    beside = {"num_files": 3, "num_pictures": 2, "example": "extra/n0153", "folders": ["extra", "val"]}
+    hidden = {"num_files": 2, "num_pictures": 2, "example": "train/cat/.ipynb_checkpoints/a.png"}
+    plain = {"num_files": 1, "example": "test/cat/notes.txt"}
+    event = {"event": "files_left_out"}
+    expected = [
+        event | beside | {"log_level": "warning", "kind": "neither train nor test"},
+        event | hidden | {"log_level": "warning", "kind": "hidden"},
+        event | plain | {"log_level": "info", "kind": "no image"},
+    ]
+    assert {entry["kind"]: entry for entry in logs} == {entry["kind"]: entry for entry in expected}
+
+
+def test_what_systems_keep_of_pictures_and_what_links_lead_to_is_not_missed(root: Path) -> None:
+    put(root / "test/@eaDir/cat/a.png/SYNOPHOTO_THUMB_M.jpg")
+    put(root / "train/cat/._a.png", b"what a Mac leaves there")
+    put(root / "more/c.png")
+    (root / "train/dog/more").symlink_to(root / "more")
+    with capture_logs() as logs:
+        list_images(root).log_left_out()
+    assert [(entry["log_level"], entry["kind"], entry["num_files"]) for entry in logs] == [("info", "hidden", 2)]
+
+
+@pytest.mark.parametrize("name", ["stray.png", "stray.HEIC", "n0153", "stray.jpg.bak", "gone.png"])
+def test_picture_beside_the_parts_is_refused(root: Path, name: str) -> None:
+    if name == "gone.png":
+        (root / name).symlink_to(root / "nowhere")
+    else:
+        put(root / name)
+    with pytest.raises(DataError, match="is in no class; move it into train/<class>/ or test/<class>/") as caught:
+        list_images(root)
+    assert str(caught.value).startswith(f"{root / name}: ")
+
+
+def test_what_is_no_picture_may_lie_beside_the_parts(root: Path) -> None:
+    put(root / "README.md", b"no picture")
+    (root / "loop").symlink_to(root / "loop")
+    assert names(root) == PLAIN
+
+
+@pytest.mark.parametrize(("link", "target"), [("test", "train"), ("train", "test")])
+@pytest.mark.parametrize("spelt", ["{}", "./{}", "../data/{}"])
+def test_part_that_is_a_link_to_the_other_is_refused(root: Path, link: str, target: str, spelt: str) -> None:
+    shutil.rmtree(root / link)
+    (root / link).symlink_to(spelt.format(target))
+    with pytest.raises(
+        DataError, match=r"train/ and test/ are the same folder.*; what is tested on must not be trained"
+    ):
+        list_images(root)
+
+
+def test_parts_that_are_links_to_one_folder_are_refused(root: Path, tmp_path: Path) -> None:
+    shutil.move(root / "train", tmp_path / "disk")
+    shutil.rmtree(root / "test")
+    for part in ("train", "test"):
+        (root / part).symlink_to(tmp_path / "disk")
+    with pytest.raises(DataError, match="train/ and test/ are the same folder"):
+        list_images(root)
+
+
+@pytest.mark.parametrize(("inner", "outer"), [("test", "train"), ("train", "test")])
+def test_part_that_lies_in_the_other_is_refused(root: Path, inner: str, outer: str) -> None:
+    shutil.move(root / inner, root / outer / "held-out")
+    (root / inner).symlink_to(root / outer / "held-out")
+    with pytest.raises(DataError, match=f"{inner}/ lies in {outer}/, by a link; what is tested on must not be"):
+        list_images(root)
+
+
+def test_images_that_both_parts_link_to_are_refused(root: Path) -> None:
+    put(root / "all/c.png")
+    put(root / "all/more/d.png")
+    for part in ("train", "test"):
+        (root / part / "dog/c.png").symlink_to(root / "all/c.png")
+        (root / part / "dog/more").symlink_to(root / "all/more")
+    with pytest.raises(DataError, match="what is tested on must not be trained on") as caught:
+        list_images(root)
+    assert "test/dog/c.png: is the same file as " in str(caught.value)
+    assert "test/dog/more/d.png: is the same file as " in str(caught.value)
+
+
+def test_class_that_is_a_link_to_another_is_refused(root: Path) -> None:
+    shutil.rmtree(root / "train/dog")
+    (root / "train/dog").symlink_to("cat")
+    with pytest.raises(DataError, match=r"train/dog: is the same folder as .*train/cat; one of them is a link"):
+        list_images(root)
+
+
+@pytest.mark.parametrize("name", ["a\nb.heic", "a\x1b[31m.heic", "a\udcff.heic"])
+def test_path_that_cannot_be_printed_is_quoted(root: Path, name: str) -> None:
+    path = put(root / "train/dog" / name)
+    with pytest.raises(DataError) as caught:
+        list_images(root)
+    assert str(caught.value).startswith(f"{str(path)!r}: pictures of the kind .heic cannot be read")
+    assert str(caught.value).isprintable()
 
 
 def test_nothing_is_told_where_nothing_is_left_out(root: Path) -> None:
@@ -77,13 +183,40 @@ def test_every_suffix_of_an_image_counts_in_both_cases(root: Path, suffix: str) 
     assert names(root) == [*PLAIN[:3], f"train/dog/b{suffix}", *PLAIN[3:]]
 
 
-@pytest.mark.parametrize("content", [PNG, JPEG, encoded(picture(5), "WEBP"), encoded(picture(5), "TIFF")])
+@pytest.mark.parametrize("content", [PNG, JPEG, encoded(picture(5), "WEBP"), encoded(picture(5), "TIFF"),
+                                     encoded(picture(5), "BMP"), encoded(picture(5), "PPM"),
+                                     b"P3\n# by hand\n1 1\n255\n1 2 3\n", b"P4 8 1\n\0",
+                                     b"P5\t1 1 255\n\0"])  # fmt: skip
 def test_image_without_a_suffix_counts(root: Path, content: bytes) -> None:
     put(root / "train/dog/n0153", content)
     assert "train/dog/n0153" in names(root)
 
 
-@pytest.mark.parametrize("name", ["a.heic", "a.HEIF", "a.avif", "a.jxl", "a.svg", "a.psd", "a.cr2", "a.dng"])
+@pytest.mark.parametrize("content", [b"BM is short for bookmark, and this is a text", b"P1 and P2 are priorities",
+                                     b"P5", b"BM", b"", b"8 bits"])  # fmt: skip
+def test_text_that_begins_as_a_picture_does_is_none(root: Path, content: bytes) -> None:
+    put(root / "train/dog/notes", content)
+    assert names(root) == PLAIN
+
+
+OTHER_KINDS = {
+    **{brand: b"\0\0\0\x18ftyp" + brand.encode() + bytes(9) for brand in ("heic", "heis", "hevc", "msf1", "avis")},
+    "JPEG XL": b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(9),
+    "JPEG 2000": b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(9),
+    "Photoshop": b"8BPS\0\2" + bytes(9),
+    "BMP": encoded(picture(5), "BMP"),
+    "PPM": encoded(picture(5), "PPM"),
+}
+
+
+@pytest.mark.parametrize("content", OTHER_KINDS.values(), ids=OTHER_KINDS.keys())
+def test_picture_of_any_kind_is_known_by_its_content(root: Path, content: bytes) -> None:
+    put(root / "train/dog/a.bak", content)
+    with pytest.raises(DataError, match=r"a\.bak: is a picture by its content but not by its name"):
+        list_images(root)
+
+
+@pytest.mark.parametrize("name", ["a.heic", "a.HEIF", "a.avif", "a.jxl", "a.svg", "a.psd", "a.psb", "a.cr2", "a.dng"])
 def test_picture_of_a_kind_that_cannot_be_read_is_refused_and_not_passed_over(root: Path, name: str) -> None:
     path = put(root / "train/dog" / name, b"whatever it holds")
     with pytest.raises(DataError, match="cannot be read; convert it to JPEG or PNG") as caught:

@@ -211,6 +211,16 @@ def test_weights_that_are_not_finite_are_refused_with_their_name(state: State, t
     assert caught.value.exit_code == 66
 
 
+def test_negative_variance_is_refused_with_its_name(state: State, tmp_path: Path) -> None:
+    variance = torch.ones(256)
+    variance[7:9] = -0.5
+    with pytest.raises(
+        DataError, match=r"2 of the 256 values of layer3\.1\.bn2\.running_var are negative, and a variance is not"
+    ) as caught:
+        read(prefixed("module.", state | {"layer3.1.bn2.running_var": variance}), tmp_path)
+    assert caught.value.exit_code == 66
+
+
 def test_fc_that_is_not_finite_does_no_harm(state: State, tmp_path: Path) -> None:
     """It is replaced."""
     assert read(state | {"fc.bias": torch.full((12,), torch.nan)}, tmp_path)

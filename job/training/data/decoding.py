@@ -13,6 +13,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.Image import Transpose
 
 from job.errors import DataError
+from job.places import show_path
 from job.training.data.base import Images
 
 DECODING = 3
@@ -41,7 +42,7 @@ def decode(path: Path, content: bytes, *, size: int) -> Images:
     Of an animation it is the first frame. Raises `DataError` for what cannot be decoded.
     """
     if not content:
-        raise DataError(f"{path}: is empty (0 bytes); fetch it again or remove it")
+        raise DataError(f"{show_path(path)}: is empty (0 bytes); fetch it again or remove it")
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             _check_header(path, image)
@@ -52,10 +53,11 @@ def decode(path: Path, content: bytes, *, size: int) -> Images:
     except UnidentifiedImageError as error:
         kinds = ", ".join(FORMATS)
         raise DataError(
-            f"{path}: cannot be decoded as an image: cannot identify image file; its content is none of {kinds}"
+            f"{show_path(path)}: cannot be decoded as an image: cannot identify image file; "
+            f"its content is none of {kinds}"
         ) from error
     except Exception as error:  # a broken file makes Pillow's decoders raise nearly anything
-        raise DataError(f"{path}: cannot be decoded as an image: {error}") from error
+        raise DataError(f"{show_path(path)}: cannot be decoded as an image: {error}") from error
     side = min(rgb.size)
     left, top = (rgb.width - side) // 2, (rgb.height - side) // 2
     square = rgb.crop((left, top, left + side, top + side))  # first: a thin strip, scaled whole, would need gigabytes
@@ -67,9 +69,9 @@ def decode(path: Path, content: bytes, *, size: int) -> Images:
 def _check_header(path: Path, image: Image.Image) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS:
-        raise DataError(f"{path}: {width}x{height} pixels are more than {MAX_PIXELS}")
+        raise DataError(f"{show_path(path)}: {width}x{height} pixels are more than {MAX_PIXELS}")
     if image.mode.startswith(("I", "F")):  # convert would clip them to white
-        raise DataError(f"{path}: has more than 8 bits a channel (mode {image.mode}); convert it to 8 bits")
+        raise DataError(f"{show_path(path)}: has more than 8 bits a channel (mode {image.mode}); convert it to 8 bits")
 
 
 def _upright(image: Image.Image) -> Image.Image:

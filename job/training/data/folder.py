@@ -17,6 +17,7 @@ import numpy as np
 
 from job.errors import DataError
 from job.logs import get_logger
+from job.places import show_path
 from job.training.data.base import ImageData, Images
 from job.training.data.cache import find_cached, store_cached
 from job.training.data.decoding import DECODING, decode
@@ -47,7 +48,7 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+        raise DataError(f"{show_path(path)}: cannot be read: {error.strerror}") from error
 
 
 def _digest_files(listing: Listing, pool: ThreadPoolExecutor) -> list[bytes]:
@@ -76,7 +77,10 @@ def _decode_files(listing: Listing, digests: list[bytes], pool: ThreadPoolExecut
     def fill(index: int, path: Path) -> None:
         content = _read(path)
         if hashlib.sha256(content).digest() != digests[index]:  # or the cache would keep it under another's name
-            raise DataError(f"{path}: changed while it was read; run again when nothing writes to {listing.root}")
+            raise DataError(
+                f"{show_path(path)}: changed while it was read; "
+                f"run again when nothing writes to {show_path(listing.root)}"
+            )
         images[index] = decode(path, content, size=size)
 
     with warnings.catch_warnings():  # here, not in the threads: it is the process's state

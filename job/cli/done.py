@@ -1,0 +1,82 @@
+"""The finished runs of a sweep that is submitted: are they of the data and weights that the command names?"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import typer
+
+from job.cli.options import DEFAULT_CACHE, parse_cache
+
+if TYPE_CHECKING:
+    from job.runs import RunResult
+    from job.submit.launch import Work
+
+NUM_READERS = 16
+"""Results that are read at the same time."""
+
+
+def check_done(work: Work, *, data: str | None, is_here: bool) -> None:
+    """Compare the finished runs with `data` and the weights of the manifests, as `job run` does for each.
+
+    Where the runs are not on this machine (`is_here`), nothing is compared, and standard error says so. Raises
+    `ConflictError` (68) for the first run that came of other data or weights.
+    """
+    not_compared = _compare(work, data=data) if is_here else _count_others(work)
+    if not_compared:
+        typer.echo(f"{work.experiment}: data and weights of {not_compared} finished runs were not compared", err=True)
+
+
+def _count_others(work: Work) -> int:
+    """How many finished runs are not wholly told by their manifests."""
+    from job.manifest.models import NAMED_WEIGHTS
+
+    done = set(work.done)
+    manifests = [run.manifest for run in work.plan.runs if run.run_id in done]
+    return sum(one.dataset.name != "synthetic" or one.model.weights not in NAMED_WEIGHTS for one in manifests)
+
+
+def _compare(work: Work, *, data: str | None) -> int:
+    """How many finished runs could not be compared. Those of the same inputs, then and now, are compared once."""
+    from job.training.finished import check_finished
+    from job.training.inputs import Inputs
+    from job.training.settings import RunSettings
+
+    if work.store is None:
+        return 0
+    groups: dict[Hashable, list[tuple[RunResult, str]]] = {}
+    for result, place in _read_results(work):
+        groups.setdefault(_inputs_of(result), []).append((result, place))
+    cache = parse_cache(os.environ.get("JOB_CACHE") or DEFAULT_CACHE)  # where the runs have it
+    settings, inputs = RunSettings(data=data, cache=cache), Inputs()
+    not_compared = 0
+    for key in sorted(groups, key=str):  # those of one data set together: `Inputs` keeps the last
+        result, place = groups[key][0]
+        if not check_finished(result, settings, inputs=inputs, place=place):
+            not_compared += len(groups[key])
+    return not_compared
+
+
+def _read_results(work: Work) -> list[tuple[RunResult, str]]:
+    """Each with its place. Raises `ConflictError` for what is no result."""
+    from job.runs import RunKeys
+    from job.training.artefacts import read_result
+
+    store = work.store
+    if store is None:
+        return []
+    every = [RunKeys(work.experiment, run_id) for run_id in work.done]
+    with ThreadPoolExecutor(NUM_READERS) as pool:
+        results = pool.map(lambda keys: read_result(store, keys), every)
+        return [(result, store.locate(keys.result)) for result, keys in zip(results, every, strict=True) if result]
+
+
+def _inputs_of(result: RunResult) -> Hashable:
+    """What a comparison depends on."""
+    made = result.environment
+    digests = (made.data_sha256, made.weights_sha256) if made else None
+    dataset, weights = result.manifest.dataset.model_dump_json(), result.manifest.model.weights
+    return dataset, weights, digests, tuple(result.classes)

@@ -1,0 +1,80 @@
+"""What lies in a data set and is no part of it: counted by kind, and told with an example."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Set
+from pathlib import Path
+
+from job.logs import get_logger
+from job.training.data.kinds import has_picture_name, looks_like_picture
+
+HIDDEN, NO_IMAGE, BESIDE = "hidden", "no image", "neither train nor test"
+"""The kinds. A picture of the second is no such thing: it would be refused."""
+SYSTEM_FOLDERS = {"__MACOSX", "@eaDir"}
+"""What macOS's archives and Synology's servers leave beside pictures: copies of them, or their metadata."""
+MAX_FOLDERS = 20
+"""So many are named."""
+
+
+def is_hidden(path: Path) -> bool:
+    """Whether people do not see it, or a system put it there."""
+    return path.name.startswith(".") or path.name in SYSTEM_FOLDERS
+
+
+def files_below(path: Path, *, but: Set[Path] = frozenset()) -> list[Path]:
+    """`path` itself, or the files in it at any depth, `but` those, which are named without links.
+
+    What cannot be read is passed over: it is no data.
+    """
+    if not path.is_dir() or (path.is_symlink() and is_hidden(path)):
+        return [path]
+    files: list[Path] = []
+    for folder, _, names in os.walk(path):
+        real = Path(folder).resolve()
+        files += [Path(folder, name) for name in names if real / name not in but]
+    return sorted(files, key=order)
+
+
+def note(left_out: dict[str, list[Path]], kind: str, paths: list[Path]) -> None:
+    """Add `paths` to those of `kind`; a kind without any is not there."""
+    if paths:
+        left_out.setdefault(kind, []).extend(paths)
+
+
+def log_left_out(left_out: dict[str, list[Path]], root: Path) -> None:
+    """One event for each kind: a warning where a person would miss pictures among it, which a terminal shows."""
+    for kind, paths in left_out.items():
+        pictures = [] if kind == NO_IMAGE else [path for path in paths if _would_be_missed(path)]
+        names = [path.relative_to(root) for path in pictures or paths]
+        folders = sorted({name.parts[0] for name in names})[:MAX_FOLDERS]
+        log = get_logger().warning if pictures else get_logger().info
+        log(
+            "files_left_out",
+            kind=kind,
+            num_files=len(paths),
+            example=str(names[0]),
+            **({"num_pictures": len(pictures)} if pictures else {}),
+            **({"folders": folders} if kind == BESIDE else {}),
+        )
+
+
+def composed(name: str) -> str:
+    """In Unicode's composed form (NFC)."""
+    return unicodedata.normalize("NFC", name)
+
+
+def order(path: Path) -> tuple[tuple[str, ...], Path]:
+    """The key to sort paths by: the same order in every Unicode form."""
+    return tuple(composed(part) for part in path.parts), path
+
+
+def _would_be_missed(path: Path) -> bool:
+    """Whether it is a picture, and none that a system made of another one. Names alone do not tell among the hidden."""
+    if not SYSTEM_FOLDERS.isdisjoint(path.parts) or not (has_picture_name(path) or not path.suffix):
+        return False
+    try:
+        return path.is_file() and looks_like_picture(path)
+    except OSError:
+        return False
