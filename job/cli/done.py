@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Hashable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from job.cli.options import DEFAULT_CACHE, parse_cache
+from job.cli.options import DEFAULT_CACHE
 
 if TYPE_CHECKING:
     from job.runs import RunResult
@@ -50,7 +51,7 @@ def _compare(work: Work, *, data: str | None) -> int:
     groups: dict[Hashable, list[tuple[RunResult, str]]] = {}
     for result, place in _read_results(work):
         groups.setdefault(_inputs_of(result), []).append((result, place))
-    cache = parse_cache(os.environ.get("JOB_CACHE") or DEFAULT_CACHE)  # where the runs have it
+    cache = Path(os.environ.get("JOB_CACHE") or DEFAULT_CACHE)  # where the runs have it
     settings, inputs = RunSettings(data=data, cache=cache), Inputs()
     not_compared = 0
     for key in sorted(groups, key=str):  # those of one data set together: `Inputs` keeps the last
