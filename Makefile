@@ -69,7 +69,7 @@ check: $(READY)  ## lint, format, types, layers
 	$(BIN)/hadolint Dockerfile
 
 # Those in whose file neither torch nor what needs it, draws or serves is named: the others take minutes.
-QUICK = $(shell grep -LE 'torch|job\.training|job\.plots|moto' tests/unit/test_*.py)
+QUICK = $(shell grep -LE 'torch|job\.training|plots|moto' tests/unit/test_*.py)
 
 quick: $(READY)  ## lint, types, layers, and the tests that need neither training nor containers: under a minute
 	$(BIN)/ruff format --check .
