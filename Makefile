@@ -28,7 +28,7 @@ STACK ?= job
 TAG ?= $(shell git describe --always --abbrev=12 --exclude '*' --dirty)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test soak check format lock upgrade manifests sbom image smoke-docker bench audit deploy push-image clean
+.PHONY: help install run test quick soak check format docs lock upgrade manifests sbom image smoke-docker bench audit deploy push-image clean
 
 help:     ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 12
@@ -67,6 +67,19 @@ check: $(READY)  ## lint, format, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
+
+# Those in whose file neither torch nor what needs it, draws or serves is named: the others take minutes.
+QUICK = $(shell grep -LE 'torch|job\.training|plots|moto' tests/unit/test_*.py)
+
+quick: $(READY)  ## lint, types, layers, and the tests that need neither training nor containers: under a minute
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q -m "not slow and not docker" $(QUICK)
+
+docs: $(READY)  ## write docs/manifest.md anew from the manifest's models
+	$(BIN)/python -m tests.manifest_page
 
 format: $(READY)  ## format and mend what can be mended
 	$(BIN)/ruff format .

@@ -17,10 +17,9 @@ import typer
 
 from job.cli import app
 from job.storage import open_store
-from tests.conftest import ROOT, TINY, Answer
+from tests.conftest import TINY, Answer
 from tests.records import make_manifest, make_result, store_results
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 WITHOUT_TORCH = """
 import sys
@@ -63,34 +62,6 @@ def test_everything_but_run_works_without_torch(tiny: Callable[..., Path], tmp_p
     run = without_torch("run", "--manifest", tiny(), "--output", tmp_path / "out")
     assert run.returncode == 2
     assert "is not installed; it belongs to the extra 'train': run `make install`" in run.stderr
-
-
-def test_every_command_of_the_readme_exists_and_every_command_is_in_it() -> None:
-    named = re.findall(r"\bjob (run|plan|submit|status|logs|cancel|report|stage|validate|schema)\b", README)
-    assert set(named) == set(COMMANDS)
-
-
-def test_every_option_of_run_is_in_the_readme_with_its_variable() -> None:
-    documented = set(re.findall(r"^\| `(--[a-z-]+)[^|]*\| (?:`([A-Z_]+)`)?", README, re.MULTILINE))
-    options = set()
-    for parameter in COMMANDS["run"].params:
-        variables = parameter.envvar if isinstance(parameter.envvar, list) else [parameter.envvar or ""]
-        options.add((parameter.opts[0], variables[0]))
-        assert all(variable in README for variable in variables)
-    assert documented == options
-
-
-@pytest.mark.parametrize("name", sorted(COMMANDS))
-def test_readme_names_no_option_that_a_command_does_not_have(name: str) -> None:
-    known = {option for parameter in COMMANDS[name].params for option in (*parameter.opts, *parameter.secondary_opts)}
-    for line in re.findall(rf"^(?:\s*)(?:JOB_\w+=\S+ )*job {name}\b(.*(?:\\\n.*)*)", README, re.MULTILINE):
-        used = set(re.findall(r"(?<![\w-])(--?[a-z][a-z-]*)", line.partition("#")[0]))
-        assert used <= known, line
-
-
-def test_every_manifest_named_in_the_readme_is_bundled() -> None:
-    for name in re.findall(r"manifests/((?:jobs|sweeps)/\w+\.json)", README):
-        assert (ROOT / "manifests" / name).is_file()
 
 
 def test_version_is_the_package_s(job: Callable[..., Answer]) -> None:

@@ -158,8 +158,8 @@ def test_every_place_that_installs_is_found() -> None:
         ("Makefile", "requirements/audit.txt"),
         ("Dockerfile", "/build/train.txt"),
         ("Dockerfile", "/build/build.txt"),
-        ("README.md", "requirements/base.txt"),
-        ("README.md", "requirements/build.txt"),
+        ("CONTRIBUTING.md", "requirements/base.txt"),
+        ("CONTRIBUTING.md", "requirements/build.txt"),
     }
 
 

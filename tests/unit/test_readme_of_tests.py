@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 
 from tests.conftest import ROOT
 
@@ -13,8 +14,13 @@ SECTIONS = dict(re.findall(r"^### (\d+\. .*)\n((?:(?!^### ).*\n?)*)", README, re
 
 def test_every_test_of_the_scenarios_exists() -> None:
     for file, name in re.findall(r"`([\w/]+\.py)::(\w+)`", README):
-        tree = ast.parse((ROOT / "tests" / file).read_text(encoding="utf-8"))
-        assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, f"{file}::{name}"
+        assert name in _functions(file), f"{file}::{name}"
+
+
+@cache
+def _functions(file: str) -> set[str]:
+    tree = ast.parse((ROOT / "tests" / file).read_text(encoding="utf-8"))
+    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 
 def test_every_scenario_names_its_code_or_state_and_a_test() -> None:

@@ -1,0 +1,171 @@
+"""The commands that documents tell people to give: each is run here, or says why not."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from job.storage import open_store
+from tests.conftest import ROOT, Answer
+from tests.documents import PAGES, Command, all_commands, blocks, words_of_job
+from tests.records import make_manifest, make_result, store_results
+
+Job = Callable[..., Answer]
+FOUND = all_commands()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An output with runs of the smoke sweep, really trained, on few images; and with an experiment `tuning`."""
+    output = tmp_path_factory.mktemp("finished")
+    fields = ("seeds=[0]", "epochs=1", "dataset.size=16", "dataset.num_train=40", "dataset.num_test=20")
+    command = [sys.executable, "-m", "job", "run", "--manifest", str(ROOT / "manifests/sweeps/smoke.json")]
+    command += [*(f"--set={field}" for field in fields), "--output", str(output), "--threads", "1"]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    for path in [*output.glob("*/runs/*/model.*"), *output.glob("*/runs/*/checkpoints/*")]:
+        path.unlink()  # half a gigabyte, which no command here reads
+    store_results(open_store(str(output)), make_result(make_manifest("adam"), experiment="tuning"))
+    return output
+
+
+@pytest.fixture
+def checkout(finished: Path, tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to follow the documents in: the repository's, and outputs that runs wrote to, here and in S3."""
+    place = tmp_path / "checkout"
+    place.mkdir()
+    for name in ("manifests", "docs", "tests", "infra", "Makefile", "pyproject.toml", "requirements", "Dockerfile"):
+        (place / name).symlink_to(ROOT / name)
+    in_s3 = open_store(bucket)
+    for output in ("study", "runs"):
+        shutil.copytree(finished, place / output)
+        for path in filter(Path.is_file, finished.rglob("*")):
+            in_s3.write(f"{output}/{path.relative_to(finished).as_posix()}", path.read_bytes())
+    for folder in ("photos/train/a", "photos/test/a"):
+        (place / folder).mkdir(parents=True)
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):  # of the make that runs the tests
+        monkeypatch.delenv(name, raising=False)
+    return place
+
+
+def _job(command: Command, job: Job) -> None:
+    """As it is written."""
+    name, *arguments = words_of_job(command) or []
+    arguments = [next(Path("study/smoke/runs").iterdir()).name if word == "RUN_ID" else word for word in arguments]
+    answer = job(name, *arguments)
+    assert answer.exit_code == 0, answer.stderr
+
+
+def _job_dry(command: Command, job: Job) -> None:
+    """What it would send, without sending it."""
+    _job(Command(command.document, (*command.words, "--dry-run")), job)
+
+
+def _job_validated(command: Command, job: Job) -> None:
+    """Whether it would begin: its manifest, with the settings that it makes."""
+    words = words_of_job(command) or []
+    settings = [word for at, word in enumerate(words) if word == "--set" or words[at - 1] == "--set"]
+    answer = job("validate", words[words.index("--manifest") + 1], *settings)
+    assert answer.exit_code == 0, answer.stderr
+
+
+def _process(*words: str) -> str:
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr + done.stdout
+    return done.stdout
+
+
+def _make_dry(command: Command, job: Job) -> None:
+    """make's own dry run: targets and what they need are there."""
+    _process("make", "--dry-run", *command.words[1:])
+
+
+def _collected(command: Command, job: Job) -> None:
+    _process(sys.executable, "-m", "pytest", "--collect-only", "-q", "--rootdir", str(ROOT), *command.words[1:])
+
+
+def _options_known(command: Command, job: Job) -> None:
+    help_text = _process(sys.executable, *command.words[1:3], "--help")
+    assert {word for word in command.words if word.startswith("--")} <= set(re.findall(r"--[a-z-]+", help_text))
+
+
+def _as_it_stands(command: Command, job: Job) -> None:
+    _process(*command.words)
+
+
+How = Callable[[Command, Job], None] | str
+WAYS: dict[str, How] = {
+    r"job (plan|validate|schema|status|report|logs|cancel)\b.*": _job,
+    r"job submit .*--dry-run.*": _job,
+    r"job submit .*--to batch .*": "needs a stack in AWS; with moto's it is done by "
+    "unit/test_infra.py::test_submit_reads_queue_roles_bucket_and_image_from_the_stack",
+    r"job submit .*--to (local|kubernetes)\b.*": _job_dry,
+    r"job run .*": _job_validated,  # trains; a smaller one is what `finished` is made by
+    r"job stage .*": "downloads gigabytes; with small files it is done by "
+    "integration/test_stage.py::test_stage_says_where_it_put_the_files",
+    r"make .*": _make_dry,
+    r"pytest .*": _collected,
+    r"python -m tests\.benchmarks\..*": _options_known,
+    r"tar .*|mkdir .*": _as_it_stands,
+    r"docker run .*--manifest .*": _job_validated,  # container/test_image.py runs the image itself
+    r"docker run .*--entrypoint .*": "needs the image; the command in it is Debian's own",
+    r"docker (login|tag|push) .*": "writes to a registry; make push-image does the same, and make's dry run is tried",
+    r"aws .*": "needs an AWS account; parameters and outputs are held to the template by "
+    "unit/test_infra.py::test_the_make_targets_name_parameters_and_outputs_of_the_template",
+    r"(helm|kubectl) .*": "needs a cluster; the page is read by "
+    "unit/test_infra.py::test_the_kubernetes_note_holds_what_pods_expect",
+    r"pip install .*": "installs; from an index of its own it is done by "
+    "integration/test_setup.py::test_every_command_installs_the_lock_although_a_newer_release_is_there",
+    r"git tag .*": "would leave a tag in this repository",
+    r"git describe .*": "there may be no git here; the Makefile has the same words",
+    r"\. \.venv/bin/activate|\.venv/bin/pre-commit install|\.ci/start-docker": "changes this machine or this checkout",
+}
+"""By the whole command, the first that fits: how it is run here, or why it is not."""
+
+
+def find_way(command: Command) -> str:
+    """The pattern that a command falls under."""
+    return next((pattern for pattern in WAYS if re.fullmatch(pattern, str(command))), "")
+
+
+def test_every_command_is_run_or_says_why_not() -> None:
+    assert [text for text, command in FOUND.items() if not find_way(command)] == []
+    assert WAYS.keys() - {find_way(command) for command in FOUND.values()} == set(), "no document has such a command"
+
+
+def test_reasons_name_tests_that_are_there() -> None:
+    for how in WAYS.values():
+        for file, name in re.findall(r"([\w/]+\.py)::(\w+)", how) if isinstance(how, str) else []:
+            assert f"def {name}(" in (ROOT / "tests" / file).read_text(), name
+
+
+RUN_HERE = list(
+    {str(words_of_job(one) or one): one for one in FOUND.values() if callable(WAYS.get(find_way(one)))}.values()
+)
+"""Once where two differ in the name of a bucket alone."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", RUN_HERE, ids=str)
+def test_command_does_what_it_is_written_for(command: Command, checkout: Path, job: Job) -> None:
+    if command.words[0] == "make" and shutil.which("make") is None:
+        pytest.skip("there is no make here")
+    how: Any = WAYS[find_way(command)]
+    how(command, job)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")])
+def test_python_that_is_shown_runs(page: str, checkout: Path) -> None:
+    for block in blocks(page, "python"):
+        names: dict[str, Any] = {}
+        exec(block.replace("my-bucket", "bucket"), names)
+        assert len(names["runs"].runs) == len(list(Path("study").glob("*/runs/*")))
