@@ -27,6 +27,10 @@ hypothesis.settings.register_profile("ci", derandomize=True, deadline=None)
 """A change is not held up by an example that another change would have met as well; developers look for new ones."""
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
+for number in ENDING_SIGNALS:  # a shell starts what it runs in the background to ignore some, and job keeps to that
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)
+
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
 """Photographs and weights of the development machines; tests that use them skip where they are missing."""
