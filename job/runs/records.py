@@ -19,7 +19,7 @@ then old records must still be read. tests/data/version-1 is read for ever."""
 
 
 def _in_utc(moment: datetime) -> datetime:
-    """The moment in UTC. Raises `ValueError` for one at either end of the calendar, which UTC puts before or after it."""
+    """The moment in UTC. Raises `ValueError` for one at an end of the calendar that lies outside of it in UTC."""
     try:
         return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except OverflowError as error:
