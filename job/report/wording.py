@@ -41,8 +41,8 @@ def percent(fraction: float | None, digits: int = 1) -> str:
 
 
 def part(ratio: float) -> str:
-    """A ratio of any size with two or three digits: `0.013 %`, `55 %`, `12 times`."""
-    return f"{ratio:,.3g} times" if ratio >= 2 else f"{100 * ratio:.3g} %"
+    """A part of something, of any size and also more than the whole of it: `0.013 %`, `55 %`, `426 %`."""
+    return f"{100 * ratio:,.0f} %" if ratio >= 1 else f"{100 * ratio:.3g} %"
 
 
 def points(difference: float) -> str:

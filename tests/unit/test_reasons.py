@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from job.report.reasons import Reason
+from job.report.wording import part
 from job.runs import RunResult
 from tests.records import build_study, diverged, make_manifest, make_result
 
@@ -443,6 +444,42 @@ def test_differences_between_optimizers_are_no_order_within_them(tmp_path: Path)
 def test_seeds_that_disagree_are_no_order(tmp_path: Path) -> None:
     falling = by_rate("adam", [0.9, 0.8, 0.7, 0.6, 0.5], last={"top1": [0.7] * 6})
     assert "step-and-accuracy" not in reasons(tmp_path, falling)
+
+
+def over_seeds(optimizer: str, lr: float, scores: dict[int, float]) -> list[RunResult]:
+    return [run(optimizer, seed=seed, lr=lr, top1=[score] * 6) for seed, score in scores.items()]
+
+
+EASY = {2: 0.99, 3: 0.99, 4: 0.99}
+"""Seeds that only one of the configurations has."""
+
+
+def test_order_by_step_size_does_not_count_easy_seeds_that_only_one_has(tmp_path: Path) -> None:
+    results = over_seeds("adam", 1e-5, {0: 0.85, 1: 0.86}) + over_seeds("adam", 1e-4, {0: 0.83, 1: 0.84})
+    results += over_seeds("adam", 1e-3, {0: 0.80, 1: 0.81} | EASY)
+    reason = reasons(tmp_path, results)["step-and-accuracy"]
+    assert (
+        "Adam is worse with larger updates in all of its 3 pairs "
+        "(from 85.5 % at 0.0426 % to 80.5 % at 4.26 % of the backbone's norm)." in reason.sentence
+    )
+    assert "adjusted for the seeds" in reason.picture.caption
+
+
+def test_top_of_an_inverted_u_is_no_configuration_with_easy_seeds(tmp_path: Path) -> None:
+    results = over_seeds("adam", 1e-5, {0: 0.70, 1: 0.71}) + over_seeds("adam", 1e-4, {0: 0.85, 1: 0.86})
+    results += over_seeds("adam", 1e-3, {0: 0.80, 1: 0.81} | EASY)
+    sentence = reasons(tmp_path, results)["step-and-accuracy"].sentence
+    assert "Adam gains with larger updates up to Adam" in sentence
+    assert "at 0.426 % of the backbone's norm) and loses beyond it" in sentence
+
+
+def test_update_larger_than_the_weights_is_told_as_a_part_of_them(tmp_path: Path) -> None:
+    reason = reasons(tmp_path, runs("rmsprop", first_step=4.26, top1=SLOW), runs("adam", first_step=0.05))
+    told = reason["first-steps"].sentence
+    assert told.startswith("The first update of RMSprop changed the pretrained backbone by 426 % of its norm.")
+    assert (part(0.00013), part(0.55), part(1.0), part(4.26), part(12.345)) == (
+        "0.013 %", "55 %", "100 %", "426 %", "1,234 %",
+    )  # fmt: skip
 
 
 # Divergence
