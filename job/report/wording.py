@@ -65,6 +65,14 @@ def show_comparison(comparison: Comparison | None) -> str:
     return f"{points(comparison.difference)}{_interval(comparison.low, comparison.high)}"
 
 
+def show_size(comparison: Comparison) -> str:
+    """A difference of which a word says the direction: `3.1 [2.2, 4.0]` points that one is lower."""
+    sign = -1 if comparison.difference < 0 else 1
+    bounds = [None if bound is None else sign * bound + 0.0 for bound in (comparison.low, comparison.high)]
+    low, high = bounds[::sign]
+    return f"{100 * abs(comparison.difference):.1f}{_interval(low, high)}"
+
+
 def show_p(p: float | None) -> str:
     """`p = 0.012`, `p < 0.001`, or a dash."""
     return NOTHING if p is None else "p < 0.001" if p < 0.001 else f"p = {p:.2g}" if p < 0.1 else f"p = {p:.2f}"

@@ -6,6 +6,7 @@ would be false.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 from job.report.reasons import Reason
 from job.report.wording import part
 from job.runs import RunResult
-from tests.records import build_study, diverged, make_manifest, make_result
+from tests.records import build_study, diverged, made_by, make_manifest, make_result
 
 GOOD = [0.80, 0.85, 0.88, 0.90, 0.91, 0.91]
 SLOW = [0.3, 0.4, 0.5, 0.6, 0.7, 0.7]
@@ -374,8 +375,61 @@ def test_attribute_is_explained_by_the_steps_it_changed(tmp_path: Path) -> None:
     assert reason.numbers["effect"] == pytest.approx(-0.2)
     assert reason.numbers["update_to_weight"] == pytest.approx(10 * reason.numbers["baseline_update_to_weight"])
     assert "With lr 0.01 instead of 0.001 the first ten updates of Adam are 10 times larger" in reason.sentence
-    assert "its accuracy is lower, by −20.0 points, in the one seed that there is" in reason.sentence
-    assert "which these seeds do not make certain" in reason.sentence
+    assert reason.sentence.endswith(
+        "its accuracy is lower by 20.0 points, in the one seed that there is, which says nothing about certainty."
+    )
+
+
+@pytest.mark.parametrize(
+    ("spread", "told"),
+    [
+        pytest.param(
+            (0.5, 0.5, 0.5),
+            "lower by 40.0 points, in each of 3 seeds, the same in every seed (no spread between seeds: interval not "
+            "computable).",
+            id="uniform",
+        ),
+        pytest.param((0.85, 0.84, 0.1), ", in each of 3 seeds, which these seeds do not make certain.", id="uncertain"),
+        pytest.param((0.5, 0.51, 0.49), "lower by 40.0 [37.5, 42.5] points, in each of 3 seeds.", id="certain"),
+    ],
+)
+def test_certainty_of_an_attribute_s_effect_is_told_by_its_seeds(
+    spread: Sequence[float], told: str, tmp_path: Path
+) -> None:
+    worse = [run("adam", seed=seed, lr=0.01, top1=[score] * 6) for seed, score in enumerate(spread)]
+    sentence = reasons(tmp_path, runs("adam", top1=[0.9] * 5 + [0.9]), worse)["attribute"].sentence
+    assert sentence.endswith(told)
+    assert ", by" not in sentence
+
+
+OLD = {"torch": "2.11.0"}
+
+
+def test_no_reason_compares_runs_of_another_torch(tmp_path: Path) -> None:
+    """The verdict and the effects name it; a reason across it would tell torch's doing as the optimizer's."""
+    worse = {"lr": 0.01, "top1": WORSE, "weight_norm": (60.0, 40.0)}
+    results = [[runs("rmsprop", weight_norm=(60.0, 85.0)), runs("adam", **worse)], [runs("adam")]]
+    alike = [made_by(each) for family in itertools.chain(*results) for each in family]
+    mixed = [made_by(each, **facts) for part, facts in zip(results, ({}, OLD), strict=True) for f in part for each in f]
+    assert {"first-steps", "weight-norm", "attribute"} <= reasons(tmp_path / "alike", alike).keys()
+    found = reasons(tmp_path / "mixed", mixed)
+    assert found.keys() == {"attribute"}
+    assert found["attribute"].sentence.endswith(", but not by the attribute alone: torch 2.15.0 against 2.11.0.")
+
+
+def test_order_by_step_size_leaves_out_pairs_of_another_torch(tmp_path: Path) -> None:
+    results = by_rate("adam", [0.9, 0.8, 0.7, 0.6, 0.5])
+    others = [made_by(each, **(OLD if each.manifest.optimizer.lr < 1e-3 else {})) for each in results]
+    sentence = reasons(tmp_path, others)["step-and-accuracy"].sentence
+    assert "(4 pairs)" in sentence  # of 10: one below the third rate, three from there on
+
+
+def test_change_of_an_attribute_alone_is_told_before_one_that_was_run_with_another_torch(tmp_path: Path) -> None:
+    larger = [made_by(each, **OLD) for each in runs("adam", lr=0.1, top1=[0.1] * 6)]
+    results = [made_by(each) for each in [*runs("adam"), *runs("adam", lr=0.01, top1=WORSE)]]
+    sentence = reasons(tmp_path, results, larger)["attribute"].sentence
+    assert sentence.startswith("With lr 0.01 instead of 0.001")
+    assert "torch" not in sentence
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import numpy as np
 
 from job.report.configurations import Configuration, have_same_seeds
 from job.report.figures import Picture, draw_cloud
-from job.report.reasons.evidence import Evidence, Reason, is_whole
+from job.report.reasons.evidence import Evidence, Reason, are_made_alike, is_whole
 from job.report.reasons.first_steps import APART
 from job.report.wording import name_optimizer, part, percent
 
@@ -148,7 +148,7 @@ def _order(evidence: Evidence, family: Sequence[Configuration]) -> _Order | None
         sign = find_sign([one.scores[seed] - other.scores[seed] for seed in seeds])
         larger = bool(seeds) and all(own[seed] >= APART * their[seed] for seed in seeds)
         smaller = bool(seeds) and all(their[seed] >= APART * own[seed] for seed in seeds)
-        if sign and (larger or smaller):
+        if sign and (larger or smaller) and are_made_alike(one, other):
             (higher if (sign > 0) == larger else lower).append((other, one) if larger else (one, other))
     if len(lower) + len(higher) < LEAST_PAIRS:
         return None
