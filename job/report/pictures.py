@@ -266,7 +266,8 @@ def _tell_seeds(configurations: Sequence[Configuration]) -> str:
 def _point(label: str, configuration: Configuration, seeds: set[int]) -> Point:
     """Over `seeds`, or over all where there are none."""
     if configuration.fate:
-        lost = f"{len(configuration.seeds) - len(configuration.scores)} of {len(configuration.seeds)}\ndiverged"
+        num, num_lost = len(configuration.seeds), len(configuration.seeds) - len(configuration.scores)
+        lost = f"{num_lost} of {num}\ndiverged" if num > 1 else "diverged"
         return Point(label, configuration.optimizer, math.nan, remark=lost)
     members = [score for seed, score in configuration.scores.items() if not seeds or seed in seeds]
     estimate = estimate_mean(members)

@@ -236,8 +236,8 @@ def check_gap(records: Records, reason: Reason) -> None:
 
 def check_unfinished(records: Records, reason: Reason) -> None:
     told = match(
-        r"""Over the last two epochs the test accuracy still rose, in both and in every run: that of (?P<x><L>) rose
-        by (?P<gain><N>) points \((?P<fit><N>) % of the training images right\); these did not rise steadily:
+        r"""In each of the last two epochs the test accuracy still rose in every run: that of (?P<x><L>)
+        by (?P<gain><N>) points over both \((?P<fit><N>) % of the training images right\); these did not rise steadily:
         (?P<others>.+) points\. The order is that after (?P<epochs>\d+) epochs; more of them might change it\.""",
         reason.sentence,
     )
