@@ -529,7 +529,7 @@ def test_top_of_an_inverted_u_is_no_configuration_with_easy_seeds(tmp_path: Path
     results += over_seeds("adam", 1e-3, {0: 0.80, 1: 0.81} | EASY)
     sentence = reasons(tmp_path, results)["step-and-accuracy"].sentence
     assert "Adam gains with larger updates up to Adam" in sentence
-    assert "at 0.426 % of the backbone's norm) and loses beyond it" in sentence
+    assert "(85.5 % at 0.426 % of the backbone's norm) and loses beyond it" in sentence
 
 
 def test_update_larger_than_the_weights_is_told_as_a_part_of_them(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def explain_by_first_step(evidence: Evidence) -> Reason | None:
 
 def _tell_order(order: _Order) -> str:
     name, num = name_optimizer(order.best.optimizer), len(order.lower) + len(order.higher)
-    best = f"{percent(_adjusted(order.best))} at {part(order.sizes[order.best.digest])} of the backbone's norm"
+    best = f"{percent(order.best.mean)} at {part(order.sizes[order.best.digest])} of the backbone's norm"
     if order.peaked:
         return f"{name} gains with larger updates up to {order.best.label} ({best}) and loses beyond it."
     if order.lower and order.higher:
