@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 NUM_SHOWN = 20
 """Lines for one state; what more there is is counted."""
 SHOWN_STATES = ("running", "waiting", "interrupted", "failed", "lost", "corrupt")
-VARYING = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{8,}\b|\d+(\.\d+)?")
-"""What differs between two reasons that are the same: numbers, addresses, ids."""
+VARYING = re.compile(r"\S*[\d/]\S*|\b[0-9a-f]{8,}\b")
+"""What differs between two reasons that are the same: numbers, addresses, ids, names with a number in them (as pods
+have them), paths and URIs."""
 MINUTES_SHOWN = 120
 """Up to so many, a duration is told in minutes."""
 OLD_PRICES_MONTHS = 6
@@ -96,7 +97,7 @@ def print_status(status: SweepStatus, last_words: dict[str, list[str]]) -> None:
 def group_runs(runs: list[RunStatus]) -> list[list[RunStatus]]:
     """`runs` of one state by why they are in it, the largest group first; without a reason each is one of its own.
 
-    Reasons are the same that differ in numbers, addresses and the run's own id alone.
+    Reasons are the same that differ in what `VARYING` finds and in the run's own id alone.
     """
     groups: dict[object, list[RunStatus]] = {}
     for run in runs:

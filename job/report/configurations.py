@@ -65,9 +65,11 @@ class Configuration:
 
     @property
     def fate(self) -> str:
-        """`2 of 3 seeds diverged`, or nothing where all finished."""
+        """`2 of 3 seeds diverged`, or nothing where all finished; one seed alone is `its only seed`."""
         if self.always_finished:
             return ""
+        if len(self.seeds) == 1:
+            return "its only seed diverged"
         return f"{len(self.seeds) - len(self.scores)} of {len(self.seeds)} seeds diverged"
 
     @property

@@ -84,7 +84,8 @@ def _leaderboard(study: Study) -> Iterator[str]:
     yield from _table(
         (
             "configuration", "seeds", "test top-1 [95 %]", "points to leader [95 %]", "common seeds", "corrected p",
-            "top-5", "test loss", f"epochs to {percent(study.target, 0)}", "images/s",
+            "top-5", "test loss", f"epochs to {percent(study.target, 0)}",
+            *([] if study.times_apart else ["images/s"]),
             *(["validation top-1"] if study.is_validated else []),
             *(["made with"] if study.was_made_differently else []),
         ),
@@ -94,7 +95,7 @@ def _leaderboard(study: Study) -> Iterator[str]:
                 show_comparison(line.behind), line.behind.num if line.behind else NOTHING,
                 show_p(line.behind.adjusted_p if line.behind else None),
                 percent(line.top5), _number(line.loss, 3), _number(line.reach.epochs, 1),
-                _number(line.images_per_second, 0),
+                *([] if study.times_apart else [_number(line.images_per_second, 0)]),
                 *([percent(line.validation)] if study.is_validated else []),
                 *([line.made_with] if study.was_made_differently else []),
             )

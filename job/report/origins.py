@@ -121,7 +121,10 @@ def is_unknown(origin: Origin) -> bool:
 
 
 def show_fact(fact: str, value: str | None) -> str:
-    """The value as sentences show it: a digest by its first seven digits."""
+    """The value as sentences show it: a digest by its first seven digits, with what is told behind it (`-dirty`)."""
     if value is None:
         return UNKNOWN
-    return value.removeprefix("sha256:")[:7] if fact in DIGESTS else value[:40]
+    if fact not in DIGESTS:
+        return value[:40]
+    digest, mark, remark = value.removeprefix("sha256:").partition("-")
+    return f"{digest[:7]}{mark}{remark[:20]}"

@@ -72,30 +72,37 @@ def _curves(study: Study, column: str, shown: Sequence[Configuration]) -> list[L
 
 
 def draw_classes(study: Study) -> list[Picture]:
-    """Class-wise accuracy across those shown, the hardest class below."""
-    table = study.runs.classes
-    columns = []
-    for each in study.shown:
-        own = table[table["run"].isin(each.finished)]
-        columns.append(own.groupby("class")["top1"].mean())
-    measured = [(each, column) for each, column in zip(study.shown, columns, strict=True) if len(column.dropna())]
+    """Class-wise accuracy across those shown, the hardest class below.
+
+    Over the seeds that all of them have, where there are some; those of which a seed diverged are left out, as a mean
+    over the survivors would flatter.
+    """
+    table, finished = study.runs.classes, [each for each in study.shown if each.always_finished]
+    seeds = _common_seeds(finished)
+    rows = study.runs.runs
+    wanted = rows.loc[rows["seed"].isin(seeds), "run"] if seeds else rows["run"]
+    table = table[table["run"].isin(wanted)]
+    columns = [table[table["run"].isin(each.finished)].groupby("class")["top1"].mean() for each in finished]
+    measured = [(each, column) for each, column in zip(finished, columns, strict=True) if len(column.dropna())]
     if not measured:
         return []
     names = sorted({name for _, column in measured for name in column.index})
     values = np.array([[column.get(name, np.nan) for _, column in measured] for name in names], dtype=float)
     order = np.argsort(-np.nan_to_num(values).mean(axis=1), kind="stable")
+    lost = [each.title for each in study.shown if not each.always_finished]
+    remark = f"{_tell_seeds(finished)}{f' Left out: {join(lost[:MOST_VALUES])}.' if lost else ''}"
     if len(names) > LEGIBLE_CLASSES:
         lines = [
             Line(each.title, each.optimizer, list(range(1, len(names) + 1)), values[order, index], dash=0)
             for index, (each, _) in enumerate(measured)
         ]
-        caption = f"Test accuracy of the {len(names)} classes, the easiest on the left."
+        caption = f"Test accuracy of the {len(names)} classes, the easiest on the left.{remark}"
         figure = draw_lines(lines, title="Class-wise accuracy", xlabel="class", ylabel="test top-1", accuracy=True)
         return [Picture("class-accuracy", caption, figure)]
     hardest = names[order[-1]]
     caption = (
-        f"Test accuracy per class in percent after the last epoch, mean over the seeds that finished; {hardest} is the "
-        "hardest on average."
+        f"Test accuracy per class in percent after the last epoch, mean over the seeds; {hardest} is the hardest on "
+        f"average.{remark}"
     )
     figure = draw_heat(
         values[order], rows=[names[index] for index in order], columns=[each.title for each, _ in measured],
@@ -165,10 +172,7 @@ def draw_effects(effects: OptimizerEffects) -> list[Picture]:
         name = show_attribute(attribute)
         seeds = _common_seeds([each for _, each in entries])
         caption = f"{shown} with {name} changed alone: means with 95 % intervals; pale dots are single seeds."
-        if seeds:
-            caption += f" All over the seeds that all of them have ({show_seeds(seeds)})."
-        elif not have_same_seeds(each for _, each in entries):
-            caption += " They have no seed in common, so they differ by their seeds as well."
+        caption += _tell_seeds([each for _, each in entries])
         lost = [show_value(value) for value, each in entries if each.fate]
         caption += f" {name} {join(lost[:MOST_VALUES])}: diverged with some seed or all (cross)." if lost else ""
         scored = [(value, each) for value, each in entries if each.scores or each.fate]
@@ -250,10 +254,20 @@ def _common_seeds(configurations: Sequence[Configuration]) -> set[int]:
     return set[int]() if have_same_seeds(configurations) or not own else set.intersection(*own)
 
 
+def _tell_seeds(configurations: Sequence[Configuration]) -> str:
+    """Over which seeds a picture is, where not all have the same."""
+    if seeds := _common_seeds(configurations):
+        return f" All over the seeds that all of them have ({show_seeds(seeds)})."
+    if have_same_seeds(configurations):
+        return ""
+    return " They have no seed in common, so they differ by their seeds as well."
+
+
 def _point(label: str, configuration: Configuration, seeds: set[int]) -> Point:
     """Over `seeds`, or over all where there are none."""
     if configuration.fate:
-        lost = f"{len(configuration.seeds) - len(configuration.scores)} of {len(configuration.seeds)}\ndiverged"
+        num, num_lost = len(configuration.seeds), len(configuration.seeds) - len(configuration.scores)
+        lost = f"{num_lost} of {num}\ndiverged" if num > 1 else "diverged"
         return Point(label, configuration.optimizer, math.nan, remark=lost)
     members = [score for seed, score in configuration.scores.items() if not seeds or seed in seeds]
     estimate = estimate_mean(members)

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from job.errors import DataError, ObjectMissing, UsageError
-from job.report.configurations import Configuration, find_baseline
+from job.report.configurations import Configuration, find_baseline, have_same_seeds
 from job.report.study import Study
 from job.report.wording import join, name_optimizer
 from job.storage import read_uri
@@ -83,6 +83,7 @@ class Pair:
     ours: Configuration | None
     """The configuration of ours that is closest to the published set-up."""
     top1: float | None
+    """The mean over the seeds, adjusted for them as the order of the verdict is."""
     top5: float | None
     train_top1: float | None
 
@@ -140,7 +141,7 @@ def compare_with(reference: Reference, study: Study) -> SideBySide:
         pairs.append(
             Pair(
                 optimizer, run, ours,
-                top1=ours.mean if ours and standing else None,
+                top1=ours.adjusted if ours and standing else None,
                 top5=standing.top5 if standing else None,
                 train_top1=standing.train_top1 if standing else None,
             )
@@ -205,7 +206,10 @@ def _differences(setup: Setup, study: Study, pairs: Sequence[Pair]) -> list[str]
         found.append(f"model: {setup.model} there, weights from {join(sorted(weights))} here")
     num_seeds = max((len(each.scores) for each in ours), default=0)
     if num_seeds > 1:
-        found.append(f"seeds: the published numbers are taken as one run each, ours are means over up to {num_seeds}")
+        adjusted = "" if have_same_seeds(ours) else ", top-1 adjusted for the seeds, which not all have in common"
+        found.append(
+            f"seeds: the published numbers are taken as one run each, ours are means over up to {num_seeds}{adjusted}"
+        )
     return found
 
 

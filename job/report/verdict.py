@@ -46,7 +46,7 @@ def judge_field(field: Field, configurations: Sequence[Configuration]) -> Verdic
     scored = [each for each in field.best if each.scores]
     if not scored:
         diverged = sum(each.num_diverged for each in configurations)
-        lost = f": {'all' if diverged > 1 else 'the only one of'} {diverged} diverged" if diverged else ""
+        lost = f": {f'all {diverged}' if diverged > 1 else 'the only one'} diverged" if diverged else ""
         return Verdict(f"No run has finished with a score here yet{lost}.", False, None, ())
     leader = scored[0]
     others = [each for each in field.best if each is not leader]
@@ -110,14 +110,17 @@ def _why_undecided(leader: Configuration, comparison: Comparison, seeds: str) ->
     difference = f"{show_comparison(comparison)} points"
     if comparison.unlike:
         return f"{difference}, n = {seeds}, but not in the optimizer alone: {join(list(comparison.unlike))}"
+    by = "score on validation images" if leader.is_validated else "mean adjusted for the seeds"
+    lead = f": {leader.label} leads by its {by}, but not here" if comparison.difference < 0 else ""
     if comparison.num < 2:
-        return f"{difference}, n = {seeds}: with one seed nothing can be said about certainty"
+        return (
+            f"{difference}, n = {seeds}{lead}{'; ' if lead else ': '}with one seed nothing can be said about certainty"
+        )
     if comparison.p is None:
-        return f"{difference}, n = {seeds}, the same in each (no spread between seeds: interval not computable)"
+        return f"{difference}, n = {seeds}, the same in each (no spread between seeds: interval not computable){lead}"
     text = f"{difference}, n = {seeds} ({_test(comparison)})"
-    if comparison.difference < 0:
-        by = "validation images" if leader.is_validated else "means over all seeds"
-        return f"{text}: {leader.label} leads by its {by}, but not here"
+    if lead:
+        return f"{text}{lead}"
     more = further_seeds(comparison)
     if more is None:
         return f"{text}; not even 1000 seeds would tell, so small is it beside the spread between seeds"

@@ -41,8 +41,8 @@ def percent(fraction: float | None, digits: int = 1) -> str:
 
 
 def part(ratio: float) -> str:
-    """A ratio of any size with two or three digits: `0.013 %`, `55 %`, `12 times`."""
-    return f"{ratio:,.3g} times" if ratio >= 2 else f"{100 * ratio:.3g} %"
+    """A part of something, of any size and also more than the whole of it: `0.013 %`, `55 %`, `426 %`."""
+    return f"{100 * ratio:,.0f} %" if ratio >= 1 else f"{100 * ratio:.3g} %"
 
 
 def points(difference: float) -> str:
@@ -63,6 +63,14 @@ def show_comparison(comparison: Comparison | None) -> str:
     if comparison is None:
         return NOTHING
     return f"{points(comparison.difference)}{_interval(comparison.low, comparison.high)}"
+
+
+def show_size(comparison: Comparison) -> str:
+    """A difference of which a word says the direction: `3.1 [2.2, 4.0]` points that one is lower."""
+    sign = -1 if comparison.difference < 0 else 1
+    bounds = [None if bound is None else sign * bound + 0.0 for bound in (comparison.low, comparison.high)]
+    low, high = bounds[::sign]
+    return f"{100 * abs(comparison.difference):.1f}{_interval(low, high)}"
 
 
 def show_p(p: float | None) -> str:

@@ -181,7 +181,7 @@ def judge_run(run_id: str, judgement: Judgement | None, child: Child | None) -> 
     state = _settle(judgement, child)
     match state:
         case "failed":
-            reason = (last.error if last else None) or said
+            reason = (judgement.reason if last and last.error else "") or said
         case "waiting":
             reason = said
         case "lost" | "corrupt":

@@ -15,7 +15,7 @@ import pytest
 from job.plan import Submission, SweepPlan
 from job.runs import SCHEMA_VERSION, CheckpointDigest, Environment, EpochRecord, Progress, Record, RunKeys, RunResult
 from job.storage import FolderStore, Store, open_store
-from tests.conftest import Answer
+from tests.conftest import TINY, Answer
 from tests.records import make_manifest, make_result, store_results
 
 Job = Callable[..., Answer]
@@ -127,3 +127,25 @@ def test_output_of_version_1_is_reported_and_watched(job: Job, tmp_path: Path) -
     assert float(found["adam"]["best_top1"]) == written["best"]["test"]["top1"]
     seen = json.loads(job("status", tmp_path / "out", "--json").stdout)
     assert seen["counts"]["done"] == len(seen["runs"]) == 2
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00"])
+def test_moment_that_utc_puts_outside_the_calendar_is_a_damaged_record(job: Job, tmp_path: Path, moment: str) -> None:
+    store = FolderStore(tmp_path)
+    progress = {
+        "run_id": "adam-s0-0123456789", "state": "running", "attempt": 1, "epoch": 1, "step": 0, "num_epochs": 2,
+        "num_steps": 2, "updated_at": moment,
+    }  # fmt: skip
+    store.write(RunKeys("small", "adam-s0-0123456789").progress, json.dumps(progress).encode())
+    store.write(RunKeys("small", "sgd-s0-0123456789").result, changed(finished_at=moment))
+    plan = [{"run_id": "adam-s0-0123456789", "manifest": TINY, "varied": {}}]
+    store.write("small/sweep.json", json.dumps({"name": "small", "runs": plan}).encode())
+    seen = job("status", tmp_path, "--json")
+    assert seen.exit_code == 0, seen.stderr
+    assert json.loads(seen.stdout)["counts"]["corrupt"] == 1
+    answer = job("report", tmp_path)
+    assert answer.exit_code == 0, answer.stderr
+    holes = {row["run_id"].partition("-")[0]: (row["kind"], row["reason"]) for row in rows(store, "holes.csv")}
+    assert holes["adam"] == ("corrupt", "progress.json cannot be read, and there is no result")
+    assert holes["sgd"][0] == "corrupt"
+    assert holes["sgd"][1].startswith("result.json is no result: finished_at")

@@ -17,6 +17,7 @@ import pytest
 
 from job import cpus
 from job.plan import SweepPlan
+from job.report.holes import describe_unfinished
 from job.report.load import read_runs
 from job.runs import RunKeys, judge_unfinished
 from job.storage import FolderStore, open_store
@@ -476,6 +477,14 @@ def test_progress_and_time_left_come_from_the_run_s_own_word() -> None:
 def test_back_end_knows_of_a_silent_run_whether_it_goes_on(child: Child | None, state: str, reason: str) -> None:
     status = judge(progress(), silent_seconds=1200, child=child)
     assert (status.state, status.reason) == (state, reason)
+
+
+@pytest.mark.parametrize("child", [None, Child(0, "failed", 66, "Error")])
+def test_long_error_is_shown_as_far_as_the_report_shows_it(child: Child | None) -> None:
+    content = progress(state="failed", exit_code=66, error="x" * 1000)
+    reason = judge(content, child=child).reason
+    assert reason == "x" * 300
+    assert describe_unfinished("small", "r", content, now=NOW).reason.startswith(f"{reason} (exit code 66)")
 
 
 WORDS = {

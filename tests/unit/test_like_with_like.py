@@ -84,6 +84,7 @@ def test_settings_that_were_open_to_all_may_differ_and_are_told(tmp_path: Path) 
         ("torch", "2.11.0", "2.15.0", "torch 2.11.0 against 2.15.0"),
         ("torchvision", "0.26.0", "0.30.0", "torchvision 0.26.0 against 0.30.0"),
         ("git_sha", "1234567" + 33 * "0", "89abcde" + 33 * "0", "code 1234567 against 89abcde"),
+        ("git_sha", 40 * "a" + "-dirty", 40 * "a", "code aaaaaaa-dirty against aaaaaaa"),
         ("image_digest", "sha256:aaaaaaaaa", "sha256:bbbbbbbbb", "image aaaaaaa against bbbbbbb"),
         ("precision", "bf16", "fp32", "arithmetic bf16 against fp32"),
         ("device", "NVIDIA L4", "cpu", "device GPU against CPU"),

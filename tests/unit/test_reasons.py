@@ -6,6 +6,7 @@ would be false.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from typing import Any
 import pytest
 
 from job.report.reasons import Reason
+from job.report.wording import part
 from job.runs import RunResult
-from tests.records import build_study, diverged, make_manifest, make_result
+from tests.records import build_study, diverged, made_by, make_manifest, make_result
 
 GOOD = [0.80, 0.85, 0.88, 0.90, 0.91, 0.91]
 SLOW = [0.3, 0.4, 0.5, 0.6, 0.7, 0.7]
@@ -264,6 +266,8 @@ def test_overfitting_is_told_from_its_onset_beside_the_others(tmp_path: Path) ->
         pytest.param({"test_loss": [0.8, 0.7, 0.6, 0.55, 0.5, 0.8]}, id="its last epoch alone is higher"),
         pytest.param({"test_loss": [0.8, 0.5, 0.9, 0.7, 0.6, 0.56]}, id="a noisy loss comes down again"),
         pytest.param({"test_loss": [0.8, 0.6, 0.5, 0.51, 0.52, 0.53]}, id="it hardly rises"),
+        pytest.param({"test_loss": [2, 1, 1.04, 1.03, 1.02, 1.5]}, id="it falls, then jumps once"),
+        pytest.param({"test_loss": [2, 1, 1.02, 1.03, 1.04, 1.5]}, id="it hardly rises, then jumps once"),
         pytest.param({"test_loss": OVERFITTING, "train_top1": UNLEARNING}, id="the training loss rises"),
         pytest.param({"test_loss": OVERFITTING, "last": {"test_loss": [0.8, 0.6] + [0.5] * 4}}, id="one seed stays"),
     ],
@@ -286,7 +290,10 @@ RISING = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
 def test_unfinished_training_is_told(tmp_path: Path) -> None:
     reason = reasons(tmp_path, runs("adadelta", top1=RISING), runs("adagrad"))["unfinished"]
     assert reason.numbers == pytest.approx({"adadelta_gain": 0.2})
-    assert "that of Adadelta rose by 20.0 points (68.0 % of the training images right)" in reason.sentence
+    assert (
+        "In each of the last two epochs the test accuracy still rose in every run: that of Adadelta by 20.0 points "
+        "over both (68.0 % of the training images right)" in reason.sentence
+    )
     assert "these did not rise steadily: Adagrad +1.0 points" in reason.sentence
     assert "The order is that after 6 epochs" in reason.sentence
 
@@ -373,8 +380,61 @@ def test_attribute_is_explained_by_the_steps_it_changed(tmp_path: Path) -> None:
     assert reason.numbers["effect"] == pytest.approx(-0.2)
     assert reason.numbers["update_to_weight"] == pytest.approx(10 * reason.numbers["baseline_update_to_weight"])
     assert "With lr 0.01 instead of 0.001 the first ten updates of Adam are 10 times larger" in reason.sentence
-    assert "its accuracy is lower, by −20.0 points, in the one seed that there is" in reason.sentence
-    assert "which these seeds do not make certain" in reason.sentence
+    assert reason.sentence.endswith(
+        "its accuracy is lower by 20.0 points, in the one seed that there is, which says nothing about certainty."
+    )
+
+
+@pytest.mark.parametrize(
+    ("spread", "told"),
+    [
+        pytest.param(
+            (0.5, 0.5, 0.5),
+            "lower by 40.0 points, in each of 3 seeds, the same in every seed (no spread between seeds: interval not "
+            "computable).",
+            id="uniform",
+        ),
+        pytest.param((0.85, 0.84, 0.1), ", in each of 3 seeds, which these seeds do not make certain.", id="uncertain"),
+        pytest.param((0.5, 0.51, 0.49), "lower by 40.0 [37.5, 42.5] points, in each of 3 seeds.", id="certain"),
+    ],
+)
+def test_certainty_of_an_attribute_s_effect_is_told_by_its_seeds(
+    spread: Sequence[float], told: str, tmp_path: Path
+) -> None:
+    worse = [run("adam", seed=seed, lr=0.01, top1=[score] * 6) for seed, score in enumerate(spread)]
+    sentence = reasons(tmp_path, runs("adam", top1=[0.9] * 5 + [0.9]), worse)["attribute"].sentence
+    assert sentence.endswith(told)
+    assert ", by" not in sentence
+
+
+OLD = {"torch": "2.11.0"}
+
+
+def test_no_reason_compares_runs_of_another_torch(tmp_path: Path) -> None:
+    """The verdict and the effects name it; a reason across it would tell torch's doing as the optimizer's."""
+    worse = {"lr": 0.01, "top1": WORSE, "weight_norm": (60.0, 40.0)}
+    results = [[runs("rmsprop", weight_norm=(60.0, 85.0)), runs("adam", **worse)], [runs("adam")]]
+    alike = [made_by(each) for family in itertools.chain(*results) for each in family]
+    mixed = [made_by(each, **facts) for part, facts in zip(results, ({}, OLD), strict=True) for f in part for each in f]
+    assert {"first-steps", "weight-norm", "attribute"} <= reasons(tmp_path / "alike", alike).keys()
+    found = reasons(tmp_path / "mixed", mixed)
+    assert found.keys() == {"attribute"}
+    assert found["attribute"].sentence.endswith(", but not by the attribute alone: torch 2.15.0 against 2.11.0.")
+
+
+def test_order_by_step_size_leaves_out_pairs_of_another_torch(tmp_path: Path) -> None:
+    results = by_rate("adam", [0.9, 0.8, 0.7, 0.6, 0.5])
+    others = [made_by(each, **(OLD if each.manifest.optimizer.lr < 1e-3 else {})) for each in results]
+    sentence = reasons(tmp_path, others)["step-and-accuracy"].sentence
+    assert "(4 pairs)" in sentence  # of 10: one below the third rate, three from there on
+
+
+def test_change_of_an_attribute_alone_is_told_before_one_that_was_run_with_another_torch(tmp_path: Path) -> None:
+    larger = [made_by(each, **OLD) for each in runs("adam", lr=0.1, top1=[0.1] * 6)]
+    results = [made_by(each) for each in [*runs("adam"), *runs("adam", lr=0.01, top1=WORSE)]]
+    sentence = reasons(tmp_path, results, larger)["attribute"].sentence
+    assert sentence.startswith("With lr 0.01 instead of 0.001")
+    assert "torch" not in sentence
 
 
 @pytest.mark.parametrize(
@@ -443,6 +503,42 @@ def test_differences_between_optimizers_are_no_order_within_them(tmp_path: Path)
 def test_seeds_that_disagree_are_no_order(tmp_path: Path) -> None:
     falling = by_rate("adam", [0.9, 0.8, 0.7, 0.6, 0.5], last={"top1": [0.7] * 6})
     assert "step-and-accuracy" not in reasons(tmp_path, falling)
+
+
+def over_seeds(optimizer: str, lr: float, scores: dict[int, float]) -> list[RunResult]:
+    return [run(optimizer, seed=seed, lr=lr, top1=[score] * 6) for seed, score in scores.items()]
+
+
+EASY = {2: 0.99, 3: 0.99, 4: 0.99}
+"""Seeds that only one of the configurations has."""
+
+
+def test_order_by_step_size_does_not_count_easy_seeds_that_only_one_has(tmp_path: Path) -> None:
+    results = over_seeds("adam", 1e-5, {0: 0.85, 1: 0.86}) + over_seeds("adam", 1e-4, {0: 0.83, 1: 0.84})
+    results += over_seeds("adam", 1e-3, {0: 0.80, 1: 0.81} | EASY)
+    reason = reasons(tmp_path, results)["step-and-accuracy"]
+    assert (
+        "Adam is worse with larger updates in all of its 3 pairs "
+        "(from 85.5 % at 0.0426 % to 80.5 % at 4.26 % of the backbone's norm)." in reason.sentence
+    )
+    assert "adjusted for the seeds" in reason.picture.caption
+
+
+def test_top_of_an_inverted_u_is_no_configuration_with_easy_seeds(tmp_path: Path) -> None:
+    results = over_seeds("adam", 1e-5, {0: 0.70, 1: 0.71}) + over_seeds("adam", 1e-4, {0: 0.85, 1: 0.86})
+    results += over_seeds("adam", 1e-3, {0: 0.80, 1: 0.81} | EASY)
+    sentence = reasons(tmp_path, results)["step-and-accuracy"].sentence
+    assert "Adam gains with larger updates up to Adam" in sentence
+    assert "(85.5 % at 0.426 % of the backbone's norm) and loses beyond it" in sentence
+
+
+def test_update_larger_than_the_weights_is_told_as_a_part_of_them(tmp_path: Path) -> None:
+    reason = reasons(tmp_path, runs("rmsprop", first_step=4.26, top1=SLOW), runs("adam", first_step=0.05))
+    told = reason["first-steps"].sentence
+    assert told.startswith("The first update of RMSprop changed the pretrained backbone by 426 % of its norm.")
+    assert (part(0.00013), part(0.55), part(1.0), part(4.26), part(12.345)) == (
+        "0.013 %", "55 %", "100 %", "426 %", "1,234 %",
+    )  # fmt: skip
 
 
 # Divergence

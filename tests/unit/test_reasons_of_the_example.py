@@ -236,8 +236,8 @@ def check_gap(records: Records, reason: Reason) -> None:
 
 def check_unfinished(records: Records, reason: Reason) -> None:
     told = match(
-        r"""Over the last two epochs the test accuracy still rose, in both and in every run: that of (?P<x><L>) rose
-        by (?P<gain><N>) points \((?P<fit><N>) % of the training images right\); these did not rise steadily:
+        r"""In each of the last two epochs the test accuracy still rose in every run: that of (?P<x><L>)
+        by (?P<gain><N>) points over both \((?P<fit><N>) % of the training images right\); these did not rise steadily:
         (?P<others>.+) points\. The order is that after (?P<epochs>\d+) epochs; more of them might change it\.""",
         reason.sentence,
     )
@@ -335,7 +335,7 @@ def check_attribute(records: Records, reason: Reason) -> None:
     told = match(
         r"""With (?P<name>[a-z_]+) (?P<value><N>) instead of (?P<was><N>) the first ten updates of (?P<x><L>) are
         (?P<times><N>) times (?P<size>smaller|larger) \(on average (?P<after><N>) % of the backbone's norm
-        instead of (?P<before><N>) %\), and its accuracy is (?P<word>higher|lower), by (?P<effect><N>)
+        instead of (?P<before><N>) %\), and its accuracy is (?P<word>higher|lower) by (?P<effect><N>)
         \[(?P<low><N>), (?P<high><N>)\] points, in each of (?P<num>\d) seeds(?P<doubt>, which these seeds do not
         make certain)?\. Of the (?P<of>\d+) changes of a single attribute that make these updates at least twice
         as large or small and change the accuracy with one sign, this one changes it most\.""",

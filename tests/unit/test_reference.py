@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from job.errors import DataError, UsageError
+from job.report.pictures import draw_classes
 from job.report.reference import compare_with, read_reference
 from tests.conftest import SHARED
 from tests.records import build_study, diverged, make_manifest, make_result
@@ -125,3 +126,35 @@ def test_survivors_of_a_diverged_configuration_are_not_set_beside_the_published_
     assert (pairs["adam"].top1, pairs["adam"].top5, pairs["adam"].train_top1) == (None, None, None)
     assert pairs["adam"].ours is not None
     assert "1 of 2 seeds diverged" in pairs["adam"].ours.title
+
+
+def test_order_beside_the_published_one_does_not_count_easy_seeds(tmp_path: Path) -> None:
+    """Adam's mean over all of its seeds is higher, but over those that both have it is lower, as the verdict says."""
+    adam = {0: 0.80, 1: 0.81, 2: 0.99, 3: 0.99, 4: 0.99}
+    results = [make_result(make_manifest("adam", seed=seed), accuracy=score) for seed, score in adam.items()]
+    results += [make_result(make_manifest("adagrad", seed=seed), accuracy=0.85 + seed / 100) for seed in (0, 1)]
+    study = build_study(tmp_path, *results)
+    assert study.configurations[0].optimizer == "adagrad"
+    sides = compare_with(read_reference("lab-report"), study)
+    assert sides.orders == "The order is the published one: Adagrad, Adam."
+    top1 = {pair.optimizer: pair.top1 for pair in sides.pairs}
+    assert top1["adagrad"] - top1["adam"] == pytest.approx(0.05)
+    assert any("top-1 adjusted for the seeds" in line for line in sides.differences)
+
+
+def test_class_accuracies_are_over_the_seeds_that_all_have_and_not_of_survivors(tmp_path: Path) -> None:
+    scores = {"adam": {0: 0.80, 1: 0.81, 2: 0.99}, "adagrad": {0: 0.85, 1: 0.86}}
+    results = [
+        make_result(make_manifest(name, seed=seed), accuracy=score, class_accuracy=[score] * 10)
+        for name, family in scores.items()
+        for seed, score in family.items()
+    ]
+    sgd = [make_result(make_manifest("sgd", seed=seed), accuracy=0.9) for seed in (0, 1)]
+    (picture,) = draw_classes(build_study(tmp_path, *results, sgd[0], diverged(sgd[1])))
+    axes = picture.figure.axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["Adagrad", "Adam"]
+    (image,) = axes.images
+    assert image.get_array().data[0] == pytest.approx([0.855, 0.805])
+    assert picture.caption.endswith(
+        "All over the seeds that all of them have (0 and 1). Left out: SGD (1 of 2 seeds diverged)."
+    )

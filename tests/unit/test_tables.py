@@ -64,6 +64,33 @@ def test_running_ones_are_told_one_by_one_up_to_a_number(capsys: pytest.CaptureF
     assert len(lines) == 22
 
 
+PODS = ("small-{}-x4kqz", "small-{}-bcdfg", "small-{}-zzzzz")
+"""Made-up suffixes; some of Kubernetes' have no digit."""
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        lambda n: f"pod {PODS[n % 3].format(n)} cannot be scheduled: 0/{n} nodes are available",
+        lambda n: f"photos/train/{['cat', 'dog', 'emu'][n % 3]}/{'abcdefgh'[n % 8]}.png: cannot be decoded",
+        lambda n: f"/my photos/train/{'abcdefgh'[n % 8]}.png: cannot be decoded",
+        lambda n: f"s3://bucket/{'abcdefgh'[n % 8]}/w.pth: no such object",
+        lambda n: f"request {'abcdefgh'[n % 8]}k4-{n} was throttled",
+    ],
+)
+def test_reasons_that_differ_in_made_up_names_and_paths_are_one_line(
+    reason: Callable[[int], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [RunStatus(f"adam-s{n}-0123456789", "waiting", reason=reason(n)) for n in range(40)]
+    assert shown(capsys, *runs)[1:] == [f"  waiting      40 runs, such as {runs[0].run_id}  0%  {reason(0)}"]
+
+
+def test_reasons_that_differ_in_what_is_wrong_are_lines_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    reasons = ("no such folder", "cannot be decoded", "is empty", "permission denied")
+    runs = [RunStatus(f"adam-s{n}-0123456789", "failed", reason=f"a/b.png: {why}") for n, why in enumerate(reasons)]
+    assert len(shown(capsys, *runs)) == 1 + len(reasons)
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [(1.0, "less than a minute"), (29.0, "less than a minute"), (45.0, "about 1 min"), (600.0, "about 10 min"),

@@ -138,6 +138,25 @@ def test_circle_of_pairs_has_one_order_and_no_winner(tmp_path: Path) -> None:
     assert len({line.configuration.label for line in study.standings}) == 3
 
 
+def test_leader_that_is_behind_a_rival_in_their_common_seeds_is_said_to_lead_by_the_order(tmp_path: Path) -> None:
+    """The same distance in each common seed, and one common seed alone, tell no certainty, but they tell the sign."""
+    results = with_seeds("adam", {0: 0.9, 1: 0.9, 4: 0.5}) + with_seeds("sgd", {2: 0.94, 3: 0.95, 4: 0.7, 5: 0.71})
+    adagrad = {1: 0.88, 2: 0.95, 3: 0.96}
+    sentence = build_study(tmp_path / "uniform", *results, *with_seeds("adagrad", adagrad)).verdict.sentence
+    assert "differ by −1.0 points, n = 2 common seeds" in sentence
+    assert (
+        "the same in each (no spread between seeds: interval not computable): SGD leads by its mean adjusted for the "
+        "seeds, but not here." in sentence
+    )
+    del adagrad[3]
+    sentence = build_study(tmp_path / "one", *results, *with_seeds("adagrad", adagrad)).verdict.sentence
+    assert "differ by −1.0 points, n = 1 common seed" in sentence
+    assert (
+        "SGD leads by its mean adjusted for the seeds, but not here; with one seed nothing can be said about certainty."
+        in sentence
+    )
+
+
 def test_one_rival_that_is_not_beaten_for_certain_leaves_it_undecided(tmp_path: Path) -> None:
     scores = {"adagrad": [0.90, 0.91, 0.90, 0.91], "adam": [0.88, 0.892, 0.88, 0.889], "sgd": [0.99, 0.60, 0.99, 0.80]}
     verdict = build_study(tmp_path, *runs_of(scores)).verdict
@@ -169,6 +188,16 @@ def test_nothing_finished_or_nothing_to_compare_is_said() -> None:
     assert judge([]).sentence == "No run has finished with a score here yet."
 
 
+@pytest.mark.parametrize(("num", "told"), [(1, "the only one diverged"), (3, "all 3 diverged")])
+def test_runs_that_all_diverged_are_told_in_plain_words(num: int, told: str, tmp_path: Path) -> None:
+    results = [diverged(make_result(make_manifest("sgd", seed=seed))) for seed in range(num)]
+    study = build_study(tmp_path, *results)
+    assert study.verdict.sentence == f"No run has finished with a score here yet: {told}."
+    (reason,) = study.reasons
+    which = "the only run of SGD" if num == 1 else "3 of 3 runs of SGD"
+    assert reason.sentence.startswith(f"The loss stopped being finite in {which} (in the first epoch).")
+
+
 def test_lone_configuration_is_told_without_a_rival(tmp_path: Path) -> None:
     verdict = build_study(tmp_path, *runs_of({"adam": [0.8, 0.82]})).verdict
     assert "nothing to compare it with yet" in verdict.sentence
@@ -180,7 +209,7 @@ def test_run_that_diverged_has_no_score_however_far_it_came(tmp_path: Path) -> N
     study = build_study(tmp_path, *results)
     by_name = {line.configuration.optimizer: line for line in study.standings}
     assert (by_name["sgd"].score, by_name["sgd"].top5, by_name["sgd"].behind) == (None, None, None)
-    assert by_name["sgd"].configuration.fate == "1 of 1 seeds diverged"
+    assert by_name["sgd"].configuration.fate == "its only seed diverged"
     assert by_name["adam"].score.num == 5
     assert by_name["adam"].configuration.fate == "1 of 6 seeds diverged"
     assert by_name["adam"].reach.num == 6
@@ -306,4 +335,4 @@ def test_winner_on_validation_that_loses_on_the_test_images_is_no_winner(tmp_pat
     assert not verdict.decided
     assert verdict.sentence.startswith("Undecided: Adam 70.1 %")
     assert "differ by −9.7 [" in verdict.sentence
-    assert verdict.sentence.endswith("Adam leads by its validation images, but not here.")
+    assert verdict.sentence.endswith("Adam leads by its score on validation images, but not here.")

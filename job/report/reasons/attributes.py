@@ -11,10 +11,13 @@ from job.report.measurements import Floats
 from job.report.reasons.evidence import Contrast, Evidence, Reason, divide
 from job.report.reasons.first_steps import APART
 from job.report.reasons.order import NOTABLE_EFFECT, find_sign
+from job.report.statistics import Comparison
 from job.report.wording import (
+    join,
     part,
     show_attribute,
     show_comparison,
+    show_size,
     show_value,
     times,
 )
@@ -42,6 +45,7 @@ def explain_weight_decay(evidence: Evidence) -> Reason | None:
                 found.append(
                     (float(np.abs(change).mean()), contrast, effect, float(after.mean()), float(before.mean()))
                 )
+    found = [entry for entry in found if _is_alone(entry[2])] or found
     if not found:
         return None
     _, contrast, effect, after_norm, before_norm = max(found, key=lambda entry: entry[0])
@@ -76,7 +80,7 @@ def explain_attribute(evidence: Evidence) -> Reason | None:
     Contrast: the baseline, which differs in nothing else, seed by seed. Counter-evidence: a seed in which the steps
     did not change twofold or the accuracy changed the other way; then the change does not count.
     """
-    found: list[tuple[float, Contrast, Effect, float, float]] = []
+    found: list[tuple[Comparison, Contrast, Effect, float, float]] = []
     for optimizer in evidence.effects:
         for effect in optimizer.effects:
             contrast, comparison = evidence.pair(effect.configuration, optimizer.baseline), effect.comparison
@@ -86,19 +90,20 @@ def explain_attribute(evidence: Evidence) -> Reason | None:
             agree = find_sign(_differences(effect.configuration, optimizer.baseline))
             notable = comparison.decided or abs(comparison.difference) >= NOTABLE_EFFECT
             if agree and notable and (np.all(after >= APART * before) or np.all(before >= APART * after)):
-                found.append((abs(comparison.difference), contrast, effect, float(after.mean()), float(before.mean())))
+                found.append((comparison, contrast, effect, float(after.mean()), float(before.mean())))
+    found = [entry for entry in found if _is_alone(entry[2])] or found
     if not found:
         return None
-    _, contrast, effect, after_size, before_size = max(found, key=lambda entry: entry[0])
-    baseline, difference = contrast.others[0], effect.comparison.difference if effect.comparison else 0.0
+    comparison, contrast, effect, after_size, before_size = max(found, key=lambda entry: abs(entry[0].difference))
+    baseline, difference = contrast.others[0], comparison.difference
     name, was = show_attribute(effect.attribute), show_value(baseline.attributes.get(effect.attribute))
     ratio = max(after_size / before_size, before_size / after_size)
     word = "higher" if difference > 0 else "lower"
     sentence = (
         f"With {name} {show_value(effect.value)} instead of {was} the first ten updates of {baseline.label} are "
         f"{times(ratio)} times {'larger' if after_size > before_size else 'smaller'} (on average {part(after_size)} of "
-        f"the backbone's norm instead of {part(before_size)}), and its accuracy is {word}, by "
-        f"{show_comparison(effect.comparison)} points, {contrast.everywhere}{_doubt(effect)}"
+        f"the backbone's norm instead of {part(before_size)}), and its accuracy is {word} by "
+        f"{show_size(comparison)} points, {contrast.everywhere}{_doubt(effect)}"
     )
     if len(found) > 1:
         sentence += (
@@ -129,7 +134,19 @@ def _sizes(contrast: Contrast, configuration: Configuration) -> Floats:
 
 
 def _doubt(effect: Effect) -> str:
-    """Said beside an effect that the statistics do not decide."""
-    return (
-        "" if effect.comparison is not None and effect.comparison.decided else ", which these seeds do not make certain"
-    )
+    """Said beside an effect that the statistics do not decide, and why they do not."""
+    comparison = effect.comparison
+    if comparison is None or comparison.decided:
+        return ""
+    if comparison.unlike:
+        return f", but not by the attribute alone: {join(list(comparison.unlike))}"
+    if comparison.is_uniform:
+        return ", the same in every seed (no spread between seeds: interval not computable)"
+    if comparison.num < 2:
+        return ", which says nothing about certainty"
+    return ", which these seeds do not make certain"
+
+
+def _is_alone(effect: Effect) -> bool:
+    """Whether nothing but the attribute is known to differ."""
+    return effect.comparison is None or not effect.comparison.unlike

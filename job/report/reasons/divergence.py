@@ -50,4 +50,6 @@ def _tell(evidence: Evidence, configuration: Configuration) -> str:
     lasted = np.isfinite(tests).sum(axis=1)  # a run that finished has them all, one that diverged at once has no row
     longest = int(max(lasted[lasted < configuration.attributes["epochs"]], default=0))
     when = f"after at most {longest} whole epoch{'s' if longest > 1 else ''}" if longest else "in the first epoch"
-    return f"{configuration.num_diverged} of {len(configuration.runs)} runs of {configuration.label} ({when})"
+    num, num_lost = len(configuration.runs), configuration.num_diverged
+    which = f"{num_lost} of {num} runs" if num > 1 else "the only run"
+    return f"{which} of {configuration.label} ({when})"

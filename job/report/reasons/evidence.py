@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from job.report.configurations import Configuration
 from job.report.effects import OptimizerEffects
 from job.report.figures import Line, Picture
 from job.report.measurements import Floats, Measurements, mean_curve
+from job.report.origins import find_differences
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,10 @@ class Evidence:
         return self._contrast(subject, list(closest.values()))
 
     def pair(self, subject: Configuration, other: Configuration) -> Contrast | None:
-        """`subject` beside one other configuration; None where a run of either diverged or they share no seed."""
+        """`subject` beside one other configuration; None where a run of either diverged or they share no seed.
+
+        Whether they were trained and made alike is the caller's to ask, or to say.
+        """
         return self._contrast(subject, [other]) if is_whole(subject) and is_whole(other) else None
 
     def _contrast(self, subject: Configuration, others: Sequence[Configuration]) -> Contrast | None:
@@ -174,8 +179,20 @@ def build_line(configuration: Configuration, values: Floats, *, dash: int, word:
 
 
 def are_trained_alike(one: Configuration, other: Configuration) -> bool:
-    """Whether everything but the optimizer and its attributes is the same: epochs, batches, schedule, weights."""
-    return _around(one) == _around(other)
+    """Whether all but the optimizer and its attributes is the same: epochs, schedule, …, and what made the runs."""
+    return _around(one) == _around(other) and are_made_alike(one, other)
+
+
+def are_made_alike(one: Configuration, other: Configuration) -> bool:
+    """Whether code, torch, image, device and data of both are the same: by seed, or of all runs without a common one.
+
+    What is not recorded differs from nothing, as in the verdict.
+    """
+    if one.origins == other.origins:
+        return True
+    common = one.origins.keys() & other.origins.keys()
+    pairs = [(one.origins[seed], other.origins[seed]) for seed in sorted(common)]
+    return not find_differences(pairs or itertools.product(one.origins.values(), other.origins.values()))
 
 
 def _around(configuration: Configuration) -> dict[str, object]:

@@ -78,8 +78,8 @@ def explain_overfitting(evidence: Evidence) -> Reason | None:
     """Claim: the test loss rises while the training loss falls, from which epoch on.
 
     Contrast: the training loss, and the test losses of those trained alike. Counter-evidence: a noisy test loss has a
-    lowest value too, so the epochs after it must trend upwards in every run; the accuracy is told beside it, for it
-    need not suffer.
+    lowest value too, so the epochs after it must trend upwards in every run, also without the last of them; the
+    accuracy is told beside it, for it need not suffer.
     """
     onsets = [(each, onset) for each in evidence.whole if (onset := _find_onset(evidence, each)) is not None]
     if not onsets:
@@ -120,10 +120,14 @@ def _find_onset(evidence: Evidence, configuration: Configuration) -> int | None:
     onset = int(tests.mean(axis=0).argmin())
     if tests.shape[1] - 1 - onset < LEAST_RISING:
         return None
-    after = np.arange(onset + 1, tests.shape[1])
-    slopes = np.polyfit(after, tests[:, after].T, 1)[0]
-    rising = np.all(slopes > 0) and np.all(tests[:, -1] >= RISEN * tests[:, onset])
+    rising = all(_rises(tests[:, onset:end]) for end in (tests.shape[1], tests.shape[1] - 1))  # one jump is no trend
     return onset if rising and np.all(trains[:, -1] < trains[:, onset]) else None
+
+
+def _rises(losses: Floats) -> bool:
+    """Whether after its first value, the lowest, every run's loss trends upwards and ends well above it."""
+    slopes = np.polyfit(np.arange(1, losses.shape[1]), losses[:, 1:].T, 1)[0]
+    return bool(np.all(slopes > 0) and np.all(losses[:, -1] >= RISEN * losses[:, 0]))
 
 
 def explain_unfinished(evidence: Evidence) -> Reason | None:
@@ -146,7 +150,7 @@ def explain_unfinished(evidence: Evidence) -> Reason | None:
     if not rising:
         return None
     told = [
-        f"that of {each.label} rose by {100 * gain:.1f} points ({percent(train)} of the training images right)"
+        f"that of {each.label} by {100 * gain:.1f} points over both ({percent(train)} of the training images right)"
         for each, gain, train in rising
     ]
     subject, _, _ = rising[0]
@@ -156,7 +160,7 @@ def explain_unfinished(evidence: Evidence) -> Reason | None:
     num_seeds = {len(evidence.measured.seeds(each)) for each, *_ in rising}
     where = "in every run" if max(num_seeds) > 1 else "in the one run of each"
     sentence = (
-        f"Over the last two epochs the test accuracy still rose, in both and {where}: {join(told)}{against}. The order "
+        f"In each of the last two epochs the test accuracy still rose {where}: {join(told)}{against}. The order "
         f"is that after {len(_mean(evidence, subject, 'test_top1'))} epochs; more of them might change it."
     )
     numbers = {f"{each.optimizer}_gain": gain for each, gain, _ in reversed(rising)}

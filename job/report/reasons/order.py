@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from job.report.configurations import Configuration
+from job.report.configurations import Configuration, have_same_seeds
 from job.report.figures import Picture, draw_cloud
-from job.report.reasons.evidence import Evidence, Reason, is_whole
+from job.report.reasons.evidence import Evidence, Reason, are_made_alike, is_whole
 from job.report.reasons.first_steps import APART
 from job.report.wording import name_optimizer, part, percent
 
@@ -37,7 +38,13 @@ class _Order:
 
     @property
     def best(self) -> Configuration:
-        return max(self.family, key=lambda each: each.mean)
+        return max(self.family, key=_adjusted)
+
+    @property
+    def widest(self) -> tuple[Configuration, Configuration]:
+        """The pair whose steps differ by the largest factor."""
+        pairs = (*self.lower, *self.higher)
+        return max(pairs, key=lambda pair: self.sizes[pair[1].digest] / self.sizes[pair[0].digest])
 
     @property
     def peaked(self) -> bool:
@@ -70,10 +77,11 @@ def explain_by_first_step(evidence: Evidence) -> Reason | None:
     members = [(order, each) for order in orders for each in order.family]
     picture = Picture(
         "reason-step-and-accuracy",
-        "A dot per configuration: mean of its first ten updates over the backbone's norm, and its accuracy.",
+        "A dot per configuration: mean of its first ten updates over the backbone's norm, and its accuracy"
+        f"{'' if have_same_seeds(each for _, each in members) else ', adjusted for the seeds'}.",
         draw_cloud(
             [
-                (name_optimizer(each.optimizer), each.optimizer, order.sizes[each.digest], each.mean)
+                (name_optimizer(each.optimizer), each.optimizer, order.sizes[each.digest], _adjusted(each))
                 for order, each in members
             ],
             title="First updates and accuracy", xlabel="update / weight (logarithmic)", ylabel="test top-1",
@@ -89,7 +97,6 @@ def explain_by_first_step(evidence: Evidence) -> Reason | None:
 
 def _tell_order(order: _Order) -> str:
     name, num = name_optimizer(order.best.optimizer), len(order.lower) + len(order.higher)
-    smallest, largest = (order.family[index] for index in (0, -1))
     best = f"{percent(order.best.mean)} at {part(order.sizes[order.best.digest])} of the backbone's norm"
     if order.peaked:
         return f"{name} gains with larger updates up to {order.best.label} ({best}) and loses beyond it."
@@ -97,8 +104,25 @@ def _tell_order(order: _Order) -> str:
         worse, better = len(order.lower), len(order.higher)
         return f"{name} shows no order: with larger updates it is worse in {worse} pairs and better in {better}."
     word = "worse" if order.lower else "better"
-    ends = " to ".join(f"{percent(each.mean)} at {part(order.sizes[each.digest])}" for each in (smallest, largest))
-    return f"{name} is {word} with larger updates in all of its {num} pairs (from {ends} of the backbone's norm)."
+    smaller, larger = order.widest
+    before, after = _means(smaller, larger)
+    ends = (
+        f"from {percent(before)} at {part(order.sizes[smaller.digest])} to {percent(after)} at "
+        f"{part(order.sizes[larger.digest])} of the backbone's norm"
+    )
+    return f"{name} is {word} with larger updates in all of its {num} pairs ({ends})."
+
+
+def _adjusted(configuration: Configuration) -> float:
+    """Its accuracy beside that of others that may have other seeds."""
+    return configuration.mean if configuration.adjusted is None else configuration.adjusted
+
+
+def _means(one: Configuration, other: Configuration) -> tuple[float, float]:
+    """The mean score of each over the seeds that both have."""
+    seeds = one.scores.keys() & other.scores.keys()
+    mean_one, mean_other = (math.fsum(each.scores[seed] for seed in seeds) / len(seeds) for each in (one, other))
+    return mean_one, mean_other
 
 
 def _families(evidence: Evidence) -> list[list[Configuration]]:
@@ -124,7 +148,7 @@ def _order(evidence: Evidence, family: Sequence[Configuration]) -> _Order | None
         sign = find_sign([one.scores[seed] - other.scores[seed] for seed in seeds])
         larger = bool(seeds) and all(own[seed] >= APART * their[seed] for seed in seeds)
         smaller = bool(seeds) and all(their[seed] >= APART * own[seed] for seed in seeds)
-        if sign and (larger or smaller):
+        if sign and (larger or smaller) and are_made_alike(one, other):
             (higher if (sign > 0) == larger else lower).append((other, one) if larger else (one, other))
     if len(lower) + len(higher) < LEAST_PAIRS:
         return None
