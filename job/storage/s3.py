@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ParamSpec, TypeVar
 
 import structlog
@@ -32,6 +32,7 @@ from job.storage.faults import (
     quote_answer,
     translate_errors,
 )
+from job.storage.pages import NO_S3
 
 MAX_ATTEMPTS = 6
 """Per request, boto3's standard mode: exponential back-off up to 20 s, so a minute at most."""
@@ -206,22 +207,24 @@ class S3Store:
     @_renewing
     def list_folders(self) -> list[str]:
         with never_missing(self.uri):
-            pages = self._client.get_paginator("list_objects_v2").paginate(
-                Bucket=self._bucket, Prefix=self._prefix, Delimiter="/"
-            )
+            pages = self._list(Prefix=self._prefix, Delimiter="/")
             entries = (entry["Prefix"] for page in pages for entry in page.get("CommonPrefixes", []))
             return sorted(entry.removeprefix(self._prefix).rstrip("/") for entry in entries)
 
     @_renewing
     def list_versions(self, prefix: str) -> dict[str, str]:
         with never_missing(self.locate(prefix)):
-            pages = self._client.get_paginator("list_objects_v2").paginate(
-                Bucket=self._bucket, Prefix=self._prefix + prefix
-            )
+            pages = self._list(Prefix=self._prefix + prefix)
             entries = (entry for page in pages for entry in page.get("Contents", []))
             return dict(
                 sorted((entry["Key"].removeprefix(self._prefix), entry["ETag"].strip('"')) for entry in entries)
             )
+
+    def _list(self, **which: str) -> Iterator[dict[str, Any]]:
+        for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, **which):
+            if "Name" not in page:  # S3 names the bucket in every page; a login page may well be XML without an object
+                raise UsageError(f"{self.uri}: the answer is no listing of a bucket; {NO_S3}")
+            yield page
 
     def locate(self, key: str) -> str:
         return f"{self.uri}/{key}"

@@ -194,9 +194,8 @@ def test_sweep_over_the_same_data_and_weights_is_done(submit: Run, data: Path, w
     assert "nothing to do; 1 runs are done" in answer.stdout
     weights.unlink()
     answer = submit("--to", "local")
-    assert answer.exit_code == 0, answer.stderr
-    assert [entry["what"] for entry in events(answer, "inputs_not_compared")] == ["weights"]
-    assert "data and weights of 1 finished runs were not compared" in answer.stderr
+    assert answer.exit_code == 2, "what no process here could train with is refused first"
+    assert f"model.weights {weights}: no such file" in answer.stderr
 
 
 def test_many_finished_runs_over_one_data_set_are_compared_once(

@@ -230,7 +230,7 @@ def test_destination_that_cannot_be_written_is_known_before_anything_is_download
             wire.spoil("PUT|POST", "", answer("403 Forbidden", "AccessDenied"), times=ALWAYS)
         case "file in the way":
             (tmp_path / "file").write_bytes(b"x")
-            destination, exit_code, said = str(tmp_path / "file"), 74, "file"
+            destination, exit_code, said = str(tmp_path / "file"), 2, "Not a directory"
     told = job("stage", destination, *arguments)
     assert told.exit_code == exit_code, told.stderr
     assert said in told.stderr

@@ -130,7 +130,9 @@ def test_sweep_is_run_locally_and_only_what_is_missing_again(
 
 def test_bad_configuration_fails_alone_and_says_why(job: Job, sweep: Callable[..., Path], tmp_path: Path) -> None:
     """All in one process: the data's or weights' fault in one configuration does not end the others."""
-    blocks = [{"base": {"optimizer": {"name": "adam"}, "model": {"weights": "/absent.pth"}}}, *SWEEP["blocks"]]
+    weights = tmp_path / "damaged.pth"
+    weights.write_bytes(b"no weights")
+    blocks = [{"base": {"optimizer": {"name": "adam"}, "model": {"weights": str(weights)}}}, *SWEEP["blocks"]]
     output = tmp_path / "out"
     arguments = ("--manifest", sweep(blocks=blocks), "--to", "local", "--output", output, "--per-container", "3")
     answer = job("submit", *arguments)
@@ -141,8 +143,8 @@ def test_bad_configuration_fails_alone_and_says_why(job: Job, sweep: Callable[..
     assert "exit code 66" in shown
     bad = run_ids(output)[0]
     (line,) = (line for line in shown.splitlines() if line.startswith("  failed "))
-    assert re.fullmatch(rf"  failed +{bad}  0%  exit code 66  .*/absent\.pth.*", line)
-    assert re.search(r"^  \S+Z \[info +\] run_stopped .* exit_code=66 .*/absent\.pth", shown, re.MULTILINE)
+    assert re.fullmatch(rf"  failed +{bad}  0%  exit code 66  .*/damaged\.pth.*", line)
+    assert re.search(r"^  \S+Z \[info +\] run_stopped .* exit_code=66 .*/damaged\.pth", shown, re.MULTILINE)
     assert '"event"' not in shown
     assert "exit_code=66" in job("logs", output, bad).stdout
     raw = [json.loads(text) for text in job("logs", output, bad, "--json").stdout.splitlines()]
