@@ -169,7 +169,7 @@ def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 @pytest.fixture
 def capturable_on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """torch's capturable implementations run anywhere; it lets them run only where graphs are."""
-    from job.training.optimizers import CLASSES
+    from job.training.engine.optimizers import CLASSES
 
     for kind in CLASSES.values():
         module = sys.modules[kind.__module__]

@@ -42,8 +42,8 @@ def _count_others(work: Work) -> int:
 
 def _compare(work: Work, *, data: str | None) -> int:
     """How many finished runs could not be compared. Those of the same inputs, then and now, are compared once."""
-    from job.training.finished import check_finished
-    from job.training.inputs import Inputs
+    from job.training.inputs.finished import check_finished
+    from job.training.inputs.loading import Inputs
     from job.training.settings import RunSettings
 
     if work.store is None:
@@ -64,7 +64,7 @@ def _compare(work: Work, *, data: str | None) -> int:
 def _read_results(work: Work) -> list[tuple[RunResult, str]]:
     """Each with its place. Raises `ConflictError` for what is no result."""
     from job.runs import RunKeys
-    from job.training.artefacts import read_result
+    from job.training.record.writer import read_result
 
     store = work.store
     if store is None:

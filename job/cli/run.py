@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from job.plan import Submission
     from job.runs import RunResult
     from job.storage import Store
-    from job.training.completion import Completion
     from job.training.control import Control
-    from job.training.inputs import Inputs
+    from job.training.inputs.loading import Inputs
+    from job.training.record.completion import Completion
     from job.training.settings import RunSettings
 
 _STARTED = time.perf_counter()
@@ -105,9 +105,9 @@ def run(
     """Train what the manifest says. Run again, it carries on where it stopped, or finds the run done."""
     from job.manifest import Manifest
     from job.storage import open_store
-    from job.training.background import Completions
     from job.training.control import Control
-    from job.training.inputs import Inputs
+    from job.training.inputs.loading import Inputs
+    from job.training.record.background import Completions
     from job.training.settings import RunSettings
 
     outlive_reader()
@@ -165,8 +165,8 @@ def stage(
     _check_writable(store)
     prepare_matplotlib()
     with extra("train"):
-        from job.training.data import STAGED
-        from job.training.data.cache import expand_cache
+        from job.training.inputs.cache import expand_cache
+        from job.training.inputs.datasets import STAGED
 
         folder = expand_cache(cache)
         places: list[str] = []
@@ -174,7 +174,7 @@ def stage(
             files = STAGED[dataset.value]
             places += files.stage(files.locate(data, cache=folder), store)
         if weights:
-            from job.training.model import stage_imagenet
+            from job.training.engine.model import stage_imagenet
 
             places.append(stage_imagenet(store, data=data, cache=folder))
     for staged in places:
@@ -227,13 +227,13 @@ def _run_one(
     from job.cli.terminal import TrainingBar
     from job.logs import configure_logs, get_logger
     from job.runs import RunKeys, run_id
-    from job.training.artefacts import read_result
+    from job.training.record.writer import read_result
 
     log = configure_logs()
     keys = RunKeys(experiment, run_id(manifest))
     result = read_result(store, keys)  # before anything heavy: a finished run is found in a second
     if result is not None:
-        from job.training.finished import check_finished
+        from job.training.inputs.finished import check_finished
 
         check_finished(result, how, inputs=inputs, place=store.locate(keys.result))
         get_logger().info("run_already_complete", result=store.locate(keys.result))

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from job.runs import RunResult
 
 if TYPE_CHECKING:
-    from job.training.state import TrainingState
+    from job.training.engine.state import TrainingState
 
 
 class TrainingBar(AbstractContextManager["TrainingBar"]):

@@ -18,8 +18,21 @@ from job.logs import get_logger
 from job.manifest import Manifest
 from job.runs import Divergence, Environment, RunKeys, configuration_digest
 from job.storage import Store
-from job.training.accounting import EnergyMeter
-from job.training.artefacts import (
+from job.training.control import Control
+from job.training.engine.batches import BatchSource, batch_bounds, split_data
+from job.training.engine.device import choose_device
+from job.training.engine.loop import Diverged, Epoch, Sources, train_epochs
+from job.training.engine.model import build_model
+from job.training.engine.state import TrainingState
+from job.training.inputs.datasets import ImageData
+from job.training.inputs.finished import check_same_inputs
+from job.training.inputs.loading import Inputs
+from job.training.machine import EnergyMeter, describe_environment
+from job.training.preflight import check_gradients
+from job.training.record.attempt import Journal
+from job.training.record.completion import Completion
+from job.training.record.result import Outcome, build_result, choose_samples, model_bytes
+from job.training.record.writer import (
     ArtefactWriter,
     checkpoint_artefacts,
     history_lines,
@@ -27,21 +40,7 @@ from job.training.artefacts import (
     remove_old_checkpoints,
     restore_newest,
 )
-from job.training.batches import BatchSource, batch_bounds, split_data
-from job.training.completion import Completion
-from job.training.control import Control
-from job.training.data import ImageData
-from job.training.device import choose_device
-from job.training.environment import describe_environment
-from job.training.finished import check_same_inputs
-from job.training.inputs import Inputs
-from job.training.journal import Journal
-from job.training.loop import Diverged, Epoch, Sources, train_epochs
-from job.training.model import build_model
-from job.training.preflight import check_gradients
-from job.training.results import Outcome, build_result, choose_samples, model_bytes
 from job.training.settings import RunSettings
-from job.training.state import TrainingState
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ from job.errors import HostError
 from job.logs import get_logger
 from job.manifest import Manifest
 from job.runs import GradientCheck
-from job.training.batches import BatchSource, plan_epoch
-from job.training.device import Arithmetic, Device
+from job.training.engine.batches import BatchSource, plan_epoch
+from job.training.engine.device import Arithmetic, Device
 
 TOLERANCES: dict[Arithmetic, float] = {"fp32": 0.1, "tf32": 0.5, "fp16": 0.6, "bf16": 0.8}
 """Largest `GradientCheck.error` of a sound machine, by precision. A CPU showed for ResNet18 with pretrained and with

@@ -20,15 +20,15 @@ from job.logs import RecordedLog, get_logger
 from job.manifest import Manifest
 from job.runs import RunKeys
 from job.storage import Store
-from job.training.artefacts import ArtefactWriter, check_owner
 from job.training.control import Control
-from job.training.inputs import Inputs
-from job.training.journal import Journal, recorded_failure
+from job.training.inputs.loading import Inputs
+from job.training.record.attempt import Journal, recorded_failure
+from job.training.record.writer import ArtefactWriter, check_owner
 from job.training.settings import RunSettings
 
 if TYPE_CHECKING:
-    from job.training.completion import Completion
-    from job.training.state import TrainingState
+    from job.training.engine.state import TrainingState
+    from job.training.record.completion import Completion
 
 
 def run_manifest(

@@ -12,12 +12,12 @@ from PIL import Image
 from torch import nn
 
 from job.manifest import Manifest
-from job.training.batches import EpochPlan, Parts, plan_epoch, split_data
-from job.training.data.base import ImageData
-from job.training.data.folder import load_folder
-from job.training.data.synthetic import load_synthetic
-from job.training.device import Device, choose_device
-from job.training.model import build_model
+from job.training.engine.batches import EpochPlan, Parts, plan_epoch, split_data
+from job.training.engine.device import Device, choose_device
+from job.training.engine.model import build_model
+from job.training.inputs.datasets.folder import load_folder
+from job.training.inputs.datasets.synthetic import load_synthetic
+from job.training.inputs.image_data import ImageData
 
 LEARNING_RATE = 0.001
 PHOTOGRAPH_QUALITY = 90

@@ -22,9 +22,9 @@ from torch.nn import functional
 
 from job.cpus import available_cpus
 from job.manifest import Manifest
-from job.training.batches import BatchSource
-from job.training.data.base import ImageData
-from job.training.device import choose_device
+from job.training.engine.batches import BatchSource
+from job.training.engine.device import choose_device
+from job.training.inputs.image_data import ImageData
 from tests.benchmarks.bench import LEARNING_RATE, Bench, make_resident
 from tests.benchmarks.ladder import ProductTrainer
 from tests.processes import CONTEXT

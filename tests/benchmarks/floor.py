@@ -11,8 +11,8 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from job.training.accounting import count_flop
-from job.training.device import Device
+from job.training.engine.device import Device
+from job.training.machine import count_flop
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "tf32": torch.float32, "fp32": torch.float32}
 NUM_LAUNCHES = 1000

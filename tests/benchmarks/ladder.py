@@ -10,13 +10,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from job.runs import FIRST_STEPS
-from job.training.batches import BatchSource
-from job.training.device import Device
-from job.training.evaluation import BATCH_SIZE, Evaluator
-from job.training.folding import FoldedModel
-from job.training.optimizers import build_optimizer
-from job.training.state import TrainingState
-from job.training.step import TrainingStep
+from job.training.engine.batches import BatchSource
+from job.training.engine.device import Device
+from job.training.engine.evaluation import BATCH_SIZE, Evaluator
+from job.training.engine.folding import FoldedModel
+from job.training.engine.optimizers import build_optimizer
+from job.training.engine.state import TrainingState
+from job.training.engine.step import TrainingStep
 from tests.benchmarks.bench import LEARNING_RATE, Bench
 
 Part = Literal["train", "evaluate"]

@@ -12,7 +12,7 @@ from torch.autograd import DeviceType
 from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from job.training.batches import BatchSource
+from job.training.engine.batches import BatchSource
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.ladder import ProductEvaluator, ProductTrainer
 from tests.benchmarks.scripts import Script, ScriptEvaluator, ScriptTrainer

@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from job.training.batches import IMAGENET_MEAN, IMAGENET_STD
-from job.training.device import Device
+from job.training.engine.batches import IMAGENET_MEAN, IMAGENET_STD
+from job.training.engine.device import Device
 from tests.benchmarks.bench import LEARNING_RATE, Bench
 
 NUM_WORKERS = 4

@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from job.training.environment import describe_environment
+from job.training.machine import describe_environment
 from tests.benchmarks.bench import Bench, build_bench
 from tests.benchmarks.concurrency import measure_concurrency
 from tests.benchmarks.floor import NUM_LAUNCHES, MatrixProduct, count_flops, count_launches

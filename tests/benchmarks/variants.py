@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 
-from job.training.device import Device
+from job.training.engine.device import Device
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.floor import Launches, MatrixProduct
 from tests.benchmarks.ladder import (

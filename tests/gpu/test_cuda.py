@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from job.manifest import Manifest
-from job.training.batches import BatchSource, batch_bounds, split_data
-from job.training.data.synthetic import load_synthetic
-from job.training.device import choose_device
-from job.training.loop import Sources, train_epochs
-from job.training.model import build_model
+from job.training.engine.batches import BatchSource, batch_bounds, split_data
+from job.training.engine.device import choose_device
+from job.training.engine.loop import Sources, train_epochs
+from job.training.engine.model import build_model
+from job.training.engine.state import TrainingState
+from job.training.inputs.datasets.synthetic import load_synthetic
 from job.training.preflight import TOLERANCES, check_gradients
-from job.training.state import TrainingState
 from tests.conftest import TINY, Answer
 from tests.optimizers import CONFIGURED
 

@@ -17,8 +17,8 @@ import torch
 
 from job.errors import OutOfMemoryError
 from job.storage.s3 import MAX_ATTEMPTS
-from job.training.known import KnownDigests
-from job.training.memory import memory_errors
+from job.training.inputs.known import KnownDigests
+from job.training.record.memory import memory_errors
 from tests.conftest import BUCKET, Answer, Tiny
 from tests.faulty_s3 import (
     ALWAYS,

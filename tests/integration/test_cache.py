@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from job.training.data.cifar100 import FILES
+from job.training.inputs.datasets.cifar100 import FILES
 from tests.conftest import Answer, Tiny
 from tests.integration.test_bad_data import write_folder
 from tests.unit.test_cifar100 import write_cifar100

@@ -20,7 +20,7 @@ from torchvision.models import resnet18
 from job.manifest import Manifest
 from job.runs import RunResult, is_result_key, run_id
 from job.storage import FolderStore, open_store
-from job.training.data.listing import Listing, list_images
+from job.training.inputs.listing import Listing, list_images
 from tests.conftest import BUCKET, TINY, Answer
 from tests.faulty_s3 import FaultyS3
 from tests.records import make_result, store_results
@@ -215,9 +215,9 @@ def test_many_finished_runs_over_one_data_set_are_compared_once(
         listed.append(root)
         return list_images(root)
 
-    monkeypatch.setattr("job.training.finished.list_images", counted)
-    monkeypatch.setattr("job.training.data.listing.list_images", counted)
-    monkeypatch.setattr("job.training.data.folder.list_images", counted)
+    monkeypatch.setattr("job.training.inputs.finished.list_images", counted)
+    monkeypatch.setattr("job.training.inputs.listing.list_images", counted)
+    monkeypatch.setattr("job.training.inputs.datasets.folder.list_images", counted)
     answer = submit("--to", "local")
     assert answer.exit_code == 0, answer.stderr
     assert "nothing to do; 12 runs are done" in answer.stdout

@@ -18,13 +18,13 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from job.logs import configure_logs
 from job.manifest import Manifest
-from job.training import graphs
-from job.training.batches import BatchSource, batch_bounds, split_data
-from job.training.data.synthetic import load_synthetic
-from job.training.device import choose_device
-from job.training.loop import Sources, train_epochs
-from job.training.model import build_model
-from job.training.state import TrainingState
+from job.training.engine import graphs
+from job.training.engine.batches import BatchSource, batch_bounds, split_data
+from job.training.engine.device import choose_device
+from job.training.engine.loop import Sources, train_epochs
+from job.training.engine.model import build_model
+from job.training.engine.state import TrainingState
+from job.training.inputs.datasets.synthetic import load_synthetic
 from tests.conftest import TINY, in_each_precision
 from tests.optimizers import CONFIGURED
 

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from job.manifest import Manifest
 from job.runs import RunResult
 from job.storage import FolderStore
-from job.training.batches import BatchSource, split_data
-from job.training.data.synthetic import load_synthetic
-from job.training.device import MAX_SIZE_OF_FP32, choose_device
-from job.training.model import Weights, build_model, load_weights
+from job.training.engine.batches import BatchSource, split_data
+from job.training.engine.device import MAX_SIZE_OF_FP32, choose_device
+from job.training.engine.model import Weights, build_model, load_weights
+from job.training.inputs.datasets.synthetic import load_synthetic
 from job.training.preflight import TOLERANCES, check_gradients
 from tests.conftest import SHARED, TINY, TINY_BF16, Answer
 from tests.results import result_in

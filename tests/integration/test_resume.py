@@ -17,13 +17,13 @@ from job.logs import configure_logs
 from job.manifest import Manifest
 from job.runs import RunKeys, RunResult, is_result_key, run_id
 from job.storage import FolderStore
-from job.training.completion import Completion
 from job.training.control import Control
-from job.training.inputs import Inputs
-from job.training.optimizers import CLASSES
+from job.training.engine.optimizers import CLASSES
+from job.training.engine.state import TrainingState
+from job.training.inputs.loading import Inputs
+from job.training.record.completion import Completion
 from job.training.run import run_manifest
 from job.training.settings import RunSettings
-from job.training.state import TrainingState
 from tests.conftest import TINY, Answer, in_each_precision
 from tests.results import metrics
 
@@ -194,7 +194,7 @@ def test_budget_below_the_startup_comes_to_an_end_with_the_same_result(
     job: Job, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, validation_fraction: float
 ) -> None:
     """Each attempt gains a training step or a whole evaluation: 2 epochs of at most 2 steps and 1 evaluation."""
-    monkeypatch.setattr("job.training.evaluation.BATCH_SIZE", 5)  # so that an evaluation takes several batches
+    monkeypatch.setattr("job.training.engine.evaluation.BATCH_SIZE", 5)  # so that an evaluation takes several batches
     data = {
         "name": "synthetic",
         "size": 16,

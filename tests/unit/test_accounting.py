@@ -7,9 +7,9 @@ import torch
 from torchvision.models import resnet18
 
 from job.manifest.models import Model
-from job.training.accounting import EnergyMeter, count_flop, measure_efficiency, peak_flops
-from job.training.device import Device
-from job.training.model import build_model
+from job.training.engine.device import Device
+from job.training.engine.model import build_model
+from job.training.machine import EnergyMeter, count_flop, measure_efficiency, peak_flops
 
 H100 = "NVIDIA H100 80GB HBM3"
 

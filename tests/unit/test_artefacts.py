@@ -18,7 +18,8 @@ from job.errors import AccessDeniedError, ConflictError, DataError, StorageError
 from job.manifest import Manifest, Since
 from job.runs import KEPT_CHECKPOINTS, CheckpointDigest, RunKeys, checkpoint_digest_key
 from job.storage import FolderStore
-from job.training.artefacts import (
+from job.training.record.attempt import read_progress
+from job.training.record.writer import (
     ArtefactWriter,
     check_owner,
     checkpoint_artefacts,
@@ -26,7 +27,6 @@ from job.training.artefacts import (
     remove_old_checkpoints,
     restore_newest,
 )
-from job.training.journal import read_progress
 from tests.records import make_manifest
 
 KEYS = RunKeys("first", "adam-s0-0123456789")

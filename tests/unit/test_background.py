@@ -9,7 +9,7 @@ import pytest
 
 from job.errors import DataError
 from job.runs import RunResult
-from job.training.background import Completions
+from job.training.record.background import Completions
 from tests.records import make_manifest, make_result
 
 FIRST, SECOND = (make_result(make_manifest("adam", seed=seed)) for seed in (0, 1))

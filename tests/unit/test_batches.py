@@ -14,7 +14,7 @@ from torchvision.transforms import v2
 
 from job.errors import DataError
 from job.manifest.models import Augmentation
-from job.training.batches import (
+from job.training.engine.batches import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     BatchSource,
@@ -24,7 +24,7 @@ from job.training.batches import (
     plan_epoch,
     split_data,
 )
-from job.training.data import ImageData
+from job.training.inputs.datasets import ImageData
 
 SIZE = 32
 NUM_IMAGES = 40

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from job.errors import DataError
-from job.training.data.decoding import decode
+from job.training.inputs.decoding import decode
 from tests.unit.test_folder import picture
 
 SIZE = 16

@@ -13,8 +13,8 @@ import torch
 from job import cpus
 from job.cpus import available_cpus
 from job.errors import HostError, OutOfMemoryError
-from job.training.device import Device, choose_device
-from job.training.memory import memory_errors
+from job.training.engine.device import Device, choose_device
+from job.training.record.memory import memory_errors
 from tests.conftest import Answer
 
 CPU_FLAGS = Path("/proc/cpuinfo")

@@ -13,7 +13,7 @@ from job.errors import ManifestError, UsageError
 from job.manifest import Manifest, Sweep
 from job.plan import build_plan
 from job.submit.estimate import RUN_OVERHEAD_SECONDS, Prices, estimate, measure_work, read_prices
-from job.training.batches import batch_bounds
+from job.training.engine.batches import batch_bounds
 
 PRICES = Prices.model_validate(
     {

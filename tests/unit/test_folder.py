@@ -23,9 +23,9 @@ from torchvision.transforms import v2
 
 from job.errors import DataError
 from job.manifest.models import Folder
-from job.training.data import ImageData, load_data
-from job.training.data.folder import load_folder
-from job.training.data.kinds import SUFFIXES
+from job.training.inputs.datasets import ImageData, load_data
+from job.training.inputs.datasets.folder import load_folder
+from job.training.inputs.kinds import SUFFIXES
 from tests.conftest import SHARED
 
 SIZE = 16
@@ -217,7 +217,7 @@ def test_file_that_changes_while_it_is_read_is_refused(
 
 
 PEAK = (
-    "import re, sys; from pathlib import Path; from job.training.data.folder import load_folder\n"
+    "import re, sys; from pathlib import Path; from job.training.inputs.datasets.folder import load_folder\n"
     "peak = lambda: int(re.search(r'HWM:\\s*(\\d+)', open('/proc/self/status').read())[1])\n"
     "before = peak(); load_folder(Path(sys.argv[1]), size=16, cache=Path(sys.argv[2]), num_threads=2)\n"
     "print(peak() - before)"
@@ -309,7 +309,7 @@ def test_image_bomb_is_refused_without_being_unpacked(root: Path, tmp_path: Path
     assert (root / "train/dog/bomb.png").stat().st_size < 1_000_000
     script = (
         "import re, sys; from pathlib import Path; from job.errors import DataError;"
-        "from job.training.data.folder import load_folder\n"
+        "from job.training.inputs.datasets.folder import load_folder\n"
         "try: load_folder(Path(sys.argv[1]), size=16, cache=Path(sys.argv[2]), num_threads=1)\n"
         "except DataError as error: print(re.search(r'HWM:\\s*(\\d+)', open('/proc/self/status').read())[1], error)"
     )

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torchvision.models import resnet18
 
-from job.training.folding import FoldedModel
+from job.training.engine.folding import FoldedModel
 
 IMAGES = torch.randn(20, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 

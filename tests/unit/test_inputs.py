@@ -11,9 +11,9 @@ from PIL import Image
 
 from job.errors import DataError
 from job.manifest import Manifest
-from job.training.data.listing import list_images
-from job.training.inputs import Inputs
-from job.training.known import name_folder
+from job.training.inputs.known import name_folder
+from job.training.inputs.listing import list_images
+from job.training.inputs.loading import Inputs
 from job.training.settings import RunSettings
 from tests.conftest import TINY
 
@@ -63,13 +63,13 @@ def test_folder_that_nobody_touched_has_a_name_and_a_moment_ago_it_had_none(
 ) -> None:
     listing = list_images(write_images(tmp_path / "data"))
     assert name_folder(listing, size=16) is None
-    monkeypatch.setattr("job.training.known.RACY_SECONDS", 0.0)
+    monkeypatch.setattr("job.training.inputs.known.RACY_SECONDS", 0.0)
     assert name_folder(listing, size=16) == name_folder(listing, size=16)
     assert name_folder(listing, size=16) != name_folder(listing, size=32)
 
 
 def test_every_change_of_a_folder_gives_it_another_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("job.training.known.RACY_SECONDS", 0.0)
+    monkeypatch.setattr("job.training.inputs.known.RACY_SECONDS", 0.0)
     root = write_images(tmp_path / "data")
     path = root / "train/dark/0.bmp"
     names = [name_folder(list_images(root), size=16)]
@@ -88,7 +88,7 @@ def test_every_change_of_a_folder_gives_it_another_name(tmp_path: Path, monkeypa
 
 
 def test_digest_of_a_folder_is_known_without_reading_it_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("job.training.known.RACY_SECONDS", 0.0)
+    monkeypatch.setattr("job.training.inputs.known.RACY_SECONDS", 0.0)
     settings = RunSettings(data=str(write_images(tmp_path / "data")), cache=tmp_path / "cache")
     digest = Inputs().load_data(manifest(**FOLDER), settings).sha256
     (kept,) = (tmp_path / "cache/digests").iterdir()

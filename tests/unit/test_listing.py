@@ -12,8 +12,8 @@ from PIL import Image
 from structlog.testing import capture_logs
 
 from job.errors import DataError
-from job.training.data.kinds import SUFFIXES
-from job.training.data.listing import MAX_NAMED, list_images
+from job.training.inputs.kinds import SUFFIXES
+from job.training.inputs.listing import MAX_NAMED, list_images
 from tests.unit.test_decoding import encoded
 from tests.unit.test_folder import picture, root, save
 

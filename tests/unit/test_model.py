@@ -20,9 +20,9 @@ from job.errors import DataError
 from job.manifest import Manifest
 from job.manifest.models import Model
 from job.manifest.optimizers import Optimizer
-from job.training.device import choose_device
-from job.training.model import Weights, build_model, load_weights, train_mode
-from job.training.state import TrainingState
+from job.training.engine.device import choose_device
+from job.training.engine.model import Weights, build_model, load_weights, train_mode
+from job.training.engine.state import TrainingState
 from tests.conftest import BUCKET, SHARED
 
 State = dict[str, Tensor]

@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, O
 
 from job.manifest import Manifest, parse_manifest
 from job.manifest.models import Constant, Cosine, OneCycle, Schedule
-from job.training.optimizers import (
+from job.training.engine.optimizers import (
     IMPLEMENTATION,
     build_optimizer,
     learning_rate_factor,

@@ -13,8 +13,8 @@ from torch import nn
 from torch.nn import functional
 
 from job.manifest.models import Synthetic
-from job.training.data import ImageData, load_data
-from job.training.data.synthetic import load_synthetic
+from job.training.inputs.datasets import ImageData, load_data
+from job.training.inputs.datasets.synthetic import load_synthetic
 from tests.conftest import Answer
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from job.errors import AccessDeniedError, HostError, StorageError, UnusablePlace
 from job.storage import FolderStore, is_remote, open_store
-from job.training.data.decoding import DECODING
-from job.training.data.listing import Listing
+from job.training.inputs.decoding import DECODING
+from job.training.inputs.listing import Listing
 
 RACY_SECONDS = 2.0
 """A file that changed so shortly before may change again within the same tick of its file system's clock (FAT's has

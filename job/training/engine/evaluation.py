@@ -12,9 +12,9 @@ from torch.nn import functional
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_confusion_matrix
 
 from job.runs import Scores
-from job.training.batches import BatchSource
-from job.training.device import Device
-from job.training.folding import FoldedModel
+from job.training.engine.batches import BatchSource
+from job.training.engine.device import Device
+from job.training.engine.folding import FoldedModel
 
 BATCH_SIZE = 250
 

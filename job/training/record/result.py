@@ -12,11 +12,11 @@ from torch import nn
 
 from job import plots
 from job.runs import BestEpoch, Divergence, Environment, EpochRecord, RunResult, Timings
-from job.training.accounting import count_flop, measure_efficiency
-from job.training.data import ImageData
-from job.training.evaluation import Evaluation, Evaluator
-from job.training.loop import Epoch, Sources
-from job.training.state import TrainingState
+from job.training.engine.evaluation import Evaluation, Evaluator
+from job.training.engine.loop import Epoch, Sources
+from job.training.engine.state import TrainingState
+from job.training.inputs.datasets import ImageData
+from job.training.machine import count_flop, measure_efficiency
 
 NUM_SAMPLES = 16
 """Half of them right and half of them wrong, where there are as many."""

@@ -13,8 +13,8 @@ from job.manifest import models
 
 if TYPE_CHECKING:  # the command makes an `Inputs` before it imports torch
     from job.manifest import Manifest
-    from job.training.data import ImageData
-    from job.training.model import Weights
+    from job.training.engine.model import Weights
+    from job.training.inputs.datasets import ImageData
     from job.training.settings import RunSettings
 
 Value = TypeVar("Value")
@@ -36,11 +36,11 @@ class Inputs:
         self._met: set[object] = set()
 
     def load_data(self, manifest: Manifest, settings: RunSettings) -> VerifiedData:
-        """As `job.training.data.load_data`, without torch."""
+        """As `job.training.inputs.datasets.load_data`, without torch."""
         from job.cpus import available_cpus
-        from job.training.data import load_data
-        from job.training.data.cache import expand_cache
-        from job.training.known import KnownDigests
+        from job.training.inputs.cache import expand_cache
+        from job.training.inputs.datasets import load_data
+        from job.training.inputs.known import KnownDigests
 
         def load() -> VerifiedData:
             cache = expand_cache(settings.cache)
@@ -58,9 +58,9 @@ class Inputs:
         return self._keep("data", (manifest.dataset, settings.data), load)
 
     def load_weights(self, manifest: Manifest, settings: RunSettings) -> Weights | None:
-        """As `job.training.model.load_weights`."""
-        from job.training.data.cache import expand_cache
-        from job.training.model import load_weights
+        """As `job.training.engine.model.load_weights`."""
+        from job.training.engine.model import load_weights
+        from job.training.inputs.cache import expand_cache
 
         def load() -> Weights | None:
             return load_weights(manifest.model, data=settings.data, cache=expand_cache(settings.cache))
@@ -69,8 +69,8 @@ class Inputs:
 
     def data_sha256(self, manifest: Manifest, settings: RunSettings) -> str:
         """The digest of what `load_data` gives. A folder that was read before, and not touched since, is not read."""
-        from job.training.data.cache import expand_cache
-        from job.training.known import KnownDigests
+        from job.training.inputs.cache import expand_cache
+        from job.training.inputs.known import KnownDigests
 
         def find() -> str:
             known = KnownDigests(expand_cache(settings.cache)).find(_name_data(manifest.dataset, settings))
@@ -81,8 +81,8 @@ class Inputs:
     def weights_sha256(self, source: str, settings: RunSettings) -> str:
         """The digest of the file or object `source`. Raises what the stores raise."""
         from job.storage import read_uri
-        from job.training.data.cache import expand_cache
-        from job.training.known import KnownDigests, name_object
+        from job.training.inputs.cache import expand_cache
+        from job.training.inputs.known import KnownDigests, name_object
 
         def find() -> str:
             known, name = KnownDigests(expand_cache(settings.cache)), name_object(source)
@@ -108,8 +108,8 @@ class Inputs:
 def _name_data(dataset: models.Dataset, settings: RunSettings) -> str | None:
     """Of a local folder of images, as `known` names it; None for other data, which are quickly read."""
     from job.storage import is_remote
-    from job.training.data.listing import list_images
-    from job.training.known import name_folder
+    from job.training.inputs.known import name_folder
+    from job.training.inputs.listing import list_images
 
     if not isinstance(dataset, models.Folder) or settings.data is None or is_remote(settings.data):
         return None

@@ -13,10 +13,10 @@ from job.logs import get_logger
 from job.manifest import models
 from job.runs import Environment, RunResult
 from job.storage import is_remote
-from job.training.data import STAGED
-from job.training.data.cache import expand_cache
-from job.training.data.listing import list_images
-from job.training.inputs import Inputs
+from job.training.inputs.cache import expand_cache
+from job.training.inputs.datasets import STAGED
+from job.training.inputs.listing import list_images
+from job.training.inputs.loading import Inputs
 from job.training.settings import RunSettings
 
 ADVICE = "put back what it was trained on, or name another --output or --experiment"

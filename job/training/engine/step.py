@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from job.training.batches import BatchSource, batch_bounds, plan_epoch
-from job.training.diagnostics import is_measured
-from job.training.model import train_mode
-from job.training.state import TrainingState
+from job.training.engine.batches import BatchSource, batch_bounds, plan_epoch
+from job.training.engine.diagnostics import is_measured
+from job.training.engine.model import train_mode
+from job.training.engine.state import TrainingState
 
 
 class TrainingStep:

@@ -12,7 +12,7 @@ import torch
 from job.cpus import available_cpus
 from job.errors import HostError
 from job.logs import get_logger
-from job.training.graphs import NUM_WARM_UPS, Graphed, Result
+from job.training.engine.graphs import NUM_WARM_UPS, Graphed, Result
 
 Arithmetic = Literal["bf16", "fp16", "tf32", "fp32"]
 

@@ -17,9 +17,9 @@ from torchvision.models import ResNet18_Weights, resnet18
 from job.errors import DataError, JobError, ObjectMissing, StorageError, UnusablePlace
 from job.manifest.models import Model
 from job.storage import Store, is_remote, open_store, read_uri
-from job.training.data.cache import find_cached, store_cached
-from job.training.data.download import receive
-from job.training.state_dict import find_network
+from job.training.inputs.cache import find_cached, store_cached
+from job.training.inputs.download import receive
+from job.training.inputs.state_dict import find_network
 
 IMAGENET_URL: str = ResNet18_Weights.IMAGENET1K_V1.url
 """Ends in `resnet18-<first eight digits of its SHA-256>.pth`."""

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from job.errors import ConflictError, DataError, JobError
 from job.manifest import Manifest
 from job.runs import EpochRecord, configuration_digest
-from job.training.device import Device
-from job.training.diagnostics import StepMeter
-from job.training.optimizers import build_optimizer, learning_rate_factor, restore_optimizer, set_learning_rate
+from job.training.engine.device import Device
+from job.training.engine.diagnostics import StepMeter
+from job.training.engine.optimizers import build_optimizer, learning_rate_factor, restore_optimizer, set_learning_rate
 
 NOT_THE_FILE_S_FAULT = (JobError, MemoryError, torch.OutOfMemoryError)
 """What may come up while a checkpoint is read: a signal, or a machine too small."""

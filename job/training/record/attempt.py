@@ -16,11 +16,11 @@ from job.logs import RecordedLog, get_logger
 from job.runs import Progress, RunKeys
 from job.secrets import redact
 from job.storage import Store
-from job.training.artefacts import ArtefactWriter
-from job.training.memory import memory_errors
+from job.training.record.memory import memory_errors
+from job.training.record.writer import ArtefactWriter
 
 if TYPE_CHECKING:  # for an attempt begins before torch is imported
-    from job.training.state import TrainingState
+    from job.training.engine.state import TrainingState
 
 State = Literal["starting", "running", "interrupted", "failed", "completed", "diverged"]
 

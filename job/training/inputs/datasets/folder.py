@@ -18,10 +18,10 @@ import numpy as np
 from job.errors import DataError
 from job.logs import get_logger
 from job.places import show_path
-from job.training.data.base import ImageData, Images
-from job.training.data.cache import find_cached, store_cached
-from job.training.data.decoding import DECODING, decode
-from job.training.data.listing import Listing, list_images, refuse
+from job.training.inputs.cache import find_cached, store_cached
+from job.training.inputs.decoding import DECODING, decode
+from job.training.inputs.image_data import ImageData, Images
+from job.training.inputs.listing import Listing, list_images, refuse
 
 
 def load_folder(root: Path, *, size: int, cache: Path | None, num_threads: int) -> ImageData:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 
 from job.runs import Divergence, EpochRecord, Scores
-from job.training.batches import BatchSource, batch_bounds
-from job.training.diagnostics import build_diagnostics
-from job.training.evaluation import Evaluation, Evaluator
-from job.training.state import TrainingState
-from job.training.step import TrainingStep
+from job.training.engine.batches import BatchSource, batch_bounds
+from job.training.engine.diagnostics import build_diagnostics
+from job.training.engine.evaluation import Evaluation, Evaluator
+from job.training.engine.state import TrainingState
+from job.training.engine.step import TrainingStep
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from job.logs import get_logger
 from job.plots import Sample
 from job.runs import RunKeys, RunResult
 from job.storage import Store
-from job.training.artefacts import ArtefactWriter, history_lines, read_result
 from job.training.control import Control
-from job.training.finished import check_same_inputs
-from job.training.journal import Journal, recorded_failure
-from job.training.results import complete_result, draw_plots
+from job.training.inputs.finished import check_same_inputs
+from job.training.record.attempt import Journal, recorded_failure
+from job.training.record.result import complete_result, draw_plots
+from job.training.record.writer import ArtefactWriter, history_lines, read_result
 
 
 @dataclass(frozen=True)

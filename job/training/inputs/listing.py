@@ -8,8 +8,8 @@ from pathlib import Path
 
 from job.errors import DataError
 from job.places import show_path
-from job.training.data.kinds import OTHER_SUFFIXES, SUFFIXES, has_picture_name, looks_like_picture
-from job.training.data.left_out import (
+from job.training.inputs.kinds import OTHER_SUFFIXES, SUFFIXES, has_picture_name, looks_like_picture
+from job.training.inputs.left_out import (
     BESIDE,
     HIDDEN,
     NO_IMAGE,

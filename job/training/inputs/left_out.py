@@ -8,7 +8,7 @@ from collections.abc import Set
 from pathlib import Path
 
 from job.logs import get_logger
-from job.training.data.kinds import has_picture_name, looks_like_picture
+from job.training.inputs.kinds import has_picture_name, looks_like_picture
 
 HIDDEN, NO_IMAGE, BESIDE = "hidden", "no image", "neither train nor test"
 """The kinds. A picture of the second is no such thing: it would be refused."""
