@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import warnings
 from contextvars import ContextVar
 from typing import Any
 
@@ -55,6 +56,7 @@ def configure_logs() -> RecordedLog:
         # looked up at every use: a progress bar puts its own stream there while it is shown
         logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
     )
+    warnings.showwarning = _log_warning
     return recorded
 
 
@@ -73,6 +75,11 @@ def show_line(line: str) -> str:
         return line
     event.pop("run", None)  # who asks for the lines has named it
     return str(structlog.dev.ConsoleRenderer(colors=False, sort_keys=False)(None, "", event))
+
+
+def _log_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+    """Make an event of what a library, or our own engine, warns of: standard error stays one JSON object a line."""
+    get_logger().warning("warning", category=category.__name__, reason=str(message))
 
 
 def _without_secrets(_logger: object, _method: str, event: Any) -> Any:

@@ -174,7 +174,7 @@ def stage(
             files = STAGED[dataset.value]
             places += files.stage(files.locate(data, cache=folder), store)
         if weights:
-            from job.training.engine.model import stage_imagenet
+            from job.training.inputs.weights import stage_imagenet
 
             places.append(stage_imagenet(store, data=data, cache=folder))
     for staged in places:

@@ -20,14 +20,13 @@ from job.runs import Divergence, Environment, RunKeys, configuration_digest
 from job.storage import Store
 from job.training.control import Control
 from job.training.engine.batches import BatchSource, batch_bounds, split_data
-from job.training.engine.device import choose_device
 from job.training.engine.loop import Diverged, Epoch, Sources, train_epochs
 from job.training.engine.model import build_model
 from job.training.engine.state import TrainingState
 from job.training.inputs.datasets import ImageData
 from job.training.inputs.finished import check_same_inputs
 from job.training.inputs.loading import Inputs
-from job.training.machine import EnergyMeter, describe_environment
+from job.training.machine import EnergyMeter, choose_device, describe_environment
 from job.training.preflight import check_gradients
 from job.training.record.attempt import Journal
 from job.training.record.completion import Completion
@@ -108,11 +107,9 @@ def stage(manifest: Manifest, settings: RunSettings, inputs: Inputs) -> Staged:
     verified = inputs.load_data(manifest, settings)
     data = verified.data
     device = choose_device(
-        settings.device,
+        settings,
         precision=manifest.precision,
         deterministic=manifest.deterministic,
-        num_threads=settings.num_threads,
-        graphs=settings.graphs,
         image_size=manifest.image_size or data.train_images.shape[-1],
     )
     weights = inputs.load_weights(manifest, settings)

@@ -25,9 +25,9 @@ from job.logs import get_logger
 from job.manifest import Manifest
 from job.runs import GradientCheck
 from job.training.engine.batches import BatchSource, plan_epoch
-from job.training.engine.device import Arithmetic, Device
+from job.training.engine.device import Device, Precision
 
-TOLERANCES: dict[Arithmetic, float] = {"fp32": 0.1, "tf32": 0.5, "fp16": 0.6, "bf16": 0.8}
+TOLERANCES: dict[Precision, float] = {"fp32": 0.1, "tf32": 0.5, "fp16": 0.6, "bf16": 0.8}
 """Largest `GradientCheck.error` of a sound machine, by precision. A CPU showed for ResNet18 with pretrained and with
 random weights, 2 to 50 photographs of 16 to 96 pixels, fp32 0.020, fp16 0.27 and bf16 0.41; images that are all black
 bf16 0.75, which is why a second batch is asked before a precision is refused. (tf32, which rounds as fp16 does, was not
@@ -58,7 +58,7 @@ class _Batch:
 
     def gradients(self, device: Device) -> dict[str, Tensor]:
         """The gradient of every trained parameter, by name, as `device` trains."""
-        scale = FP16_LOSS_SCALE if device.arithmetic == "fp16" else 1.0
+        scale = FP16_LOSS_SCALE if device.precision == "fp16" else 1.0
         with device.autocast():
             logits = self.model(self.images)
         loss = functional.cross_entropy(logits.float(), self.labels, label_smoothing=self.label_smoothing)
@@ -74,7 +74,7 @@ class _Batch:
             images=self.images.contiguous(),
         )
         with _without_fast_kernels():
-            return plain.gradients(replace(device, arithmetic="fp32"))
+            return plain.gradients(replace(device, precision="fp32"))
 
 
 def check_gradients(
@@ -89,17 +89,17 @@ def check_gradients(
     """
     batches = list(_first_batches(device, model, source, manifest))
     checks = [_check_precision(batches, device)]
-    if not checks[0].passed and manifest.precision == "auto" and device.arithmetic != "fp32":
+    if not checks[0].passed and manifest.precision == "auto" and device.precision != "fp32":
         get_logger().warning(
-            "precision_replaced", wanted=device.arithmetic, used="fp32", reason=describe_fault(checks[0])
+            "precision_replaced", wanted=device.precision, used="fp32", reason=describe_fault(checks[0])
         )
         device = device.in_precision("fp32")
         checks.append(_check_precision(batches, device))
     if device.is_cuda:
         torch.cuda.empty_cache()  # the training's graphs want one piece of memory
     if not checks[-1].passed:
-        advice = "take another machine" if device.arithmetic == "fp32" else 'set precision to "auto" or "fp32"'
-        raise HostError(f"precision {device.arithmetic} is not usable here: {describe_fault(checks[-1])}; {advice}")
+        advice = "take another machine" if device.precision == "fp32" else 'set precision to "auto" or "fp32"'
+        raise HostError(f"precision {device.precision} is not usable here: {describe_fault(checks[-1])}; {advice}")
     return device, checks
 
 
@@ -165,12 +165,12 @@ def _check(batch: _Batch, device: Device) -> GradientCheck:
     errors = _relative_errors(passes[0], reference)
     worst = changed[0] if changed else max(errors, key=errors.__getitem__)
     return GradientCheck(
-        precision=device.arithmetic,
+        precision=device.precision,
         num_images=len(batch.labels),
         parameter=worst,
         error=errors[worst] if math.isfinite(errors[worst]) else None,
         repeats=not changed,
-        passed=not changed and errors[worst] <= TOLERANCES[device.arithmetic],
+        passed=not changed and errors[worst] <= TOLERANCES[device.precision],
     )
 
 

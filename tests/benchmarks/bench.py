@@ -13,11 +13,13 @@ from torch import nn
 
 from job.manifest import Manifest
 from job.training.engine.batches import EpochPlan, Parts, plan_epoch, split_data
-from job.training.engine.device import Device, choose_device
+from job.training.engine.device import Device
+from job.training.engine.image_data import ImageData
 from job.training.engine.model import build_model
 from job.training.inputs.datasets.folder import load_folder
 from job.training.inputs.datasets.synthetic import load_synthetic
-from job.training.inputs.image_data import ImageData
+from job.training.machine import choose_device
+from job.training.settings import RunSettings
 
 LEARNING_RATE = 0.001
 PHOTOGRAPH_QUALITY = 90
@@ -100,12 +102,9 @@ def build_bench(
     folder: Path, *, source: Path | None, num_images: int | None, image_size: int, batch_size: int, device_name: str
 ) -> Bench:
     """Writes `num_images` training and as many test JPEGs, of `source` or synthetic, below `folder`."""
+    num_threads = None if device_name != "cpu" and torch.cuda.is_available() else 1
     device = choose_device(
-        device_name,
-        precision="auto",
-        deterministic=False,
-        num_threads=None if device_name != "cpu" and torch.cuda.is_available() else 1,
-        image_size=image_size,
+        RunSettings(device=device_name, num_threads=num_threads), precision="auto", image_size=image_size
     )
     num_images = num_images or (5000 if device.is_cuda else 250)
     num_images = -(-num_images // batch_size) * batch_size

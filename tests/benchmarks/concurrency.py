@@ -23,8 +23,9 @@ from torch.nn import functional
 from job.cpus import available_cpus
 from job.manifest import Manifest
 from job.training.engine.batches import BatchSource
-from job.training.engine.device import choose_device
-from job.training.inputs.image_data import ImageData
+from job.training.engine.image_data import ImageData
+from job.training.machine import choose_device
+from job.training.settings import RunSettings
 from tests.benchmarks.bench import LEARNING_RATE, Bench, make_resident
 from tests.benchmarks.ladder import ProductTrainer
 from tests.processes import CONTEXT
@@ -160,10 +161,8 @@ def _serve(
     connection: Connection, barrier: Barrier, data: ImageData, manifest: Manifest, device_name: str, num_threads: int
 ) -> None:
     device = choose_device(
-        device_name,
+        RunSettings(device=device_name, num_threads=num_threads),
         precision="auto",
-        deterministic=False,
-        num_threads=num_threads,
         image_size=data.train_images.shape[-1],
     )
     train = Sequential([make_resident(Path(), data, manifest, device)])

@@ -33,7 +33,7 @@ class MatrixProduct:
         self.size, self.num_products = (8192, 10) if device.is_cuda else (2048, 1)
         self.flop = 2 * self.size**3 * self.num_products
         self._factors = [
-            torch.randn(self.size, self.size, device=device.torch_device, dtype=DTYPES[device.arithmetic])
+            torch.randn(self.size, self.size, device=device.torch_device, dtype=DTYPES[device.precision])
             for _ in range(2)
         ]
         self._product = torch.empty_like(self._factors[0])

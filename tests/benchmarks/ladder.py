@@ -38,7 +38,7 @@ class Techniques:
 
     def device(self, device: Device) -> Device:
         """What is left of the product's choice."""
-        return replace(device, arithmetic=device.arithmetic if self.autocast else "fp32", graphs=self.graph)
+        return replace(device, precision=device.precision if self.autocast else "fp32", graphs=self.graph)
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,11 @@ class Rung:
         match self.adds:
             case "tuned" if not device.is_cuda:
                 return "a CPU has neither cuDNN nor TF32"
-            case "autocast" if device.arithmetic not in ("bf16", "fp16"):
+            case "autocast" if device.precision not in ("bf16", "fp16"):
                 return "this CPU has no bf16 instructions; emulated, they are slower than fp32"
             case "graph" if not device.is_cuda:
                 return "CUDA graphs need a GPU"
-            case "graph" if part == "train" and device.arithmetic == "fp16":
+            case "graph" if part == "train" and device.precision == "fp16":
                 return "GradScaler reads back"
         return None
 
@@ -93,7 +93,7 @@ class LadderTrainer:
             if techniques.optimizer
             else torch.optim.Adam(parameters, lr=LEARNING_RATE)
         )
-        self._scaler = torch.amp.GradScaler(device.torch_device.type, enabled=device.arithmetic == "fp16")
+        self._scaler = torch.amp.GradScaler(device.torch_device.type, enabled=device.precision == "fp16")
         self._network = model
         self._model = torch.compile(model) if techniques.compiled else model
         self._losses = torch.zeros(bench.num_steps, device=device.torch_device)

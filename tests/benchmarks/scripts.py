@@ -31,8 +31,8 @@ class Script:
     """Pinned workers, mixed precision where the device has it, channels-last, cuDNN's benchmark."""
 
     def device(self, bench: Bench) -> Device:
-        arithmetic = bench.device.arithmetic if self.recipe else "fp32"
-        return replace(bench.device, arithmetic=arithmetic, graphs=False)
+        precision = bench.device.precision if self.recipe else "fp32"
+        return replace(bench.device, precision=precision, graphs=False)
 
     def model(self, model: nn.Module) -> nn.Module:
         return model.to(memory_format=torch.channels_last) if self.recipe else model
@@ -62,7 +62,7 @@ class ScriptTrainer:
         self._script, self._device = script, script.device(bench)
         self._model = script.model(bench.build_model())
         self._optimizer = torch.optim.Adam(self._model.parameters(), lr=LEARNING_RATE)
-        self._scaler = torch.amp.GradScaler(bench.device.torch_device.type, enabled=self._device.arithmetic == "fp16")
+        self._scaler = torch.amp.GradScaler(bench.device.torch_device.type, enabled=self._device.precision == "fp16")
         self._loader = script.loader(bench, part="train", batch_size=bench.manifest.batch_size)
 
     def __call__(self, num_steps: int) -> float:

@@ -135,7 +135,7 @@ def _describe_cell(variant: Variant, bench: Bench) -> Document:
     if variant.skipped is not None:
         return {"skipped": variant.skipped}
     in_fp32 = "tf32" if bench.device.is_cuda else "fp32"  # cuDNN's own default
-    tolerance = TOLERANCES[bench.device.arithmetic if variant.lower_precision else in_fp32]
+    tolerance = TOLERANCES[bench.device.precision if variant.lower_precision else in_fp32]
     num_images = bench.num_steps * bench.manifest.batch_size
     rates = [num_images / seconds for seconds in variant.seconds]
     return {

@@ -10,12 +10,13 @@ import torch
 
 from job.manifest import Manifest
 from job.training.engine.batches import BatchSource, batch_bounds, split_data
-from job.training.engine.device import choose_device
 from job.training.engine.loop import Sources, train_epochs
 from job.training.engine.model import build_model
 from job.training.engine.state import TrainingState
 from job.training.inputs.datasets.synthetic import load_synthetic
+from job.training.machine import choose_device
 from job.training.preflight import TOLERANCES, check_gradients
+from job.training.settings import RunSettings
 from tests.conftest import TINY, Answer
 from tests.optimizers import CONFIGURED
 
@@ -35,8 +36,9 @@ def no_waiting() -> Iterator[Callable[[], None]]:
 def prepare(*, graphs: bool = True, **fields: object) -> tuple[TrainingState, Sources]:
     manifest = Manifest.model_validate(TINY | {"epochs": 1} | fields)
     device = choose_device(
-        "cuda", precision=manifest.precision, deterministic=manifest.deterministic, num_threads=1, graphs=graphs
-    )
+        RunSettings(device="cuda", num_threads=1, graphs=graphs),
+        precision=manifest.precision, deterministic=manifest.deterministic,
+    )  # fmt: skip
     data = load_synthetic(size=32, num_train=400, num_test=60)
     parts = split_data(data, validation_fraction=0, seed=0, device=device.torch_device)
     model = build_model(manifest.model, None, num_classes=10, seed=0)
@@ -83,7 +85,7 @@ def test_gradients_of_a_sound_gpu_pass_the_preflight(precision: str) -> None:
     assert device == state.device
     assert (check.precision, check.passed) == (precision, True)
     assert check.error is not None
-    assert check.error < 0.6 * TOLERANCES[state.device.arithmetic]
+    assert check.error < 0.6 * TOLERANCES[state.device.precision]
 
 
 @pytest.mark.parametrize("precision", ["auto", "bf16", "fp16", "tf32"])

@@ -32,9 +32,9 @@ from cryptography.x509.oid import NameOID
 from job.errors import DataError, HostError
 from job.manifest.models import Model
 from job.storage import FolderStore
-from job.training.engine.model import IMAGENET_SHA256, IMAGENET_URL, load_weights, stage_imagenet
 from job.training.inputs.datasets import STAGED, cifar100, download
 from job.training.inputs.files import BinaryFiles
+from job.training.inputs.weights import IMAGENET_SHA256, IMAGENET_URL, load_weights, stage_imagenet
 from tests.conftest import ROOT, Answer
 from tests.unit.test_cifar100 import TRAIN_IMAGES, write_cifar100
 

@@ -20,11 +20,12 @@ from job.logs import configure_logs
 from job.manifest import Manifest
 from job.training.engine import graphs
 from job.training.engine.batches import BatchSource, batch_bounds, split_data
-from job.training.engine.device import choose_device
 from job.training.engine.loop import Sources, train_epochs
 from job.training.engine.model import build_model
 from job.training.engine.state import TrainingState
 from job.training.inputs.datasets.synthetic import load_synthetic
+from job.training.machine import choose_device
+from job.training.settings import RunSettings
 from tests.conftest import TINY, in_each_precision
 from tests.optimizers import CONFIGURED
 
@@ -54,7 +55,7 @@ def manifest_with(**fields: object) -> Manifest:
 def prepare(manifest: Manifest, model: nn.Module) -> tuple[TrainingState, Sources]:
     assert manifest.dataset.name == "synthetic"
     size = manifest.dataset.size
-    device = choose_device("cpu", precision=manifest.precision, deterministic=False, num_threads=1, image_size=size)
+    device = choose_device(RunSettings(device="cpu", num_threads=1), precision=manifest.precision, image_size=size)
     data = load_synthetic(size=size, num_train=manifest.batch_size * NUM_STEPS - 3, num_test=20)
     parts = split_data(data, validation_fraction=0, seed=0, device=device.torch_device)
     num_steps = len(batch_bounds(len(parts.train), manifest.batch_size))

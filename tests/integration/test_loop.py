@@ -14,13 +14,14 @@ from torch.nn import functional
 from job.manifest import Manifest
 from job.manifest.models import Synthetic
 from job.training.engine.batches import BatchSource, batch_bounds, split_data
-from job.training.engine.device import choose_device
 from job.training.engine.loop import Diverged, Epoch, Sources, train_epochs
 from job.training.engine.model import Weights, build_model
 from job.training.engine.optimizers import CLASSES, FUSED, learning_rate_factor
 from job.training.engine.state import TrainingState
 from job.training.inputs.datasets import ImageData
 from job.training.inputs.datasets.synthetic import load_synthetic
+from job.training.machine import choose_device
+from job.training.settings import RunSettings
 
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
 STD = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
@@ -44,7 +45,7 @@ def data() -> ImageData:
 
 
 def prepare(manifest: Manifest, data: ImageData, *, weights: Weights | None = None) -> tuple[TrainingState, Sources]:
-    device = choose_device("cpu", precision=manifest.precision, deterministic=False, num_threads=1)
+    device = choose_device(RunSettings(device="cpu", num_threads=1), precision=manifest.precision)
     parts = split_data(
         data, validation_fraction=manifest.dataset.validation_fraction, seed=manifest.seed, device=device.torch_device
     )

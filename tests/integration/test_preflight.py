@@ -15,10 +15,12 @@ from job.manifest import Manifest
 from job.runs import RunResult
 from job.storage import FolderStore
 from job.training.engine.batches import BatchSource, split_data
-from job.training.engine.device import MAX_SIZE_OF_FP32, choose_device
-from job.training.engine.model import Weights, build_model, load_weights
+from job.training.engine.model import Weights, build_model
 from job.training.inputs.datasets.synthetic import load_synthetic
+from job.training.inputs.weights import load_weights
+from job.training.machine import MAX_SIZE_OF_FP32, choose_device
 from job.training.preflight import TOLERANCES, check_gradients
+from job.training.settings import RunSettings
 from tests.conftest import SHARED, TINY, TINY_BF16, Answer
 from tests.results import result_in
 
@@ -203,7 +205,7 @@ def test_map_of_one_pixel_is_what_makes_the_limit() -> None:
         network(torch.zeros(1, 3, size, size))
     assert sizes == [1, 2]
     chosen = [
-        choose_device("cpu", precision="auto", deterministic=False, num_threads=1, image_size=size).arithmetic
+        choose_device(RunSettings(device="cpu", num_threads=1), precision="auto", image_size=size).precision
         for size in (MAX_SIZE_OF_FP32, MAX_SIZE_OF_FP32 + 1)
     ]
     assert chosen == ["fp32", "bf16"]
@@ -213,7 +215,7 @@ def check(manifest: Manifest, weights: Weights | None = None) -> tuple[nn.Module
     """The network after the check, and the error that was found."""
     assert manifest.dataset.name == "synthetic"
     size = manifest.dataset.size
-    device = choose_device("cpu", precision=manifest.precision, deterministic=False, num_threads=1)
+    device = choose_device(RunSettings(device="cpu", num_threads=1), precision=manifest.precision)
     parts = split_data(
         load_synthetic(size=size, num_train=60, num_test=10),
         validation_fraction=0, seed=0, device=device.torch_device,

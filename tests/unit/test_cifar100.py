@@ -11,9 +11,9 @@ import torchvision
 
 from job.errors import DataError
 from job.manifest.models import CIFAR100
+from job.training.engine.image_data import Images, Labels
 from job.training.inputs.datasets import load_data
 from job.training.inputs.datasets.cifar100 import FILES, load_cifar100
-from job.training.inputs.image_data import Images, Labels
 
 CLASSES = tuple(f"class_{index:02}" for index in range(100))
 TRAIN_IMAGES, TEST_IMAGES = np.random.default_rng(0).integers(0, 256, (2, 110, 3, 32, 32), dtype=np.uint8)

@@ -13,8 +13,10 @@ import torch
 from job import cpus
 from job.cpus import available_cpus
 from job.errors import HostError, OutOfMemoryError
-from job.training.engine.device import Device, choose_device
+from job.training.engine.device import Device
+from job.training.machine import choose_device
 from job.training.record.memory import memory_errors
+from job.training.settings import RunSettings
 from tests.conftest import Answer
 
 CPU_FLAGS = Path("/proc/cpuinfo")
@@ -104,7 +106,9 @@ def test_real_machine_has_at_least_one_core_and_no_more_than_it_may_use() -> Non
 def choose(
     name: str = "cpu", *, precision: str = "auto", deterministic: bool = False, threads: int | None = 1
 ) -> Device:
-    return choose_device(name, precision=precision, deterministic=deterministic, num_threads=threads)
+    return choose_device(
+        RunSettings(device=name, num_threads=threads), precision=precision, deterministic=deterministic
+    )
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
@@ -165,7 +169,7 @@ def test_deterministic_is_switched_on_and_off() -> None:
 
 def test_tf32_on_a_cpu_becomes_fp32_and_says_so() -> None:
     with structlog.testing.capture_logs() as events:
-        assert choose(precision="tf32").arithmetic == "fp32"
+        assert choose(precision="tf32").precision == "fp32"
     (event,) = events
     assert event["event"] == "precision_replaced"
     assert (event["log_level"], event["wanted"], event["used"]) == ("warning", "tf32", "fp32")
@@ -174,14 +178,14 @@ def test_tf32_on_a_cpu_becomes_fp32_and_says_so() -> None:
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_precision_that_is_named_is_used_without_a_word(precision: str) -> None:
     with structlog.testing.capture_logs() as events:
-        assert choose(precision=precision).arithmetic == precision
+        assert choose(precision=precision).precision == precision
     assert events == []
 
 
 @pytest.mark.skipif(not CPU_FLAGS.is_file(), reason="the processor's flags are read from /proc/cpuinfo")
 def test_auto_on_a_cpu_is_bf16_only_where_the_hardware_has_it() -> None:
     flags = set(CPU_FLAGS.read_text().split())
-    assert choose(precision="auto").arithmetic == ("bf16" if flags & {"avx512_bf16", "amx_tile"} else "fp32")
+    assert choose(precision="auto").precision == ("bf16" if flags & {"avx512_bf16", "amx_tile"} else "fp32")
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,11 @@ from job.errors import DataError
 from job.manifest import Manifest
 from job.manifest.models import Model
 from job.manifest.optimizers import Optimizer
-from job.training.engine.device import choose_device
-from job.training.engine.model import Weights, build_model, load_weights, train_mode
+from job.training.engine.model import Weights, build_model, train_mode
 from job.training.engine.state import TrainingState
+from job.training.inputs.weights import load_weights
+from job.training.machine import choose_device
+from job.training.settings import RunSettings
 from tests.conftest import BUCKET, SHARED
 
 State = dict[str, Tensor]
@@ -68,7 +70,7 @@ def test_new_fc_follows_the_seed() -> None:
 
 
 def test_every_optimizer_starts_from_the_same_network() -> None:
-    device = choose_device("cpu", precision="fp32", deterministic=False, num_threads=1)
+    device = choose_device(RunSettings(device="cpu", num_threads=1), precision="fp32")
     (union, *_) = get_args(Optimizer)
     names = [get_args(choice.model_fields["name"].annotation)[0] for choice in get_args(union)]
     assert len(names) >= 9

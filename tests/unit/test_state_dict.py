@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from job.errors import DataError
 from job.manifest.models import Model
-from job.training.engine.model import build_model, load_weights
+from job.training.engine.model import build_model
+from job.training.inputs.weights import load_weights
 from tests.unit.test_model import Bomb, legacy_file, zip_file
 
 State = dict[str, Tensor]

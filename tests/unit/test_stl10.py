@@ -12,9 +12,9 @@ import pytest
 import torchvision
 
 from job.errors import DataError
+from job.training.engine.image_data import Images
 from job.training.inputs.datasets.stl10 import FILES, load_stl10
-from job.training.inputs.files import BinaryFiles
-from job.training.inputs.image_data import Images, file_digest
+from job.training.inputs.files import BinaryFiles, file_digest
 
 CLASSES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
 LABELS = {"train": np.array([3, 0, 1, 2, 9, 8, 4, 5, 6, 7, 3, 3]), "test": np.arange(10)[::-1].copy()}

@@ -6,12 +6,11 @@ waits for Python. See https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
 import torch
-
-from job.logs import get_logger
 
 NUM_WARM_UPS = 3
 """Calls before the capture: cuDNN chooses its algorithms and the optimizer makes its state in them."""
@@ -45,7 +44,10 @@ class Graphed(Generic[Result]):
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:  # a driver, or a version of torch, that cannot record one of the operations
-            get_logger().warning("graph_not_captured", reason=str(error).partition("\n")[0])
+            reason = str(error).partition("\n")[0]
+            warnings.warn(
+                f"no CUDA graph, so that steps are launched kernel by kernel: {reason}", RuntimeWarning, stacklevel=2
+            )
             return self._function
 
 

@@ -1,30 +1,14 @@
-"""The network: torchvision's ResNet18 with its pretrained weights and a new, seeded fc."""
+"""The network: torchvision's ResNet18 with a new, seeded fc."""
 
 from __future__ import annotations
 
-import argparse
-import contextlib
-import hashlib
-import io
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import ResNet18_Weights, resnet18
+from torchvision.models import resnet18
 
-from job.errors import DataError, JobError, ObjectMissing, StorageError, UnusablePlace
 from job.manifest.models import Model
-from job.storage import Store, is_remote, open_store, read_uri
-from job.training.inputs.cache import find_cached, store_cached
-from job.training.inputs.download import receive
-from job.training.inputs.state_dict import find_network
-
-IMAGENET_URL: str = ResNet18_Weights.IMAGENET1K_V1.url
-"""Ends in `resnet18-<first eight digits of its SHA-256>.pth`."""
-IMAGENET_SHA256 = "f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec"
-"""Of that file, whole: eight digits guard against accidents, not against a forger."""
 
 
 @dataclass(frozen=True)
@@ -52,98 +36,3 @@ def build_model(config: Model, weights: Weights | None, *, num_classes: int, see
 def train_mode(model: nn.Module, *, freeze_backbone: bool) -> None:
     """Set training mode; the BatchNorm statistics of a frozen backbone stay as they are."""
     model.train(not freeze_backbone)
-
-
-def load_weights(config: Model, *, data: str | None, cache: Path | None, url: str = IMAGENET_URL) -> Weights | None:
-    """The weights that `config` names. `imagenet` is looked for where the data are staged, then downloaded.
-
-    Raises `DataError` for what is missing, corrupt, not finite or another network's; nothing in a file is executed.
-    """
-    if config.weights == "none":
-        return None
-    if config.weights == "imagenet":  # known by its digest: nothing is looked for in it
-        content = _read_imagenet(url, data=data, cache=cache)
-        return Weights(_parse(content, source=Path(url).name), hashlib.sha256(content).hexdigest())
-    content = _read_own(config.weights)
-    state = find_network(_parse(content, source=config.weights), network=config.name, source=config.weights)
-    return Weights(state, hashlib.sha256(content).hexdigest())
-
-
-def stage_imagenet(store: Store, *, data: str | None, cache: Path | None, url: str = IMAGENET_URL) -> str:
-    """Put torchvision's verified file into `store`, from the cache, `data` or its download; returns its URI."""
-    name = Path(url).name
-    store.write(name, _read_imagenet(url, data=data, cache=cache))
-    return store.locate(name)
-
-
-def _read_own(source: str) -> bytes:
-    try:
-        return read_uri(source)
-    except (StorageError, UnusablePlace) as error:
-        if is_remote(source) and not isinstance(error, ObjectMissing):
-            raise
-        raise DataError(f"weights {source}: not found; give a .pth or .safetensors file, imagenet or none") from error
-
-
-def _read_imagenet(url: str, *, data: str | None, cache: Path | None) -> bytes:
-    """torchvision's file, kept in the cache. Raises `DataError` where it is corrupt or cannot be had."""
-    name = Path(url).name
-    for folder in (cache, Path(torch.hub.get_dir()) / "checkpoints"):  # the second is torchvision's own
-        found = find_cached(folder, name)
-        if found is not None:
-            return _verified(found.read_bytes(), place=str(found))
-    if data is not None:
-        staged = open_store(data)
-        with contextlib.suppress(ObjectMissing):  # not staged: downloaded below
-            content = _verified(staged.read(name), place=staged.locate(name))
-            store_cached(cache, name, content)
-            return content
-    advice = "stage it in a bucket with `job stage`, or name a local file in model.weights"
-    content = _verified(b"".join(receive(url, advice=advice)), place=url)
-    store_cached(cache, name, content)
-    return content
-
-
-def _verified(content: bytes, *, place: str) -> bytes:
-    """`content`, if its SHA-256 is the one of `place`. Raises `DataError`."""
-    seen = hashlib.sha256(content).hexdigest()
-    expected = _expected_sha256(place)
-    if not seen.startswith(expected):
-        raise DataError(f"{place}: corrupt: sha256 {seen} must begin with {expected}; fetch it again")
-    return content
-
-
-def _expected_sha256(place: str) -> str:
-    """All digits where they are known, else those that torch.hub's convention puts into the name."""
-    name = Path(place).name
-    return IMAGENET_SHA256 if name == Path(IMAGENET_URL).name else Path(name).stem.rpartition("-")[2]
-
-
-def _parse(content: bytes, *, source: str) -> Any:
-    """What the file holds, without executing any of it."""
-    if not content:
-        raise DataError(f"weights {source}: is empty (0 bytes); fetch it again, or write it again with torch.save")
-    try:
-        if source.endswith(".safetensors"):
-            import safetensors.torch
-
-            return safetensors.torch.load(content)
-        with torch.serialization.safe_globals([argparse.Namespace]):  # plain values; torchvision's recipes save theirs
-            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except JobError:  # a signal's
-        raise
-    except Exception as error:  # a hostile file makes the parsers raise nearly anything, with advice to trust it
-        raise DataError(
-            f"weights {source}: damaged, or more than tensors: {type(error).__name__}{_objects_in(content)}, "
-            "nothing in it was executed; write it with torch.save(model.state_dict(), FILE) or safetensors"
-        ) from error
-
-
-def _objects_in(content: bytes) -> str:
-    """The classes and functions that a pickle would have called, for the message; empty where they cannot be told."""
-    try:
-        names = torch.serialization.get_unsafe_globals_in_checkpoint(io.BytesIO(content))
-    except Exception:  # noqa: BLE001 - no pickle, or a damaged one
-        return ""
-    shown = ", ".join(sorted(name for name in names if name.isprintable())[:3])[:120]
-    return f" ({shown})" if shown else ""

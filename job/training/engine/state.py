@@ -38,7 +38,7 @@ class TrainingState:
             [weight for weight in self.model.parameters() if weight.requires_grad],
             capturable=device.graphs,
         )
-        self.scaler = torch.amp.GradScaler(device.torch_device.type, enabled=device.arithmetic == "fp16")
+        self.scaler = torch.amp.GradScaler(device.torch_device.type, enabled=device.precision == "fp16")
         self.meter = StepMeter(self.model)
         self.history: list[EpochRecord] = []
         self.epoch = 0

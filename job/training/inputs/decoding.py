@@ -14,7 +14,7 @@ from PIL.Image import Transpose
 
 from job.errors import DataError
 from job.places import show_path
-from job.training.inputs.image_data import Images
+from job.training.engine.image_data import Images
 
 DECODING = 3
 """Rises when a file may give other pixels than before: what was decoded and cached by older code is then not used."""

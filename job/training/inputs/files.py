@@ -19,9 +19,9 @@ from pydantic import TypeAdapter
 from job.errors import AccessDeniedError, DataError, ObjectMissing, StorageError
 from job.logs import get_logger
 from job.storage import FolderStore, Store, is_remote, open_store, reported
+from job.training.engine.image_data import Labels
 from job.training.inputs.cache import find_cached, store_cached, writable_folder
 from job.training.inputs.download import receive
-from job.training.inputs.image_data import Labels, file_digest
 
 MANIFEST_NAME = "SHA256SUMS.json"
 """Digests of all files, for those that have no official ones; in the cache, written when all of them are there."""
@@ -227,3 +227,9 @@ class BinaryFiles:
 def _digest_lines(digests: dict[str, str]) -> bytes:
     """The content of `MANIFEST_NAME`."""
     return json.dumps(digests, indent=1).encode()
+
+
+def file_digest(path: Path, algorithm: str) -> str:
+    """The hexadecimal digest of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()

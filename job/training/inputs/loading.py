@@ -58,9 +58,9 @@ class Inputs:
         return self._keep("data", (manifest.dataset, settings.data), load)
 
     def load_weights(self, manifest: Manifest, settings: RunSettings) -> Weights | None:
-        """As `job.training.engine.model.load_weights`."""
-        from job.training.engine.model import load_weights
+        """As `job.training.inputs.weights.load_weights`."""
         from job.training.inputs.cache import expand_cache
+        from job.training.inputs.weights import load_weights
 
         def load() -> Weights | None:
             return load_weights(manifest.model, data=settings.data, cache=expand_cache(settings.cache))

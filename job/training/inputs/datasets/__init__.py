@@ -8,13 +8,13 @@ from typing import assert_never
 from job.errors import DataError
 from job.manifest import models
 from job.storage import is_remote
+from job.training.engine.image_data import ImageData
 from job.training.inputs.datasets import cifar100, stl10
 from job.training.inputs.datasets.cifar100 import load_cifar100
 from job.training.inputs.datasets.folder import load_folder
 from job.training.inputs.datasets.stl10 import load_stl10
 from job.training.inputs.datasets.synthetic import load_synthetic
 from job.training.inputs.files import BinaryFiles
-from job.training.inputs.image_data import ImageData
 
 __all__ = ["STAGED", "ImageData", "load_data"]
 

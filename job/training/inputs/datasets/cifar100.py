@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from job.training.engine.image_data import ImageData, Images, Labels
 from job.training.inputs.files import BinaryFiles
-from job.training.inputs.image_data import ImageData, Images, Labels
 
 SIZE = 32
 RECORD_BYTES = 2 + 3 * SIZE * SIZE

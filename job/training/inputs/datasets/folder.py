@@ -18,9 +18,9 @@ import numpy as np
 from job.errors import DataError
 from job.logs import get_logger
 from job.places import show_path
+from job.training.engine.image_data import ImageData, Images
 from job.training.inputs.cache import find_cached, store_cached
 from job.training.inputs.decoding import DECODING, decode
-from job.training.inputs.image_data import ImageData, Images
 from job.training.inputs.listing import Listing, list_images, refuse
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from job.training.inputs.image_data import ImageData, Images, Labels
+from job.training.engine.image_data import ImageData, Images, Labels
 
 Field = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -32,9 +31,3 @@ class ImageData:
             digest.update(repr(array.shape).encode())
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
-
-
-def file_digest(path: Path, algorithm: str) -> str:
-    """The hexadecimal digest of a file, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, algorithm).hexdigest()
