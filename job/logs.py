@@ -60,6 +60,11 @@ def configure_logs() -> RecordedLog:
     return recorded
 
 
+def recorded_log() -> RecordedLog:
+    """The log that `configure_logs` returned last in this context."""
+    return _LOG_OF_CONTEXT.get()
+
+
 def get_logger() -> Any:
     """The logger; bind run and attempt once with `structlog.contextvars.bind_contextvars`."""
     return structlog.get_logger()

@@ -64,14 +64,14 @@ def _compare(work: Work, *, data: str | None) -> int:
 def _read_results(work: Work) -> list[tuple[RunResult, str]]:
     """Each with its place. Raises `ConflictError` for what is no result."""
     from job.runs import RunKeys
-    from job.training.record.writer import read_result
+    from job.training.record.folder import RunFolder
 
     store = work.store
     if store is None:
         return []
     every = [RunKeys(work.experiment, run_id) for run_id in work.done]
     with ThreadPoolExecutor(NUM_READERS) as pool:
-        results = pool.map(lambda keys: read_result(store, keys), every)
+        results = pool.map(lambda keys: RunFolder(store, keys).read_result(), every)
         return [(result, store.locate(keys.result)) for result, keys in zip(results, every, strict=True) if result]
 
 

@@ -38,10 +38,8 @@ if TYPE_CHECKING:
     from job.plan import Submission
     from job.runs import RunResult
     from job.storage import Store
-    from job.training.control import Control
-    from job.training.inputs.loading import Inputs
-    from job.training.record.completion import Completion
-    from job.training.settings import RunSettings
+    from job.training.record.folder import RunFolder
+    from job.training.run import Process
 
 _STARTED = time.perf_counter()
 
@@ -106,13 +104,12 @@ def run(
     from job.manifest import Manifest
     from job.storage import open_store
     from job.training.control import Control
-    from job.training.inputs.loading import Inputs
-    from job.training.record.background import Completions
+    from job.training.run import Process
     from job.training.settings import RunSettings
 
     outlive_reader()
     control = Control(time_budget_seconds=time_budget)
-    control.begin()
+    control.take_signals()
     document = read_document(manifest, settings or [])
     experiment = name_experiment(experiment, document)
     how = RunSettings(
@@ -124,24 +121,12 @@ def run(
         checkpoint_interval_seconds=checkpoint_interval,
         price_per_hour=price_per_hour,
     )
-    store, inputs = open_store(output), Inputs()
+    store = open_store(output)
     if isinstance(document, Manifest):
         manifests = [document]
     else:
         manifests = _select(document, index=index, source=name_source(manifest), store=store, experiment=experiment)
-    failures: list[JobError] = []
-    with Completions(on_result=partial(_show, store=store)) as completions:
-        for number, one in enumerate(manifests):
-            with _noted(failures):
-                completion = _run_one(
-                    one, how, store=store, experiment=experiment, control=control, inputs=inputs, is_first=number == 0
-                )
-                if completion is not None:
-                    completions.begin(completion)
-        with _noted(failures):
-            completions.wait()
-    if failures:
-        raise failures[0]
+    _run_all(manifests, Process(how, control), store=store, experiment=experiment)
 
 
 def stage(
@@ -213,48 +198,49 @@ def _noted(failures: list[JobError]) -> Iterator[None]:
         failures.append(error)
 
 
-def _run_one(
-    manifest: Manifest,
-    how: RunSettings,
-    *,
-    store: Store,
-    experiment: str,
-    control: Control,
-    inputs: Inputs,
-    is_first: bool,
-) -> Completion | None:
-    """Train it; returns what is left to do then, or None where the run was complete."""
+def _run_all(manifests: list[Manifest], process: Process, *, store: Store, experiment: str) -> None:
+    """Run one after another; each is completed while the next one trains. Raises the first failure, at the end."""
     from job.cli.terminal import TrainingBar
-    from job.logs import configure_logs, get_logger
+    from job.logs import configure_logs
     from job.runs import RunKeys, run_id
-    from job.training.record.writer import read_result
+    from job.training.record.background import Completions
+    from job.training.record.folder import RunFolder
+    from job.training.run import run_manifest
 
-    log = configure_logs()
-    keys = RunKeys(experiment, run_id(manifest))
-    result = read_result(store, keys)  # before anything heavy: a finished run is found in a second
-    if result is not None:
-        from job.training.inputs.finished import check_finished
+    failures: list[JobError] = []
+    with Completions(on_result=partial(_show, store=store)) as completions:
+        for number, manifest in enumerate(manifests):
+            configure_logs()
+            folder = RunFolder(store, RunKeys(experiment, run_id(manifest)))
+            with _noted(failures):
+                if _is_done(folder, process):  # before anything heavy: a finished run is found in a second
+                    continue
+                process.control.check_before_run()
+                startup_seconds = _process_seconds() if number == 0 else 0.0
+                with TrainingBar() as bar, extra("train"):
+                    completion = run_manifest(manifest, folder, process, startup_seconds=startup_seconds, show=bar.show)
+                completions.begin(completion)
+        with _noted(failures):
+            completions.wait()
+    if failures:
+        raise failures[0]
 
-        check_finished(result, how, inputs=inputs, place=store.locate(keys.result))
-        get_logger().info("run_already_complete", result=store.locate(keys.result))
-        _show(result, store=store, was_complete=True)
-        return None
-    bar = TrainingBar()
-    control.begin_run(show_step=bar.step)
-    with bar, extra("train"):
-        from job.training.run import run_manifest
 
-        return run_manifest(
-            manifest,
-            how,
-            store=store,
-            keys=keys,
-            control=control,
-            log=log,
-            inputs=inputs,
-            startup_seconds=_process_seconds() if is_first else 0.0,
-            on_start=bar.start,
-        )
+def _is_done(folder: RunFolder, process: Process) -> bool:
+    """Whether the run is complete, of the data and weights that the command names. If so, its result is shown.
+
+    Raises `ConflictError` when it came of others.
+    """
+    from job.logs import get_logger
+    from job.training.inputs.finished import check_finished
+
+    result = folder.read_result()
+    if result is None:
+        return False
+    check_finished(result, process.settings, inputs=process.inputs, place=folder.locate_result())
+    get_logger().info("run_already_complete", result=folder.locate_result())
+    _show(result, store=folder.store, was_complete=True)
+    return True
 
 
 def _show(result: RunResult, *, store: Store, was_complete: bool = False) -> None:

@@ -33,9 +33,8 @@ class TrainingBar(AbstractContextManager["TrainingBar"]):
             transient=True,
         )
         self._task: TaskID = self._progress.add_task("staging", total=None, numbers="")
-        self._state: TrainingState | None = None
-        self._batch_size = 0
-        self._marked = (0, perf_counter())
+        self._marked: tuple[int, float] | None = None
+        """Training steps that were done when the training began in this process, and when that was."""
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -46,36 +45,27 @@ class TrainingBar(AbstractContextManager["TrainingBar"]):
     ) -> None:
         self._progress.stop()
 
-    def start(self, state: TrainingState) -> None:
-        """Staging is over; from here the bar counts training steps."""
-        self._state = state
-        self._batch_size = state.manifest.batch_size
-        self._marked = (self._done_steps(state), perf_counter())
-        self._progress.update(self._task, total=state.manifest.epochs * state.num_steps)
-
-    def step(self) -> None:
-        """A step or an evaluation batch is done."""
-        state = self._state
-        if state is None or self._progress.disable:
+    def show(self, state: TrainingState) -> None:
+        """Count the training steps that are done."""
+        if self._progress.disable:
             return
+        self._marked = self._marked or (state.global_step, perf_counter())
         numbers = []
         if state.step and not state.device.is_cuda:  # reading the loss would make a GPU wait
             numbers.append(f"loss {float(state.losses[state.step - 1]):.3f}")
         if state.history:
             numbers.append(f"test top-1 {state.history[-1].test.top1:.1%}")
-        done, (marked, since) = self._done_steps(state), self._marked
-        if done > marked:
-            numbers.append(f"{(done - marked) * self._batch_size / (perf_counter() - since):.0f} images/s")
+        marked, since = self._marked
+        if state.global_step > marked:
+            num_images = (state.global_step - marked) * state.manifest.batch_size
+            numbers.append(f"{num_images / (perf_counter() - since):.0f} images/s")
         self._progress.update(
             self._task,
-            completed=done,
+            total=state.manifest.epochs * state.num_steps,
+            completed=state.global_step,
             description=f"epoch {state.epoch + 1}/{state.manifest.epochs}",
             numbers="  ".join(numbers),
         )
-
-    @staticmethod
-    def _done_steps(state: TrainingState) -> int:
-        return state.epoch * state.num_steps + state.step
 
 
 def print_summary(result: RunResult, *, place: str, was_complete: bool) -> None:

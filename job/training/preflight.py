@@ -118,7 +118,7 @@ def _first_batches(device: Device, model: nn.Module, source: BatchSource, manife
     size, num_train = manifest.image_size or own_size, len(source.part)
     most = manifest.batch_size // 2 if device.is_cuda else MAX_PIXELS_ON_CPU // size**2
     num_images = max(1, min(manifest.batch_size, num_train, MAX_IMAGES[device.torch_device.type], most))
-    source.begin_epoch(plan_epoch(seed=manifest.seed, epoch=1, num_images=num_train, image_size=own_size))
+    source.follow(plan_epoch(seed=manifest.seed, epoch=1, num_images=num_train, image_size=own_size))
     network = copy.deepcopy(model).eval().to(device.torch_device).to(memory_format=torch.channels_last)
     for start in range(0, NUM_TRIES * num_images, num_images):
         positions = torch.arange(start, min(start + num_images, num_train), device=device.torch_device)

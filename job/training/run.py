@@ -1,29 +1,27 @@
-"""One run from manifest to the end of its training. Readable without torch, which is imported while data are fetched.
+"""One run, from its manifest to what is left to do when its training is over.
 
-what lies under the run → attempt → data
-                 torch imported ┘   └→ `execution` → `Completion`
+    attempt opens → stage (torch is imported beside the loading of data) → train → Completion stores the result
+
+Readable without torch, so that the storage is tried, and the run is announced, in the first second.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from importlib import import_module
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-import structlog
-
 from job.home import prepare_matplotlib
-from job.logs import RecordedLog, get_logger
 from job.manifest import Manifest
-from job.runs import RunKeys
-from job.storage import Store
 from job.training.control import Control
 from job.training.inputs.loading import Inputs
-from job.training.record.attempt import Journal, recorded_failure
-from job.training.record.writer import ArtefactWriter, check_owner
+from job.training.record.attempt import Attempt
+from job.training.record.folder import RunFolder
 from job.training.settings import RunSettings
 
 if TYPE_CHECKING:
@@ -31,61 +29,61 @@ if TYPE_CHECKING:
     from job.training.record.completion import Completion
 
 
+@dataclass(frozen=True)
+class Process:
+    """What the runs of one process share."""
+
+    settings: RunSettings
+    control: Control = field(default_factory=Control)
+    """Says when to stop."""
+    inputs: Inputs = field(default_factory=Inputs)
+    """The data and weights that were read last."""
+
+
 def run_manifest(
     manifest: Manifest,
-    settings: RunSettings,
+    folder: RunFolder,
+    process: Process,
     *,
-    store: Store,
-    keys: RunKeys,
-    control: Control,
-    log: RecordedLog,
-    inputs: Inputs,
     startup_seconds: float = 0.0,
-    on_start: Callable[[TrainingState], None] = lambda _state: None,
+    show: Callable[[TrainingState], None] = lambda _state: None,
 ) -> Completion:
-    """Train what `manifest` says, or carry on from its newest checkpoint; the result is for the returned one to store.
+    """Train what `manifest` says, from its newest checkpoint if there is one. The returned object stores the result.
 
-    Whether there is a result already is for the caller to ask (`read_result`). `control` stops the training;
-    `inputs` are those of the process, for all of its runs; `startup_seconds` is what it took before;
-    `on_start` is told once when the training begins.
-    Raises the `JobError` that says what to do; for an `Interruption` the checkpoint is saved.
+    The caller has looked whether the run is complete already (`RunFolder.read_result`). `startup_seconds` is what
+    the process took before; `show` is given the state at every pause of the training.
+    Raises the `JobError` that says what to do; before an `Interruption` the checkpoint is stored.
     """
     started = perf_counter() - startup_seconds
-    check_owner(store, keys, manifest=manifest)
-    journal = Journal(store, keys, num_epochs=manifest.epochs, log=log)
-    structlog.contextvars.bind_contextvars(run=keys.run_id, attempt=journal.attempt)
-    get_logger().info("run_started", output=store.uri, experiment=keys.experiment)
-    writer = ArtefactWriter(store)
-    with recorded_failure(journal, writer), control.until_training():
-        store.probe(keys.manifest, manifest.model_dump_json(indent=1).encode())
-        writer.write(journal.progress("starting"))
-        writer.flush()
-        loading = perf_counter()
-        with ThreadPoolExecutor(1, thread_name_prefix="import") as pool:
-            importing = pool.submit(_import_torch)
-            inputs.load_data(manifest, settings)  # in this thread, which a signal stops
-            loaded = perf_counter()
-            importing.result()
-        from job.training.execution import execute
+    control, inputs, settings = process.control, process.inputs, process.settings
+    with Attempt(manifest, folder) as attempt:
+        with control.starting():
+            attempt.open()
+            loading = perf_counter()
+            with _importing_torch():
+                inputs.load_data(manifest, settings)  # in this thread, because a signal stops this one
+                loading_seconds = perf_counter() - loading
+            from job.training.record.completion import Completion, Spent
+            from job.training.stage import stage
+            from job.training.train import train
 
-        return execute(
-            manifest,
-            settings,
-            store=store,
-            keys=keys,
-            writer=writer,
-            journal=journal,
-            control=control,
-            inputs=inputs,
-            started=started,
-            staging_seconds=loaded - loading,
-            on_start=on_start,
-        )
+            startup_seconds = perf_counter() - started - loading_seconds
+            staging = perf_counter()
+            staged = stage(manifest, settings, inputs)
+            staging_seconds = loading_seconds + perf_counter() - staging - staged.preflight_seconds
+        outcome = train(staged, attempt, settings=settings, control=control, show=show)
+    spent = Spent(started, startup_seconds, staging_seconds, staged.preflight_seconds)
+    return Completion(outcome, attempt, control, spent, price_per_hour=settings.price_per_hour)
 
 
-def _import_torch() -> None:
-    """And all that needs it. Its OpenMP (libgomp) is told, before it is loaded, to let threads that wait for each other
-    sleep sooner: they would spin for milliseconds on cores that another process could use, and wait all the longer."""
+@contextmanager
+def _importing_torch() -> Iterator[None]:
+    """Import torch, and everything that needs it, in another thread than the block's."""
     prepare_matplotlib()  # torchmetrics imports it
+    # OpenMP (libgomp) reads this when it is loaded: threads that wait for each other sleep sooner. By default they spin
+    # for milliseconds on cores that another process could use, and wait all the longer.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    import_module("job.training.execution")
+    with ThreadPoolExecutor(1, thread_name_prefix="import") as pool:
+        importing = pool.submit(import_module, "job.training.train")
+        yield
+        importing.result()

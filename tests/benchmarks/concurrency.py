@@ -184,7 +184,7 @@ class SequentialByHand:
         self._models = [bench.build_model().to(memory_format=torch.channels_last).train() for bench in benches]
 
     def __call__(self) -> tuple[Losses, float]:
-        self._source.begin_epoch(self._benches[0].plan())
+        self._source.follow(self._benches[0].plan())
         pairs = zip(self._models, self._benches, strict=True)
         return [self._train(model, rate=bench.manifest.optimizer.lr) for model, bench in pairs], 0.0
 
@@ -219,7 +219,7 @@ class Batched:
         self._losses = vmap(self._loss, in_dims=(0, 0, None, None))
 
     def __call__(self) -> tuple[Losses, float]:
-        self._source.begin_epoch(self._bench.plan())
+        self._source.follow(self._bench.plan())
         return torch.stack([self._step(positions) for positions in _positions(self._bench)]).T.tolist(), 0.0
 
     def _step(self, positions: Tensor) -> Tensor:

@@ -83,7 +83,7 @@ class LadderTrainer:
         self._techniques, self._batch_size = techniques, bench.manifest.batch_size
         self._device = device = techniques.device(bench.device)
         self._source = BatchSource(bench.parts.train, image_size=None)
-        self._source.begin_epoch(bench.plan())
+        self._source.follow(bench.plan())
         model = bench.build_model()
         if techniques.channels_last:
             model.to(memory_format=torch.channels_last)
@@ -170,8 +170,7 @@ class ProductTrainer:
         return losses
 
     def __call__(self, num_steps: int) -> float:
-        self._state.begin_epoch()
-        self._take_step.begin_epoch()
+        self._state.clear_epoch()
         for _ in range(num_steps):
             self._take_step()
         loss: float = self._state.losses[0].item()

@@ -59,7 +59,7 @@ def pixels(images: Tensor) -> npt.NDArray[np.float64]:
 
 
 def batches_of(source: BatchSource, drawn: EpochPlan, bounds: list[tuple[int, int]]) -> list[tuple[Tensor, Tensor]]:
-    source.begin_epoch(drawn)
+    source.follow(drawn)
     return [source.batch(torch.arange(start, end)) for start, end in bounds]
 
 

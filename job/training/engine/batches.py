@@ -128,8 +128,8 @@ class BatchSource:
             torch.empty(len(part), 2, dtype=torch.int64, device=device),
         )
 
-    def begin_epoch(self, plan: EpochPlan) -> None:
-        """Take over what is random in the next epoch, into the same memory every time."""
+    def follow(self, plan: EpochPlan) -> None:
+        """Draw batches by `plan` from now on. It is copied into the same memory every time."""
         for mine, drawn in zip(self._drawn, (plan.order, plan.flips, plan.offsets), strict=True):
             mine.copy_(drawn)
 

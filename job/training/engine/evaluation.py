@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +15,7 @@ from job.runs import Scores
 from job.training.engine.batches import BatchSource
 from job.training.engine.device import Device
 from job.training.engine.folding import FoldedModel
+from job.training.engine.state import Pause
 
 BATCH_SIZE = 250
 
@@ -71,21 +72,38 @@ class Evaluator:
         self._model, self._source, self._device = FoldedModel(model), source, device
         self._whole = device.graphed(self._evaluate, num_warm_ups=1) if device.graphs else None
 
-    def __call__(self, on_step: Callable[[], None] = lambda: None) -> Evaluation:
-        """The logits of all images. `on_step` is called per batch, or once where a graph holds all of them."""
+    def __call__(self) -> Evaluation:
+        """Evaluate all images without a pause."""
+        steps = self.steps()
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                evaluation: Evaluation = end.value
+                return evaluation
+
+    def steps(self) -> Generator[Pause, None, Evaluation]:
+        """Evaluate all images; pauses after each batch, or once where a graph holds all of them."""
         if self._whole is not None:
             logits = self._whole().clone()
-            on_step()
+            yield Pause()
         else:
-            logits = self._evaluate(on_step)
+            batches = []
+            for batch in self._batches():
+                batches.append(batch)
+                yield Pause()
+            logits = torch.cat(batches)
         return Evaluation(logits, self._source.part.labels)
 
     @torch.inference_mode()
-    def _evaluate(self, on_step: Callable[[], None] = lambda: None) -> Tensor:
+    def _evaluate(self) -> Tensor:
+        return torch.cat(list(self._batches()))
+
+    @torch.inference_mode()
+    def _batches(self) -> Iterator[Tensor]:
+        """The logits of one batch after another: (B, num_classes) float32."""
         self._model.refresh()
-        logits = []
         for images in self._source.evaluation(BATCH_SIZE):
             with self._device.autocast():
-                logits.append(self._model(images).float())
-            on_step()
-        return torch.cat(logits)
+                logits = self._model(images)
+            yield logits.float()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +11,7 @@ from job.runs import Divergence, EpochRecord, Scores
 from job.training.engine.batches import BatchSource, batch_bounds
 from job.training.engine.diagnostics import build_diagnostics
 from job.training.engine.evaluation import Evaluation, Evaluator
-from job.training.engine.state import TrainingState
+from job.training.engine.state import Pause, TrainingState
 from job.training.engine.step import TrainingStep
 
 
@@ -40,11 +40,12 @@ class Diverged(Exception):
         self.divergence = divergence
 
 
-def train_epochs(state: TrainingState, sources: Sources, *, on_step: Callable[[], None]) -> Iterator[Epoch]:
+def train_epochs(state: TrainingState, sources: Sources) -> Generator[Pause | Epoch, None, None]:
     """Train from where `state` is to the manifest's last epoch, and evaluate after each epoch.
 
-    `on_step` is called after every training step and evaluation batch; what it raises ends the training
-    with `state` whole. Within an epoch the host never waits for the device.
+    Pauses after every training step and every batch of an evaluation; gives an `Epoch` when one is whole. Whoever stops
+    before the end closes the iterator (`contextlib.closing`): until then the time of the part under way runs on. Within
+    an epoch the host never waits for the device.
     Raises `Diverged` after the first epoch with a loss that is not finite.
     """
     take_step = TrainingStep(state, sources.train)
@@ -54,21 +55,18 @@ def train_epochs(state: TrainingState, sources: Sources, *, on_step: Callable[[]
     )
     while state.epoch < state.manifest.epochs:
         with state.timed("train_seconds"):
-            take_step.begin_epoch()
             while state.step < state.num_steps:
                 take_step()
-                on_step()
+                yield Pause()
             _check_finite(state)
         evaluated_before = state.evaluate_seconds
         with state.timed("evaluate_seconds"):
-            test = evaluate_test(on_step)
-            validation = evaluate_validation(on_step) if evaluate_validation else None
+            test = yield from evaluate_test.steps()
+            validation = (yield from evaluate_validation.steps()) if evaluate_validation else None
         record = _build_record(
             state, sources, test, validation, evaluate_seconds=state.evaluate_seconds - evaluated_before
         )
-        state.history.append(record)
-        state.epoch += 1
-        state.begin_epoch()
+        state.finish_epoch(record)
         yield Epoch(record, test)
 
 

@@ -17,19 +17,26 @@ from job.manifest import Manifest
 from job.runs import EpochRecord, configuration_digest
 from job.training.engine.device import Device
 from job.training.engine.diagnostics import StepMeter
-from job.training.engine.optimizers import build_optimizer, learning_rate_factor, restore_optimizer, set_learning_rate
+from job.training.engine.optimizers import build_optimizer, learning_rate_factor, restore_optimizer
 
 NOT_THE_FILE_S_FAULT = (JobError, MemoryError, torch.OutOfMemoryError)
 """What may come up while a checkpoint is read: a signal, or a machine too small."""
 COUNTERS = ("epoch", "step", "measured_steps", "train_seconds", "evaluate_seconds")
 
 
+class Pause:
+    """Yielded between two steps, where the state is whole: here it can be saved, and the training may end."""
+
+
 class TrainingState:
     """Network, optimizer and schedule, and how far they have come: `epoch` whole epochs and `step` steps."""
 
-    def __init__(self, manifest: Manifest, model: nn.Module, *, device: Device, num_steps: int) -> None:
-        """`num_steps` are those of one epoch."""
+    def __init__(
+        self, manifest: Manifest, model: nn.Module, *, device: Device, num_steps: int, data_sha256: str
+    ) -> None:
+        """`num_steps` are those of one epoch; `data_sha256` is the digest of the data that are trained on."""
         self.manifest = manifest
+        self.data_sha256 = data_sha256
         self.num_steps = num_steps
         self.device = device
         self.model = model.to(device.torch_device).to(memory_format=torch.channels_last)
@@ -48,10 +55,16 @@ class TrainingState:
         self.device_step = torch.zeros(1, dtype=torch.int64, device=device.torch_device)
         """`step`, for what runs on the device."""
         self._open_since: float | None = None
-        self.begin_epoch()
+        self.clear_epoch()
 
-    def begin_epoch(self) -> None:
-        """Forget what was gathered over the epoch before."""
+    def finish_epoch(self, record: EpochRecord) -> None:
+        """Keep the record of the present epoch, and go on to the next one."""
+        self.history.append(record)
+        self.epoch += 1
+        self.clear_epoch()
+
+    def clear_epoch(self) -> None:
+        """Forget what was gathered over the present epoch."""
         self.step = 0
         for tensor in (self.losses, self.num_correct, self.device_step):
             tensor.zero_()
@@ -72,10 +85,6 @@ class TrainingState:
             manifest.schedule, step=step, num_epochs=manifest.epochs, num_steps=self.num_steps
         )
         return manifest.optimizer.lr * factor
-
-    def begin_step(self) -> None:
-        """Set what the optimizer is told from outside."""
-        set_learning_rate(self.optimizer, self.learning_rate(self.global_step))
 
     @contextmanager
     def timed(self, name: Literal["train_seconds", "evaluate_seconds"]) -> Iterator[None]:
@@ -99,11 +108,11 @@ class TrainingState:
         whole: float = sum(getattr(record, name) for record in self.history)
         return whole + float(getattr(self, name))
 
-    def serialise(self, *, data_sha256: str) -> bytes:
+    def serialise(self) -> bytes:
         """The content of a checkpoint."""
         content: dict[str, Any] = {
             "configuration": configuration_digest(self.manifest),
-            "data_sha256": data_sha256,
+            "data_sha256": self.data_sha256,
             "history": [record.model_dump(mode="json") for record in self.history],
             "losses": self.losses,
             "num_correct": self.num_correct,
@@ -117,7 +126,7 @@ class TrainingState:
         torch.save(content, buffer)
         return buffer.getvalue()
 
-    def restore(self, checkpoint: bytes, *, data_sha256: str, source: str) -> None:
+    def restore(self, checkpoint: bytes, *, source: str) -> None:
         """Continue from what `serialise` gave; nothing in it is executed.
 
         Raises `DataError` when it cannot be read, and is then as it was; `ConflictError` when it belongs to something
@@ -131,7 +140,7 @@ class TrainingState:
             raise DataError(f"{source}: not a checkpoint: {type(error).__name__}") from error
         if not isinstance(content, dict):
             raise DataError(f"{source}: not a checkpoint: {type(content).__name__}")
-        expected = {"configuration": configuration_digest(self.manifest), "data_sha256": data_sha256}
+        expected = {"configuration": configuration_digest(self.manifest), "data_sha256": self.data_sha256}
         for key, value in expected.items():
             if content.get(key) != value:
                 raise ConflictError(
@@ -146,7 +155,7 @@ class TrainingState:
         except Exception as error:  # another version's, or made by hand
             self._load(*start)
             self.history, self.epoch = [], 0
-            self.begin_epoch()
+            self.clear_epoch()
             raise DataError(f"{source}: not a checkpoint of this version: {error!r:.200}") from error
 
     def _load(self, model: dict[str, Any], optimizer: dict[str, Any], scaler: dict[str, Any]) -> None:

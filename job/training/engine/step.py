@@ -11,6 +11,7 @@ from torch.nn import functional
 from job.training.engine.batches import BatchSource, batch_bounds, plan_epoch
 from job.training.engine.diagnostics import is_measured
 from job.training.engine.model import train_mode
+from job.training.engine.optimizers import set_learning_rate
 from job.training.engine.state import TrainingState
 
 
@@ -26,23 +27,17 @@ class TrainingStep:
         device = state.device
         self._within_batch = torch.arange(state.manifest.batch_size, device=device.torch_device)
         graphed = device.graphed if not state.scaler.is_enabled() else lambda function: function  # it reads back
+        self._planned_epoch: int | None = None
         self._full = {measured: graphed(partial(self._take_full, measured=measured)) for measured in (True, False)}
-
-    def begin_epoch(self) -> None:
-        """Go on where the state is in its present epoch."""
-        state, part = self._state, self._source.part
-        plan = plan_epoch(
-            seed=state.manifest.seed, epoch=state.epoch + 1, num_images=len(part), image_size=part.images.shape[-1]
-        )
-        self._source.begin_epoch(plan)
-        train_mode(state.model, freeze_backbone=state.manifest.model.freeze_backbone)
 
     def __call__(self) -> None:
         """Take the state's next step."""
         state = self._state
+        if self._planned_epoch != state.epoch:
+            self._plan_epoch()
         start, end = self._bounds[state.step]
         measured = is_measured(state.global_step)
-        state.begin_step()
+        set_learning_rate(state.optimizer, state.learning_rate(state.global_step))
         if end - start == state.manifest.batch_size:
             norms = self._full[measured]()
         else:
@@ -52,6 +47,16 @@ class TrainingStep:
             state.norms.append(norms.clone())
             state.measured_steps.append(state.global_step)
         state.step += 1
+
+    def _plan_epoch(self) -> None:
+        """Draw the order of the state's present epoch, and set the network to training."""
+        state, part = self._state, self._source.part
+        plan = plan_epoch(
+            seed=state.manifest.seed, epoch=state.epoch + 1, num_images=len(part), image_size=part.images.shape[-1]
+        )
+        self._source.follow(plan)
+        train_mode(state.model, freeze_backbone=state.manifest.model.freeze_backbone)
+        self._planned_epoch = state.epoch
 
     def _take_full(self, *, measured: bool) -> Tensor | None:
         return self._take(self._state.device_step * len(self._within_batch) + self._within_batch, measured=measured)

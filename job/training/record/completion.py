@@ -1,89 +1,151 @@
-"""What is left when a training is over: plots, weights, the result. The next run trains meanwhile: no device is needed.
+"""What is left when a training is over: plots, weights, the result. The next run may train meanwhile.
 
-plots of the record → everything but the result → result.json (last, only if absent)
+plots of the outcome → everything but the result → result.json (last, and only if there is none)
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from time import perf_counter
+from typing import Literal
 
 from job.errors import ObjectExists
 from job.logs import get_logger
-from job.plots import Sample
-from job.runs import RunKeys, RunResult
-from job.storage import Store
+from job.runs import BestEpoch, EpochRecord, RunResult, Timings
 from job.training.control import Control
 from job.training.inputs.finished import check_same_inputs
-from job.training.record.attempt import Journal, recorded_failure
-from job.training.record.result import complete_result, draw_plots
-from job.training.record.writer import ArtefactWriter, history_lines, read_result
+from job.training.record.attempt import Attempt, history_lines
+from job.training.record.outcome import Outcome, draw_plots
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What the attempt took before its training."""
+
+    started: float
+    """`perf_counter` when the run began; of the first run of a process, when the process did."""
+    startup_seconds: float
+    staging_seconds: float
+    preflight_seconds: float
 
 
 @dataclass(frozen=True)
 class Completion:
-    """Called, it stores what a finished training gave; holds nothing that lies on the device."""
+    """Stores, when it is called, what a training left. Nothing in it lies on the device."""
 
-    result: RunResult
-    """As the training left it."""
-    samples: list[Sample]
-    weights: bytes
-    """The network as safetensors."""
-    store: Store
-    keys: RunKeys
-    writer: ArtefactWriter
-    """With what is not stored yet of the training; closed at the end."""
-    journal: Journal
+    outcome: Outcome
+    attempt: Attempt
     control: Control
-    """After a signal it ends before the next artefact: another attempt completes from the last checkpoint."""
-    started: float
-    """`perf_counter` when the run began, its process's start-up included."""
+    """After a signal nothing more is written: the next attempt completes the run from its last checkpoint."""
+    spent: Spent
     price_per_hour: float | None
+    """USD."""
 
     def __call__(self) -> RunResult:
-        """The result that counts. Raises the `JobError` that says what to do, after leaving word of it."""
-        with recorded_failure(self.journal, self.writer):
+        """Store everything, the result last; returns the result that counts, which may be another attempt's.
+
+        Raises the `JobError` that says what to do, after it was recorded.
+        """
+        with self.attempt:
             self._publish()
-            result = complete_result(
-                self.result,
-                upload_seconds=self.writer.waited_seconds,
-                total_seconds=perf_counter() - self.started,
-                price_per_hour=self.price_per_hour,
-            )
+            result = self._build_result()
             committed = self._commit(result)
-        self.writer.close()
+        self.attempt.close()
         return committed
 
+    @property
+    def _status(self) -> Literal["completed", "diverged"]:
+        return "diverged" if self.outcome.divergence else "completed"
+
     def _publish(self) -> None:
-        """Everything but the result, so that a result never stands without them."""
-        self.control.stop_if_signalled()
-        plots = draw_plots(self.result, self.samples)
-        artefacts = {self.keys.plot(name): content for name, content in plots.items()}
-        artefacts |= {self.keys.model: self.weights, self.keys.history: history_lines(self.result.history)}
+        """Store everything but the result, so that a result never stands without the rest."""
+        keys = self.attempt.folder.keys
+        self.control.check_signal()
+        artefacts = {keys.plot(name): content for name, content in draw_plots(self.outcome).items()}
+        artefacts |= {keys.model: self.outcome.weights, keys.history: history_lines(self.outcome.history)}
         for key, content in artefacts.items():
-            self.control.stop_if_signalled()
-            self.writer.write({key: content})
-        self.writer.flush()
-        self.control.stop_if_signalled()
+            self.control.check_signal()
+            self.attempt.write({key: content})
+        self.attempt.flush()
+        self.control.check_signal()
+
+    def _build_result(self) -> RunResult:
+        """The content of result.json."""
+        outcome, attempt = self.outcome, self.attempt
+        timings = Timings(
+            startup=self.spent.startup_seconds,
+            staging=self.spent.staging_seconds,
+            preflight=self.spent.preflight_seconds,
+            train=outcome.train_seconds,
+            evaluate=outcome.evaluate_seconds,
+            upload=attempt.waited_seconds,
+            total=perf_counter() - self.spent.started,
+        )
+        return RunResult(
+            run_id=attempt.folder.keys.run_id,
+            experiment=attempt.folder.keys.experiment,
+            attempt_id=attempt.id,
+            manifest=outcome.manifest,
+            status=self._status,
+            divergence=outcome.divergence,
+            classes=list(outcome.classes),
+            num_train=outcome.num_train,
+            num_validation=outcome.num_validation,
+            num_test=outcome.num_test,
+            num_parameters=outcome.num_parameters,
+            final=outcome.history[-1].test if outcome.history else None,
+            best=choose_best(outcome.history),
+            class_accuracy=outcome.class_accuracy,
+            confusion=outcome.confusion,
+            history=outcome.history,
+            timings=timings,
+            train_images_per_second=outcome.train_images_per_second,
+            peak_memory_bytes=outcome.peak_memory_bytes,
+            efficiency=outcome.efficiency,
+            environment=outcome.environment,
+            attempts=attempt.number,
+            lost_seconds=attempt.lost_seconds,
+            estimated_cost_usd=self._estimate_cost(timings),
+            finished_at=datetime.now(UTC),
+        )
+
+    def _estimate_cost(self, timings: Timings) -> float | None:
+        """USD, for the time of the machine over all attempts; None without a price."""
+        if self.price_per_hour is None:
+            return None
+        parts = (timings.startup, timings.staging, timings.preflight, timings.train, timings.evaluate, timings.upload)
+        return self.price_per_hour * (sum(parts) + self.attempt.lost_seconds) / 3600
 
     def _commit(self, result: RunResult) -> RunResult:
-        """Store the result unless there is one; returns the one that counts."""
+        """Store the result unless there is one already; returns the one that counts."""
+        folder = self.attempt.folder
         get_logger().info(
             "run_finished", status=result.status, test_top1=result.final.top1 if result.final else None,
-            total_seconds=round(result.timings.total, 2), result=self.store.locate(self.keys.result),
+            total_seconds=round(result.timings.total, 2), result=folder.locate_result(),
         )  # fmt: skip
-        self.writer.write(self.journal.progress(result.status) | self.journal.log())
-        self.writer.flush()
+        self.attempt.end(self._status)
         try:
-            self.store.create(self.keys.result, result.model_dump_json(indent=1).encode())
+            folder.store.create(folder.keys.result, result.model_dump_json(indent=1).encode())
         except ObjectExists:
-            found = read_result(self.store, self.keys)
+            found = folder.read_result()
             if found is None:
                 raise
             if found.attempt_id != result.attempt_id:  # equal where only the acknowledgement of our own was lost
                 if found.environment is not None and result.environment is not None:
-                    place = self.store.locate(self.keys.result)
-                    check_same_inputs(found.environment, result.environment, place=place)
-                get_logger().info("run_completed_elsewhere", result=self.store.locate(self.keys.result))
+                    check_same_inputs(found.environment, result.environment, place=folder.locate_result())
+                get_logger().info("run_completed_elsewhere", result=folder.locate_result())
             return found
         return result
+
+
+def choose_best(history: list[EpochRecord]) -> BestEpoch | None:
+    """The epoch with the highest top-1 on the validation part, or on the test images where there is none.
+
+    Of equal epochs the first counts.
+    """
+    if not history:
+        return None
+    held_out = history[0].validation is not None
+    best = max(history, key=lambda record: (record.validation or record.test).top1)
+    return BestEpoch(epoch=best.epoch, chosen_on="validation" if held_out else "test", test=best.test)

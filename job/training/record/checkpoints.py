@@ -1,0 +1,65 @@
+"""The checkpoints of a run: each is written with its digest, and the newest whole one is found again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+from pydantic import ValidationError
+
+from job.errors import ConflictError, DataError, ObjectMissing
+from job.logs import get_logger
+from job.runs import KEPT_CHECKPOINTS, CheckpointDigest, checkpoint_digest_key
+from job.training.record.folder import RunFolder
+
+
+def checkpoint_artefacts(key: str, content: bytes, *, configuration: str) -> dict[str, bytes]:
+    """A checkpoint and, after it, the digest that makes it count."""
+    digest = CheckpointDigest(
+        size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest(), configuration=configuration
+    )
+    return {key: content, checkpoint_digest_key(key): digest.model_dump_json().encode()}
+
+
+def remove_old_checkpoints(folder: RunFolder) -> None:
+    """Keep the newest checkpoints. A digest goes before its checkpoint: half a removal leaves nothing that counts."""
+    checkpoints = [key for key in folder.store.list_keys(folder.keys.checkpoints) if key.endswith(".pt")]
+    old = checkpoints[:-KEPT_CHECKPOINTS]
+    folder.store.delete([name for key in old for name in (checkpoint_digest_key(key), key)])
+
+
+def restore_newest(folder: RunFolder, *, configuration: str, restore: Callable[[bytes, str], None]) -> str | None:
+    """Give the newest whole checkpoint to `restore`, with its place; returns its key, or None when there is none.
+
+    A checkpoint without digest, or different from it, is passed over with a warning.
+    Raises `ConflictError` when one belongs to another configuration.
+    """
+    log, store = get_logger(), folder.store
+    names = store.list_keys(folder.keys.checkpoints)
+    for key in sorted((name for name in names if name.endswith(".pt")), reverse=True):
+        place = store.locate(key)
+        if checkpoint_digest_key(key) not in names:
+            log.warning("checkpoint_ignored", checkpoint=place, reason="no digest: its upload did not finish")
+            continue
+        try:
+            restore(_read_checkpoint(folder, key, configuration=configuration), place)
+        except (ValidationError, ObjectMissing, DataError) as error:
+            log.warning("checkpoint_ignored", checkpoint=place, reason=str(error).splitlines()[0])
+            continue
+        log.info("checkpoint_restored", checkpoint=place)
+        return key
+    return None
+
+
+def _read_checkpoint(folder: RunFolder, key: str, *, configuration: str) -> bytes:
+    """The checkpoint's content, if it is whole and belongs to this configuration."""
+    store = folder.store
+    digest = CheckpointDigest.model_validate_json(store.read(checkpoint_digest_key(key)))
+    if digest.configuration != configuration:
+        raise ConflictError(
+            f"{store.locate(key)}: belongs to configuration {digest.configuration}, not {configuration}"
+        )
+    content = store.read(key)
+    if hashlib.sha256(content).hexdigest() != digest.sha256:
+        raise DataError(f"{store.locate(key)}: differs from its digest")
+    return content

@@ -1,0 +1,67 @@
+"""From a manifest to everything that its training needs, on the device and found right there."""
+
+from __future__ import annotations
+
+import gc
+from dataclasses import dataclass
+from time import perf_counter
+
+from job.manifest import Manifest
+from job.runs import Environment
+from job.training.engine.batches import BatchSource, batch_bounds, split_data
+from job.training.engine.image_data import ImageData
+from job.training.engine.loop import Sources
+from job.training.engine.model import build_model
+from job.training.engine.state import TrainingState
+from job.training.inputs.loading import Inputs
+from job.training.machine import choose_device, describe_environment
+from job.training.preflight import check_gradients
+from job.training.settings import RunSettings
+
+
+@dataclass(frozen=True)
+class Staged:
+    """Everything that a training needs, on the device."""
+
+    data: ImageData
+    state: TrainingState
+    sources: Sources
+    environment: Environment
+    preflight_seconds: float
+
+
+def stage(manifest: Manifest, settings: RunSettings, inputs: Inputs) -> Staged:
+    """Data, network and optimizer, ready on the device, in a precision whose gradients were found right.
+
+    Raises `DataError` for unusable data or weights, and `HostError` for a machine that cannot do it.
+    """
+    gc.collect()  # a step and its graph hold each other: without this, the run before might still fill the device
+    verified = inputs.load_data(manifest, settings)
+    data = verified.data
+    device = choose_device(
+        settings,
+        precision=manifest.precision,
+        deterministic=manifest.deterministic,
+        image_size=manifest.image_size or data.train_images.shape[-1],
+    )
+    weights = inputs.load_weights(manifest, settings)
+    model = build_model(manifest.model, weights, num_classes=len(data.classes), seed=manifest.seed)
+    parts = split_data(
+        data, validation_fraction=manifest.dataset.validation_fraction, seed=manifest.seed, device=device.torch_device
+    )
+    size = manifest.image_size
+    sources = Sources(
+        train=BatchSource(parts.train, image_size=size, augmentation=manifest.augmentation),
+        validation=BatchSource(parts.validation, image_size=size) if parts.validation else None,
+        test=BatchSource(parts.test, image_size=size),
+    )
+    started = perf_counter()
+    device, checks = check_gradients(device, model, sources.train, manifest)
+    preflight_seconds = perf_counter() - started
+    device.reset_peak_memory()
+    environment = describe_environment(
+        device, checks=checks, data_sha256=verified.sha256, weights_sha256=weights.sha256 if weights else None
+    )
+    num_steps = len(batch_bounds(len(parts.train), manifest.batch_size))
+    state = TrainingState(manifest, model, device=device, num_steps=num_steps, data_sha256=verified.sha256)
+    return Staged(data, state, sources, environment, preflight_seconds)
