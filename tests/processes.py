@@ -12,7 +12,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from job.cli import main
-from job.training import execution as _preloaded  # noqa: F401 - this module is what the fork server loads
+from job.training import train as _preloaded  # noqa: F401 - this module is what the fork server loads
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload([__name__])

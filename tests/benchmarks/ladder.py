@@ -160,7 +160,9 @@ class ProductTrainer:
     def __init__(self, bench: Bench, *, source_type: type[BatchSource] = BatchSource) -> None:
         source = source_type(bench.parts.train, image_size=None)
         model = bench.build_model()
-        self._state = TrainingState(bench.manifest, model, device=bench.device, num_steps=bench.num_steps)
+        self._state = TrainingState(
+            bench.manifest, model, device=bench.device, num_steps=bench.num_steps, data_sha256=""
+        )
         self._take_step = TrainingStep(self._state, source)
 
     @property

@@ -18,7 +18,7 @@ IMPORTS = {
     "… with torch": "import torch",
     "… with torchvision": "import torch, torchvision",
     "… with torchmetrics": "import torch, torchvision, torchmetrics",
-    "… with all that a run imports": "import job.cli, job.training.execution",
+    "… with all that a run imports": "import job.cli, job.training.train",
 }
 MANIFEST = {
     "name": "start",

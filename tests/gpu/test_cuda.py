@@ -10,7 +10,7 @@ import torch
 
 from job.manifest import Manifest
 from job.training.engine.batches import BatchSource, batch_bounds, split_data
-from job.training.engine.loop import Sources, train_epochs
+from job.training.engine.loop import Sources
 from job.training.engine.model import build_model
 from job.training.engine.state import TrainingState
 from job.training.inputs.datasets.synthetic import load_synthetic
@@ -18,6 +18,7 @@ from job.training.machine import choose_device
 from job.training.preflight import TOLERANCES, check_gradients
 from job.training.settings import RunSettings
 from tests.conftest import TINY, Answer
+from tests.epochs import whole_epochs
 from tests.optimizers import CONFIGURED
 
 pytestmark = [
@@ -43,8 +44,9 @@ def prepare(*, graphs: bool = True, **fields: object) -> tuple[TrainingState, So
     parts = split_data(data, validation_fraction=0, seed=0, device=device.torch_device)
     model = build_model(manifest.model, None, num_classes=10, seed=0)
     state = TrainingState(
-        manifest, model, device=device, num_steps=len(batch_bounds(len(parts.train), manifest.batch_size))
-    )
+        manifest, model, device=device, data_sha256="00",
+        num_steps=len(batch_bounds(len(parts.train), manifest.batch_size)),
+    )  # fmt: skip
     test = BatchSource(parts.test, image_size=None)
     return state, Sources(BatchSource(parts.train, image_size=None, augmentation="crop_flip"), None, test)
 
@@ -55,13 +57,13 @@ def test_host_never_waits_within_an_epoch(name: str, graphs: bool, no_waiting: C
     """In the second epoch: in the first the graphs are captured, which waits once for each."""
     state, sources = prepare(optimizer={"name": name}, precision="bf16", epochs=2, graphs=graphs)
 
-    def on_step() -> None:
+    def on_pause() -> None:
         if state.epoch == 1 and state.step == 1:
             no_waiting()
         if state.step == state.num_steps:
             torch.cuda.set_sync_debug_mode("default")
 
-    list(train_epochs(state, sources, on_step=on_step))
+    list(whole_epochs(state, sources, on_pause=on_pause))
 
 
 @pytest.mark.parametrize("name", sorted(CONFIGURED))
@@ -73,7 +75,7 @@ def test_graphed_training_equals_the_eager_one(name: str) -> None:
             graphs=graphs, epochs=3, precision="fp32", deterministic=True,
             schedule={"name": "onecycle"}, optimizer={"name": name, "lr": 0.0001},
         )  # fmt: skip
-        losses.append([epoch.record.train.loss for epoch in train_epochs(state, sources, on_step=lambda: None)])
+        losses.append([epoch.record.train.loss for epoch in whole_epochs(state, sources)])
     assert losses[0] == pytest.approx(losses[1], rel=0.01)
 
 
@@ -93,7 +95,7 @@ def test_lower_precision_trains_near_full_precision(precision: str) -> None:
     losses = []
     for name in (precision, "fp32"):
         state, sources = prepare(optimizer={"name": "sgd", "lr": 0.001}, precision=name)
-        (epoch,) = train_epochs(state, sources, on_step=lambda: None)
+        (epoch,) = whole_epochs(state, sources)
         losses.append(epoch.record.train.loss)
     assert losses[0] == pytest.approx(losses[1], rel=0.05)
 

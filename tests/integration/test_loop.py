@@ -14,7 +14,7 @@ from torch.nn import functional
 from job.manifest import Manifest
 from job.manifest.models import Synthetic
 from job.training.engine.batches import BatchSource, batch_bounds, split_data
-from job.training.engine.loop import Diverged, Epoch, Sources, train_epochs
+from job.training.engine.loop import Diverged, Epoch, Sources
 from job.training.engine.model import Weights, build_model
 from job.training.engine.optimizers import CLASSES, FUSED, learning_rate_factor
 from job.training.engine.state import TrainingState
@@ -22,6 +22,7 @@ from job.training.inputs.datasets import ImageData
 from job.training.inputs.datasets.synthetic import load_synthetic
 from job.training.machine import choose_device
 from job.training.settings import RunSettings
+from tests.epochs import whole_epochs
 
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
 STD = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
@@ -51,8 +52,9 @@ def prepare(manifest: Manifest, data: ImageData, *, weights: Weights | None = No
     )
     model = build_model(manifest.model, weights, num_classes=len(data.classes), seed=manifest.seed)
     state = TrainingState(
-        manifest, model, device=device, num_steps=len(batch_bounds(len(parts.train), manifest.batch_size))
-    )
+        manifest, model, device=device, data_sha256="00",
+        num_steps=len(batch_bounds(len(parts.train), manifest.batch_size)),
+    )  # fmt: skip
     validation = BatchSource(parts.validation, image_size=None) if parts.validation else None
     train = BatchSource(parts.train, image_size=None, augmentation=manifest.augmentation)
     return state, Sources(train, validation, BatchSource(parts.test, image_size=None))
@@ -63,7 +65,7 @@ def manifest_with(**fields: object) -> Manifest:
 
 
 def train(state: TrainingState, sources: Sources) -> list[Epoch]:
-    return list(train_epochs(state, sources, on_step=lambda: None))
+    return list(whole_epochs(state, sources))
 
 
 def plain_losses(name: str, data: ImageData, *, num_steps: int) -> list[float]:
@@ -89,7 +91,7 @@ def plain_losses(name: str, data: ImageData, *, num_steps: int) -> list[float]:
 def test_first_twenty_losses_equal_a_plain_loop(name: str, data: ImageData) -> None:
     state, sources = prepare(manifest_with(optimizer={"name": name, "lr": 0.001}), data)
     losses: list[Tensor] = []
-    for _ in train_epochs(state, sources, on_step=lambda: losses.append(state.losses.clone())):
+    for _ in whole_epochs(state, sources, on_pause=lambda: losses.append(state.losses.clone())):
         pass
     assert losses[19].tolist() == pytest.approx(plain_losses(name, data, num_steps=20), abs=1e-5)
 
@@ -98,7 +100,7 @@ def test_learning_rate_of_every_step_is_the_schedule_s(data: ImageData) -> None:
     manifest = manifest_with(schedule={"name": "onecycle"}, batch_size=100, epochs=2)
     state, sources = prepare(manifest, data)
     seen: list[float] = []
-    epochs = list(train_epochs(state, sources, on_step=lambda: seen.append(state.optimizer.param_groups[0]["lr"])))
+    epochs = list(whole_epochs(state, sources, on_pause=lambda: seen.append(state.optimizer.param_groups[0]["lr"])))
     seen = seen[:4] + seen[5:9]  # without the calls after the evaluations
     assert seen == [
         0.001 * learning_rate_factor(manifest.schedule, step=step, num_epochs=2, num_steps=4) for step in range(8)
@@ -123,7 +125,7 @@ def test_record_counts_what_the_epoch_saw(data: ImageData) -> None:
     manifest = manifest_with(batch_size=60)  # the last batch of an epoch is smaller
     state, sources = prepare(manifest, data)
     seen: list[float] = []
-    (epoch,) = train_epochs(state, sources, on_step=lambda: seen.append(float(state.losses[state.step - 1])))
+    (epoch,) = whole_epochs(state, sources, on_pause=lambda: seen.append(float(state.losses[state.step - 1])))
     sizes = [60] * 6 + [40]
     del seen[len(sizes) :]  # the last call was the evaluation's
     expected = sum(loss * size for loss, size in zip(seen, sizes, strict=True)) / 400
@@ -157,10 +159,10 @@ def test_diagnostics_are_norms_of_the_first_steps(data: ImageData) -> None:
     before = [weight.detach().clone() for weight in state.model.fc.parameters()]
     after: list[list[Tensor]] = []
 
-    def on_step() -> None:
+    def on_pause() -> None:
         after.append([weight.detach().clone() for weight in state.model.fc.parameters()])
 
-    (epoch,) = train_epochs(state, sources, on_step=on_step)
+    (epoch,) = whole_epochs(state, sources, on_pause=on_pause)
     diagnostics = epoch.record.diagnostics
     assert diagnostics.steps == [*range(10), 10]
     update = math.sqrt(sum(((new - old) ** 2).sum().item() for new, old in zip(after[0], before, strict=True)))
@@ -178,7 +180,7 @@ def test_distance_of_the_weights_is_from_the_start_of_the_training(data: ImageDa
     """After each epoch, for each group, against the norm of one long vector; not from the start of the epoch."""
     state, sources = prepare(manifest_with(optimizer={"name": "adam", "lr": 0.001}, epochs=2, batch_size=200), data)
     start = flat_weights(state)
-    for epoch in train_epochs(state, sources, on_step=lambda: None):
+    for epoch in whole_epochs(state, sources):
         measured = {"backbone": epoch.record.diagnostics.backbone, "fc": epoch.record.diagnostics.fc}
         for name, weights in flat_weights(state).items():
             group = measured[name]

@@ -18,15 +18,9 @@ from job.errors import AccessDeniedError, ConflictError, DataError, StorageError
 from job.manifest import Manifest, Since
 from job.runs import KEPT_CHECKPOINTS, CheckpointDigest, RunKeys, checkpoint_digest_key
 from job.storage import FolderStore
-from job.training.record.attempt import read_progress
-from job.training.record.writer import (
-    ArtefactWriter,
-    check_owner,
-    checkpoint_artefacts,
-    read_result,
-    remove_old_checkpoints,
-    restore_newest,
-)
+from job.training.record.checkpoints import checkpoint_artefacts, remove_old_checkpoints, restore_newest
+from job.training.record.folder import RunFolder
+from job.training.record.writer import ArtefactWriter
 from tests.records import make_manifest
 
 KEYS = RunKeys("first", "adam-s0-0123456789")
@@ -176,7 +170,9 @@ def restore(store: FolderStore) -> tuple[str | None, list[bytes], list[dict[str,
     """What `restore_newest` returned, what it restored, and the warnings on its way."""
     restored: list[bytes] = []
     with capture_logs() as events:
-        key = restore_newest(store, KEYS, configuration=OURS, restore=lambda content, _place: restored.append(content))
+        key = restore_newest(
+            RunFolder(store, KEYS), configuration=OURS, restore=lambda content, _place: restored.append(content)
+        )
     return key, restored, [event for event in events if event["log_level"] == "warning"]
 
 
@@ -243,7 +239,7 @@ def test_checkpoint_that_does_not_load_is_passed_over_with_a_warning(store: Fold
             raise DataError(f"{place}: not a checkpoint")
 
     with capture_logs() as events:
-        key = restore_newest(store, KEYS, configuration=OURS, restore=load)
+        key = restore_newest(RunFolder(store, KEYS), configuration=OURS, restore=load)
     assert key == KEYS.checkpoint(epoch=1, step=0)
     assert tried == [newest.encode(), key.encode()]
     assert [event["event"] for event in events] == ["checkpoint_ignored", "checkpoint_restored"]
@@ -268,7 +264,7 @@ def test_two_newest_checkpoints_are_kept_with_their_digests(store: FolderStore) 
     assert KEPT_CHECKPOINTS == 2
     keys = [save(store, epoch) for epoch in range(8, 12)] + [save(store, 11, step=3)]
     store.write(KEYS.model, b"")
-    remove_old_checkpoints(store, KEYS)
+    remove_old_checkpoints(RunFolder(store, KEYS))
     kept = [name for key in keys[-2:] for name in (key, checkpoint_digest_key(key))]
     assert store.list_keys(KEYS.checkpoints) == sorted(kept)
     assert store.list_keys(KEYS.model) == [KEYS.model]
@@ -278,7 +274,7 @@ def test_two_newest_checkpoints_are_kept_with_their_digests(store: FolderStore) 
 def test_few_checkpoints_are_all_kept(store: FolderStore, number: int) -> None:
     for epoch in range(number):
         save(store, epoch + 1)
-    remove_old_checkpoints(store, KEYS)
+    remove_old_checkpoints(RunFolder(store, KEYS))
     assert len(store.list_keys(KEYS.checkpoints)) == 2 * number
 
 
@@ -286,7 +282,7 @@ def test_half_a_removal_leaves_nothing_that_counts(store: FolderStore, monkeypat
     old, newer, newest = (save(store, epoch) for epoch in (1, 2, 3))
     deleted: list[str] = []
     monkeypatch.setattr(store, "delete", lambda keys: deleted.extend(keys))
-    remove_old_checkpoints(store, KEYS)
+    remove_old_checkpoints(RunFolder(store, KEYS))
     assert deleted == [checkpoint_digest_key(old), old]
     assert newer in store.list_keys("")
     assert newest in store.list_keys("")
@@ -296,19 +292,19 @@ def test_half_a_removal_leaves_nothing_that_counts(store: FolderStore, monkeypat
 
 
 def test_manifest_of_the_same_configuration_is_ours(store: FolderStore) -> None:
-    check_owner(store, KEYS, manifest=make_manifest(epochs=1))
+    RunFolder(store, KEYS).check_owner(make_manifest(epochs=1))
     backwards = dict(reversed(json.loads(make_manifest(epochs=1).model_dump_json()).items()))
     store.write(KEYS.manifest, json.dumps(backwards, indent=3).encode())
-    check_owner(store, KEYS, manifest=make_manifest(epochs=1))
+    RunFolder(store, KEYS).check_owner(make_manifest(epochs=1))
 
 
 def test_manifest_of_before_a_field_was_added_is_ours_while_the_field_stands_at_its_default(store: FolderStore) -> None:
     later = create_model("Later", __base__=Manifest, clip_norm=(Annotated[float, Since("0.2.0")], 0.0))
     store.write(KEYS.manifest, make_manifest().model_dump_json().encode())
     now = make_manifest().model_dump()
-    check_owner(store, KEYS, manifest=later.model_validate(now))
+    RunFolder(store, KEYS).check_owner(later.model_validate(now))
     with pytest.raises(ConflictError):
-        check_owner(store, KEYS, manifest=later.model_validate(now | {"clip_norm": 1.0}))
+        RunFolder(store, KEYS).check_owner(later.model_validate(now | {"clip_norm": 1.0}))
 
 
 @pytest.mark.parametrize(
@@ -319,16 +315,16 @@ def test_manifest_of_before_a_field_was_added_is_ours_while_the_field_stands_at_
 def test_other_manifest_under_the_run_id_is_a_conflict(store: FolderStore, content: bytes) -> None:
     store.write(KEYS.manifest, content)
     with pytest.raises(ConflictError, match=r"manifest\.json: another configuration lies under this run id") as caught:
-        check_owner(store, KEYS, manifest=make_manifest(epochs=1))
+        RunFolder(store, KEYS).check_owner(make_manifest(epochs=1))
     assert caught.value.exit_code == 68
 
 
 def test_progress_of_an_earlier_attempt_is_read(store: FolderStore) -> None:
-    assert read_progress(store, KEYS) is None
+    assert RunFolder(store, KEYS).read_progress() is None
     record = {"run_id": KEYS.run_id, "state": "running", "attempt": 3, "epoch": 2, "step": 1, "num_epochs": 10,
               "num_steps": 100, "updated_at": "2026-01-01T00:00:00Z", "added_later": True}  # fmt: skip
     store.write(KEYS.progress, json.dumps(record).encode())
-    progress = read_progress(store, KEYS)
+    progress = RunFolder(store, KEYS).read_progress()
     assert progress is not None
     assert (progress.attempt, progress.epoch, progress.lost_seconds) == (3, 2, 0.0)
 
@@ -337,14 +333,14 @@ def test_progress_of_an_earlier_attempt_is_read(store: FolderStore) -> None:
 def test_progress_that_cannot_be_read_is_passed_over_with_a_warning(store: FolderStore, content: bytes) -> None:
     store.write(KEYS.progress, content)
     with capture_logs() as events:
-        assert read_progress(store, KEYS) is None
+        assert RunFolder(store, KEYS).read_progress() is None
     assert [event["event"] for event in events] == ["progress_ignored"]
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", b"{}", b"\xff"])
 def test_result_that_cannot_be_read_is_a_conflict(store: FolderStore, content: bytes) -> None:
-    assert read_result(store, KEYS) is None
+    assert RunFolder(store, KEYS).read_result() is None
     store.write(KEYS.result, content)
     with pytest.raises(ConflictError, match=r"result\.json: not a result .* remove it and run again") as caught:
-        read_result(store, KEYS)
+        RunFolder(store, KEYS).read_result()
     assert caught.value.exit_code == 68
