@@ -97,10 +97,17 @@ def _own_process_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Itera
 
 
 @pytest.fixture
-def job(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answer]:
-    """Runs the command line in this process: `job("run", "--manifest", path)`."""
+def job(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Callable[..., Answer]:
+    """Runs the command line in this process: `job("run", "--manifest", path)`. `run` trains the narrow network."""
+    is_narrow = request.node.get_closest_marker("real_network") is None
 
     def call(*arguments: object) -> Answer:
+        if arguments[0] == "run" and is_narrow:
+            from tests.narrow import use_narrow_network
+
+            use_narrow_network(monkeypatch)
         monkeypatch.setattr(sys, "argv", ["job", *map(str, arguments)])
         capsys.readouterr()
         try:

@@ -60,6 +60,12 @@ class StagedDataset(StrEnum):
     NONE = "none"
 
 
+class Network(StrEnum):
+    """Whose ImageNet weights `job stage` can put somewhere."""
+
+    RESNET18 = "resnet18"
+
+
 def run(
     manifest: ManifestOption,
     output: OutputOption = "runs",
@@ -139,6 +145,7 @@ def stage(
     data: DataOption = None,
     cache: CacheOption = DEFAULT_CACHE,
     weights: Annotated[bool, typer.Option(help="Put the ImageNet weights there as well.")] = True,
+    model: Annotated[Network, typer.Option(help="Network whose ImageNet weights are put there.")] = Network.RESNET18,
 ) -> None:
     """Put a data set and the ImageNet weights where containers fetch them quickly."""
     from job.logs import configure_logs
@@ -159,9 +166,9 @@ def stage(
             files = STAGED[dataset.value]
             places += files.stage(files.locate(data, cache=folder), store)
         if weights:
-            from job.training.inputs.weights import stage_imagenet
+            from job.training.inputs.weights import imagenet_url, stage_imagenet
 
-            places.append(stage_imagenet(store, data=data, cache=folder))
+            places.append(stage_imagenet(store, imagenet_url(model.value), data=data, cache=folder))
     for staged in places:
         typer.echo(staged)
 

@@ -6,7 +6,7 @@ A field that is added here is marked `Since`, so that no run id changes: `job.ma
 from __future__ import annotations
 
 import json
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator, model_validator
 
@@ -36,16 +36,26 @@ class DatasetModel(StrictModel):
     best epoch is chosen on the test images, and reports say so."""
 
 
-class STL10(DatasetModel):
+class OfficialDataset(DatasetModel):
+    """A data set that comes as official files, which `job stage` puts where containers fetch them quickly."""
+
+    size: ClassVar[int]
+    num_train: ClassVar[int]
+    num_test: ClassVar[int]
+
+
+class STL10(OfficialDataset):
     """5000 training and 8000 test photographs, 96x96, ten classes (Coates, Ng and Lee 2011)."""
 
     name: Literal["stl10"]
+    size, num_train, num_test = 96, 5000, 8000
 
 
-class CIFAR100(DatasetModel):
+class CIFAR100(OfficialDataset):
     """50000 training and 10000 test photographs, 32x32, a hundred classes (Krizhevsky 2009)."""
 
     name: Literal["cifar100"]
+    size, num_train, num_test = 32, 50_000, 10_000
 
 
 class Folder(DatasetModel):

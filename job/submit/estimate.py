@@ -10,14 +10,14 @@ import re
 from dataclasses import dataclass
 from datetime import date
 from importlib.resources import files
-from typing import Annotated, Literal
+from typing import Annotated, Literal, assert_never
 
 from pydantic import AfterValidator, Field
 
 from job.errors import ObjectMissing, UsageError
 from job.manifest import Manifest, parse_json_object, validate
 from job.manifest.base import StrictModel
-from job.manifest.models import CIFAR100, STL10, Synthetic
+from job.manifest.models import Folder, OfficialDataset, Synthetic
 from job.plan import SweepPlan
 from job.storage import read_uri
 
@@ -105,14 +105,12 @@ def read_prices(location: str | None) -> Prices:
 def measure_work(manifest: Manifest) -> Work | None:
     """Images and steps of one run; None for a folder, whose size is known only where it lies."""
     match manifest.dataset:
-        case STL10():
-            num_train, num_test, size = 5000, 8000, 96
-        case CIFAR100():
-            num_train, num_test, size = 50_000, 10_000, 32
-        case Synthetic(num_train=num_train, num_test=num_test, size=size):
-            pass
-        case _:
+        case OfficialDataset() | Synthetic() as dataset:
+            num_train, num_test, size = dataset.num_train, dataset.num_test, dataset.size
+        case Folder():
             return None
+        case dataset:
+            assert_never(dataset)
     num_held_out = round(num_train * manifest.dataset.validation_fraction)
     num_train -= num_held_out
     num_steps = math.ceil(num_train / manifest.batch_size)

@@ -18,6 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from pathlib import Path
 from threading import Event, Thread
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -32,9 +33,10 @@ from cryptography.x509.oid import NameOID
 from job.errors import DataError, HostError
 from job.manifest.models import Model
 from job.storage import FolderStore
-from job.training.inputs.datasets import STAGED, cifar100, download
+from job.training.inputs import download
+from job.training.inputs.datasets import STAGED, cifar100
 from job.training.inputs.files import BinaryFiles
-from job.training.inputs.weights import IMAGENET_SHA256, IMAGENET_URL, load_weights, stage_imagenet
+from job.training.inputs.weights import IMAGENET_SHA256, imagenet_url, load_weights, stage_imagenet
 from tests.conftest import ROOT, Answer
 from tests.unit.test_cifar100 import TRAIN_IMAGES, write_cifar100
 
@@ -184,7 +186,7 @@ def test_download_leaves_the_verified_files_and_their_digests(files: BinaryFiles
     assert contents(cache) == sorted(f"{FOLDER}/{name}" for name in ("SHA256SUMS.json", *files.names))
     digests = json.loads((found / "SHA256SUMS.json").read_text())
     assert digests == {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in files.names}
-    np.testing.assert_array_equal(cifar100.load_cifar100(found).train_images, TRAIN_IMAGES)
+    np.testing.assert_array_equal(cifar100.load(found).train_images, TRAIN_IMAGES)
 
 
 def test_second_time_nothing_is_downloaded(site: Site, files: BinaryFiles, cache: Path) -> None:
@@ -305,8 +307,9 @@ def test_everything_that_is_downloaded_comes_over_tls_and_has_a_digest() -> None
     for files in STAGED.values():
         assert files.url.startswith("https://")
         assert re.fullmatch(r"[0-9a-f]{32}", files.archive_md5)
-    assert IMAGENET_URL.startswith("https://")
-    assert re.fullmatch(r"[0-9a-f]{64}", IMAGENET_SHA256)
+    for network in get_args(Model.model_fields["name"].annotation):
+        assert re.fullmatch(rf"https://\S+/{network}-[0-9a-f]{{8}}\.pth", imagenet_url(network))
+    assert all(re.fullmatch(r"[0-9a-f]{64}", digest) for digest in IMAGENET_SHA256.values())
     opening = re.compile(r"urlopen|build_opener|urlretrieve|download_url|requests\.|httpx|http\.client\.HTTPS?C")
     found = [path.name for path in (ROOT / "job").rglob("*.py") if opening.search(path.read_text())]
     assert found == ["download.py"]
@@ -395,8 +398,8 @@ def bias(url: str, cache: Path, data: Path | None = None) -> list[float]:
 
 
 def test_imagenet_weights_come_from_torchvision_and_carry_their_hash() -> None:
-    assert torchvision.models.ResNet18_Weights.IMAGENET1K_V1.url == IMAGENET_URL
-    assert IMAGENET_URL == "https://download.pytorch.org/models/resnet18-f37072fd.pth"
+    assert torchvision.models.ResNet18_Weights.IMAGENET1K_V1.url == imagenet_url("resnet18")
+    assert imagenet_url("resnet18") == "https://download.pytorch.org/models/resnet18-f37072fd.pth"
 
 
 def test_weights_are_downloaded_once(site: Site, weights: str, cache: Path) -> None:
@@ -455,12 +458,12 @@ def test_torchvision_s_own_file_is_checked_by_its_whole_digest(cache: Path) -> N
     """Its name's eight digits can be forged in minutes."""
     cache.mkdir(parents=True)
     (cache / "resnet18-f37072fd.pth").write_bytes(b"!")
-    with pytest.raises(DataError, match=IMAGENET_SHA256):
+    with pytest.raises(DataError, match=IMAGENET_SHA256["resnet18-f37072fd.pth"]):
         load_weights(Model(), data=None, cache=cache)
 
 
 def test_staged_weights_are_taken_before_any_download(site: Site, weights: str, cache: Path, tmp_path: Path) -> None:
-    place = stage_imagenet(FolderStore(tmp_path / "staged"), data=None, cache=tmp_path / "other", url=weights)
+    place = stage_imagenet(FolderStore(tmp_path / "staged"), weights, data=None, cache=tmp_path / "other")
     assert place == str(tmp_path / "staged" / Path(weights).name)
     site.requests.clear()
     assert bias(weights, cache, tmp_path / "staged") == list(range(10))
@@ -469,7 +472,7 @@ def test_staged_weights_are_taken_before_any_download(site: Site, weights: str, 
 
 
 def test_corrupt_staged_weights_do_not_reach_the_cache(weights: str, cache: Path, tmp_path: Path) -> None:
-    staged = Path(stage_imagenet(FolderStore(tmp_path / "staged"), data=None, cache=tmp_path / "other", url=weights))
+    staged = Path(stage_imagenet(FolderStore(tmp_path / "staged"), weights, data=None, cache=tmp_path / "other"))
     good = staged.read_bytes()
     staged.write_bytes(b"!" + good[1:])
     with pytest.raises(DataError, match="corrupt: sha256") as caught:

@@ -25,6 +25,7 @@ from job.training.record.folder import RunFolder
 from job.training.run import Process, run_manifest
 from job.training.settings import RunSettings
 from tests.conftest import TINY, Answer, in_each_precision
+from tests.narrow import use_narrow_network
 from tests.results import metrics
 
 Job = Callable[..., Answer]
@@ -89,8 +90,12 @@ def test_what_is_left_to_complete_holds_no_network(tmp_path: Path) -> None:
 
 @in_each_precision
 @pytest.mark.parametrize("name", sorted(CLASSES))
-def test_resumed_run_equals_the_uninterrupted_one(name: str, precision_fields: dict[str, Any], tmp_path: Path) -> None:
+def test_resumed_run_equals_the_uninterrupted_one(
+    name: str, precision_fields: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Stopped in the middle of the second epoch and again in its evaluation, for every optimizer."""
+    if name != "adam":  # one of them with the real network
+        use_narrow_network(monkeypatch)
     fields = {"optimizer": {"name": name}, "augmentation": "crop_flip", "schedule": {"name": "onecycle"}}
     manifest = Manifest.model_validate(TINY | precision_fields | fields)
     for num_steps in (4, 2):  # 2 steps and 1 evaluation, then 1 step; 1 step and the evaluation that it stops in

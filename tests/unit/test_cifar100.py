@@ -13,7 +13,7 @@ from job.errors import DataError
 from job.manifest.models import CIFAR100
 from job.training.engine.image_data import Images, Labels
 from job.training.inputs.datasets import load_data
-from job.training.inputs.datasets.cifar100 import FILES, load_cifar100
+from job.training.inputs.datasets.cifar100 import FILES, load
 
 CLASSES = tuple(f"class_{index:02}" for index in range(100))
 TRAIN_IMAGES, TEST_IMAGES = np.random.default_rng(0).integers(0, 256, (2, 110, 3, 32, 32), dtype=np.uint8)
@@ -40,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_every_pixel_and_fine_label_is_read_from_its_record(folder: Path) -> None:
-    data = load_cifar100(folder)
+    data = load(folder)
     assert data.classes == CLASSES
     np.testing.assert_array_equal(data.train_images, TRAIN_IMAGES)
     np.testing.assert_array_equal(data.test_images, TEST_IMAGES)
@@ -55,7 +55,7 @@ def test_every_pixel_and_fine_label_is_read_from_its_record(folder: Path) -> Non
 def test_manifest_and_data_folder_lead_to_the_same_images(folder: Path) -> None:
     data = load_data(CIFAR100(name="cifar100"), data=str(folder.parent), cache=folder / "cache", num_threads=1)
     np.testing.assert_array_equal(data.train_images, TRAIN_IMAGES)
-    assert data.sha256() == load_cifar100(folder).sha256()
+    assert data.sha256() == load(folder).sha256()
 
 
 def test_same_images_as_torchvision_reads_from_the_python_version(folder: Path) -> None:
@@ -70,7 +70,7 @@ def test_same_images_as_torchvision_reads_from_the_python_version(folder: Path) 
         content = {"data": images.reshape(-1, 3072), "fine_labels": labels.tolist()}
         (folder / part).write_bytes(pickle.dumps(content))
     (folder / "meta").write_bytes(pickle.dumps({"fine_label_names": list(CLASSES)}))
-    data = load_cifar100(folder)
+    data = load(folder)
     for part in parts:
         reference = Small(folder, train=part == "train")
         np.testing.assert_array_equal(getattr(data, f"{part}_images").transpose(0, 2, 3, 1), reference.data)
@@ -79,12 +79,12 @@ def test_same_images_as_torchvision_reads_from_the_python_version(folder: Path) 
 
 
 def test_digest_tells_one_pixel_or_label_from_another(folder: Path) -> None:
-    before = load_cifar100(folder).sha256()
+    before = load(folder).sha256()
     for offset in (1, 2):  # the first label, then the first pixel
         content = bytearray((folder / "train.bin").read_bytes())
         content[offset] = (content[offset] + 1) % 100
         (folder / "train.bin").write_bytes(content)
-        after = load_cifar100(folder).sha256()
+        after = load(folder).sha256()
         assert after != before
         before = after
 
@@ -118,7 +118,7 @@ def records_with(label: int) -> bytes:
 def test_damaged_file_is_named_with_the_place_to_get_it(folder: Path, name: str, content: bytes, what: str) -> None:
     (folder / name).write_bytes(content)
     with pytest.raises(DataError) as caught:
-        load_cifar100(folder)
+        load(folder)
     assert caught.value.exit_code == 66
     assert str(caught.value).startswith(f"{folder / name}: ")
     assert what in str(caught.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -66,11 +67,8 @@ def test_signal_while_a_failure_is_recorded_does_not_cut_it_short() -> None:
 def test_signal_that_a_library_swallowed_stops_the_run_at_its_first_step() -> None:
     control = Control()
     control.take_signals()
-    with control.starting():
-        try:
-            signal.raise_signal(signal.SIGTERM)
-        except Exception:  # noqa: BLE001 - as libraries do
-            pass
+    with control.starting(), contextlib.suppress(Exception):  # as libraries do
+        signal.raise_signal(signal.SIGTERM)
     with pytest.raises(Terminated):
         control.check()
 

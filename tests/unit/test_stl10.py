@@ -13,7 +13,7 @@ import torchvision
 
 from job.errors import DataError
 from job.training.engine.image_data import Images
-from job.training.inputs.datasets.stl10 import FILES, load_stl10
+from job.training.inputs.datasets.stl10 import FILES, load
 from job.training.inputs.files import BinaryFiles, file_digest
 
 CLASSES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
@@ -48,7 +48,7 @@ def files(folder: Path) -> BinaryFiles:
 
 
 def test_every_pixel_and_label_is_read_from_its_place(folder: Path, images: dict[str, Images]) -> None:
-    data = load_stl10(folder)
+    data = load(folder)
     assert data.classes == CLASSES
     np.testing.assert_array_equal(data.train_images, images["train"])
     np.testing.assert_array_equal(data.test_images, images["test"])
@@ -67,7 +67,7 @@ def test_images_and_labels_equal_what_torchvision_reads(folder: Path, part: str)
         test_list = (("test_X.bin", None), ("test_y.bin", None))
 
     reference = Small(folder.parent, split=part)
-    data = load_stl10(folder)
+    data = load(folder)
     np.testing.assert_array_equal(getattr(data, f"{part}_images"), reference.data)
     np.testing.assert_array_equal(getattr(data, f"{part}_labels"), reference.labels)
     assert list(data.classes) == reference.classes
@@ -142,7 +142,7 @@ def test_damaged_file_is_named_with_the_place_to_get_it(
 ) -> None:
     damage(folder)
     with pytest.raises(DataError) as caught:
-        load_stl10(folder)
+        load(folder)
     assert caught.value.exit_code == 66
     assert str(caught.value).startswith(f"{folder / name}: ")
     assert what in str(caught.value)

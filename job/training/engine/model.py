@@ -1,4 +1,4 @@
-"""The network: torchvision's ResNet18 with a new, seeded fc."""
+"""The network: one of torchvision's ResNets with a new, seeded fc."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import resnet18
+from torchvision.models import get_model
 
 from job.manifest.models import Model
 
@@ -23,7 +23,7 @@ def build_model(config: Model, weights: Weights | None, *, num_classes: int, see
     """The network with `num_classes` outputs; for one seed, fc starts the same whatever the weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model: nn.Module = resnet18(weights=None, num_classes=num_classes)
+        model: nn.Module = get_model(config.name, weights=None, num_classes=num_classes)
     if weights is not None:
         backbone = {key: value for key, value in weights.state.items() if not key.startswith("fc.")}
         backbone |= {key: value for key, value in model.state_dict().items() if key.startswith("fc.")}

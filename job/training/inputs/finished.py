@@ -78,7 +78,7 @@ def _why_data_are_absent(dataset: models.Dataset, settings: RunSettings) -> str 
             if settings.data is None:
                 return "--data is not given"
             is_here = not is_remote(settings.data) and (Path(settings.data) / "train").is_dir()
-        case models.STL10() | models.CIFAR100():
+        case models.OfficialDataset():
             is_here = STAGED[dataset.name].is_at_hand(settings.data, cache=expand_cache(settings.cache))
     return None if is_here else f"they are not on this machine ({settings.data or settings.cache})"
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
-from torchvision.models import resnet18
+from torchvision.models import get_model
 
 from job.errors import DataError
 from job.logs import get_logger
@@ -22,15 +23,31 @@ State = dict[str, Tensor]
 MAX_DEPTH = 4
 """Of dicts within dicts. Trainings nest the state dict once or twice."""
 NETWORKS: dict[tuple[str, tuple[int, ...]], str] = {
+    ("conv2", (2, 2, 2, 2)): "resnet18",
     ("conv2", (3, 4, 6, 3)): "resnet34",
     ("conv3", (3, 4, 6, 3)): "resnet50",
     ("conv3", (3, 4, 23, 3)): "resnet101",
     ("conv3", (3, 8, 36, 3)): "resnet152",
 }
-"""The others of the family, by the last convolution of a block and the number of blocks in each layer (He et al. 2015,
-arXiv:1512.03385, table 1). A ResNet34 has every tensor of a ResNet18, and more."""
+"""The networks of the family, by the last convolution of a block and the number of blocks in each layer
+(He et al. 2015, arXiv:1512.03385, table 1). A ResNet34 has every tensor of a ResNet18, and more."""
 TOP = {"conv1", "bn1", "layer1", "layer2", "layer3", "layer4", "fc"}
 """The network's own modules."""
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """The network that is looked for."""
+
+    name: str
+    tensors: State
+    """All of its backbone, without memory behind them. Counters of batches may be missing: old files have none."""
+
+    @classmethod
+    def named(cls, name: str) -> Self:
+        with torch.device("meta"):
+            state: State = get_model(name, weights=None).state_dict()
+        return cls(name, {key: tensor for key, tensor in state.items() if not key.startswith("fc.")})
 
 
 @dataclass(frozen=True)
@@ -58,9 +75,9 @@ def find_network(content: object, *, network: str, source: str) -> State:
     Says in the log where it was found, unless `content` is its bare state dict. Raises `DataError`, in one line, where
     there is none, more than one, another network's, or a value that no network can compute with.
     """
-    expected = _expected_tensors()
+    wanted = _Wanted.named(network)
     candidates = [candidate for keys, state in _states(content, ()) for candidate in _candidates(keys, state)]
-    fitting = [candidate for candidate in candidates if _misfit(candidate.state, expected) is None]
+    fitting = [candidate for candidate in candidates if _misfit(candidate.state, wanted) is None]
     if len(fitting) > 1:
         places = ", ".join(candidate.place or "the names as they are" for candidate in fitting)
         raise DataError(
@@ -68,22 +85,15 @@ def find_network(content: object, *, network: str, source: str) -> State:
             "save one of them alone, with torch.save(model.state_dict(), FILE)"
         )
     if not fitting:
-        raise DataError(f"weights {source}: not a state dict of {network}: {_fault(content, candidates, expected)}")
+        raise DataError(f"weights {source}: not a state dict of {network}: {_fault(content, candidates, wanted)}")
     (found,) = fitting
-    _check_values({name: found.state[name] for name in expected if name in found.state}, source=source)
+    _check_values({name: found.state[name] for name in wanted.tensors if name in found.state}, source=source)
     if found.place or found.num_others:
         get_logger().info(
             "weights_unwrapped", source=source, found=found.place or "as it is", num_tensors=len(found.state),
             num_left_out=found.num_others,
         )  # fmt: skip
     return found.state
-
-
-def _expected_tensors() -> State:
-    """All of the backbone, without memory behind them. Counters of batches may be missing: old files have none."""
-    with torch.device("meta"):
-        state: State = resnet18(weights=None).state_dict()
-    return {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
 
 
 def _states(content: object, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], State]]:
@@ -111,13 +121,15 @@ def _prefix(name: str) -> str | None:
     return found[1] if found and not re.search(r"(^|\.)layer\d\.\d+\.$", found[1]) else None
 
 
-def _misfit(state: State, expected: State) -> str | None:
+def _misfit(state: State, wanted: _Wanted) -> str | None:
     """What `state` lacks or has too much of, in a few words; None where it fits."""
+    expected = wanted.tensors
     missing = [name for name in expected if name not in state and not name.endswith("num_batches_tracked")]
     strange = [name for name in state if name not in expected and not name.startswith("fc.")]
-    other = _name_network(state)
-    if (missing or strange) and other is not None:
-        return f"these are the weights of a {other}"
+    if missing or strange:
+        network = _name_network(state)
+        if network not in (None, wanted.name):
+            return f"these are the weights of a {network}"
     if missing:
         return f"{len(missing)} of its {len(expected)} tensors are missing, the first is {missing[0]}"
     if strange:
@@ -128,9 +140,9 @@ def _misfit(state: State, expected: State) -> str | None:
     shapes = [name for name in expected if name in state and state[name].shape != expected[name].shape]
     if shapes:
         first = shapes[0]
-        seen, wanted = tuple(state[first].shape), tuple(expected[first].shape)
+        seen, needed = tuple(state[first].shape), tuple(expected[first].shape)
         more = f" and {len(shapes) - 1} more have another shape" if len(shapes) > 1 else ""
-        return f"{first} is {seen}, must be {wanted}{more}"
+        return f"{first} is {seen}, must be {needed}{more}"
     return None
 
 
@@ -140,7 +152,7 @@ def _is_plain(tensor: Tensor) -> bool:
 
 
 def _name_network(state: State) -> str | None:
-    """The network of the family that `state` is of, if another one than is looked for."""
+    """The network of the family that `state` is of, by its blocks; None for an unknown one."""
     blocks = tuple(
         len({key.split(".")[1] for key in state if key.startswith(f"layer{layer}.")}) for layer in range(1, 5)
     )
@@ -148,16 +160,16 @@ def _name_network(state: State) -> str | None:
     return NETWORKS.get((last, blocks))
 
 
-def _fault(content: object, candidates: list[_Candidate], expected: State) -> str:
+def _fault(content: object, candidates: list[_Candidate], wanted: _Wanted) -> str:
     """Why nothing in the file is the network, by what is nearest to it."""
     if candidates:
-        nearest = max(candidates, key=lambda candidate: len(candidate.state.keys() & expected.keys()))
+        nearest = max(candidates, key=lambda candidate: len(candidate.state.keys() & wanted.tensors.keys()))
         where = f" at {nearest.place}" if nearest.place else ""
-        return f"{_misfit(nearest.state, expected)}{where}"
+        return f"{_misfit(nearest.state, wanted)}{where}"
     names = [name for _, state in _states(content, ()) for name in state]
     if not names:
         return "names mapped to tensors are expected"
-    return f"none of its {len(expected)} tensors is there; the first of {len(names)} others is {names[0]}"
+    return f"none of its {len(wanted.tensors)} tensors is there; the first of {len(names)} others is {names[0]}"
 
 
 def _check_values(state: State, *, source: str) -> None:

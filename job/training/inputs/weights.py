@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torchvision.models import ResNet18_Weights
+from torchvision.models import get_model_weights
 
 from job.errors import DataError, JobError, ObjectMissing, StorageError, UnusablePlace
 from job.manifest.models import Model
@@ -20,13 +20,20 @@ from job.training.inputs.cache import find_cached, store_cached
 from job.training.inputs.download import receive
 from job.training.inputs.state_dict import find_network
 
-IMAGENET_URL: str = ResNet18_Weights.IMAGENET1K_V1.url
-"""Ends in `resnet18-<first eight digits of its SHA-256>.pth`."""
-IMAGENET_SHA256 = "f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec"
-"""Of that file, whole: eight digits guard against accidents, not against a forger."""
+IMAGENET_SHA256 = {"resnet18-f37072fd.pth": "f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec"}
+"""Of torchvision's files, whole, where it is known: eight digits guard against accidents, not against a forger."""
 
 
-def load_weights(config: Model, *, data: str | None, cache: Path | None, url: str = IMAGENET_URL) -> Weights | None:
+def imagenet_url(network: str) -> str:
+    """Where torchvision has its first ImageNet weights of `network`.
+
+    The URL ends in `<network>-<first eight digits of the SHA-256>.pth`.
+    """
+    url: str = get_model_weights(network)["IMAGENET1K_V1"].url
+    return url
+
+
+def load_weights(config: Model, *, data: str | None, cache: Path | None, url: str | None = None) -> Weights | None:
     """The weights that `config` names. `imagenet` is looked for where the data are staged, then downloaded.
 
     Raises `DataError` for what is missing, corrupt, not finite or another network's; nothing in a file is executed.
@@ -34,6 +41,7 @@ def load_weights(config: Model, *, data: str | None, cache: Path | None, url: st
     if config.weights == "none":
         return None
     if config.weights == "imagenet":  # known by its digest: nothing is looked for in it
+        url = url or imagenet_url(config.name)
         content = _read_imagenet(url, data=data, cache=cache)
         return Weights(_parse(content, source=Path(url).name), hashlib.sha256(content).hexdigest())
     content = _read_own(config.weights)
@@ -41,8 +49,8 @@ def load_weights(config: Model, *, data: str | None, cache: Path | None, url: st
     return Weights(state, hashlib.sha256(content).hexdigest())
 
 
-def stage_imagenet(store: Store, *, data: str | None, cache: Path | None, url: str = IMAGENET_URL) -> str:
-    """Put torchvision's verified file into `store`, from the cache, `data` or its download; returns its URI."""
+def stage_imagenet(store: Store, url: str, *, data: str | None, cache: Path | None) -> str:
+    """Put the verified file of `url` into `store`, from the cache, `data` or its download; returns its URI."""
     name = Path(url).name
     store.write(name, _read_imagenet(url, data=data, cache=cache))
     return store.locate(name)
@@ -88,7 +96,7 @@ def _verified(content: bytes, *, place: str) -> bytes:
 def _expected_sha256(place: str) -> str:
     """All digits where they are known, else those that torch.hub's convention puts into the name."""
     name = Path(place).name
-    return IMAGENET_SHA256 if name == Path(IMAGENET_URL).name else Path(name).stem.rpartition("-")[2]
+    return IMAGENET_SHA256.get(name) or Path(name).stem.rpartition("-")[2]
 
 
 def _parse(content: bytes, *, source: str) -> Any:

@@ -1,25 +1,34 @@
-"""Data sets. `load_data` gives the one that a manifest names."""
+"""Data sets. `load_data` gives the one that a manifest names.
+
+One that comes as official files is a module here: `FILES` says where they come from, `load` reads them from a folder.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import assert_never
+from typing import Protocol, assert_never
 
 from job.errors import DataError
 from job.manifest import models
 from job.storage import is_remote
 from job.training.engine.image_data import ImageData
 from job.training.inputs.datasets import cifar100, stl10
-from job.training.inputs.datasets.cifar100 import load_cifar100
 from job.training.inputs.datasets.folder import load_folder
-from job.training.inputs.datasets.stl10 import load_stl10
 from job.training.inputs.datasets.synthetic import load_synthetic
 from job.training.inputs.files import BinaryFiles
 
 __all__ = ["STAGED", "ImageData", "load_data"]
 
-STAGED: dict[str, BinaryFiles] = {"stl10": stl10.FILES, "cifar100": cifar100.FILES}
-"""The data sets that come as official files and can be staged in a bucket."""
+
+class _Module(Protocol):
+    FILES: BinaryFiles
+
+    def load(self, folder: Path) -> ImageData: ...
+
+
+_OFFICIAL: dict[type[models.OfficialDataset], _Module] = {models.STL10: stl10, models.CIFAR100: cifar100}
+STAGED: dict[str, BinaryFiles] = {module.FILES.dataset: module.FILES for module in _OFFICIAL.values()}
+"""The files of the data sets that can be staged in a bucket, by the data set's name."""
 
 
 def load_data(dataset: models.Dataset, *, data: str | None, cache: Path | None, num_threads: int) -> ImageData:
@@ -28,10 +37,9 @@ def load_data(dataset: models.Dataset, *, data: str | None, cache: Path | None, 
     Raises `DataError` for what is missing or corrupt, and what the stores raise.
     """
     match dataset:
-        case models.STL10():
-            return load_stl10(stl10.FILES.locate(data, cache=cache))
-        case models.CIFAR100():
-            return load_cifar100(cifar100.FILES.locate(data, cache=cache))
+        case models.OfficialDataset():
+            module = _OFFICIAL[type(dataset)]
+            return module.load(module.FILES.locate(data, cache=cache))
         case models.Synthetic():
             return load_synthetic(size=dataset.size, num_train=dataset.num_train, num_test=dataset.num_test)
         case models.Folder():

@@ -21,7 +21,7 @@ FILES = BinaryFiles(
 )
 
 
-def load_cifar100(folder: Path) -> ImageData:
+def load(folder: Path) -> ImageData:
     """The 50000 training and 10000 test images in `folder` with their fine labels. Raises `DataError`."""
     classes = FILES.read_classes(folder / "fine_label_names.txt")
     train_images, train_labels = _read_records(folder / "train.bin", num_classes=len(classes))

@@ -26,7 +26,7 @@ FILES = BinaryFiles(
 )
 
 
-def load_stl10(folder: Path) -> ImageData:
+def load(folder: Path) -> ImageData:
     """The 5000 training and 8000 test images in `folder`. Raises `DataError`."""
     classes = FILES.read_classes(folder / "class_names.txt")
     train_labels = _read_labels(folder / "train_y.bin", num_classes=len(classes))
