@@ -13,8 +13,8 @@ from pydantic import create_model
 from job.errors import UsageError
 from job.manifest import Manifest, Since
 from job.report import load_runs, write_report
-from job.report.cache import CACHE_KEY
-from job.report.load import read_runs
+from job.report.read.cache import CACHE_KEY
+from job.report.read.load import read_runs
 from job.runs import Progress, RunKeys
 from job.storage import FolderStore, open_store
 from tests.records import diverged, made_by, make_environment, make_manifest, make_result, store_results
@@ -253,7 +253,7 @@ def test_cache_of_before_a_manifest_had_a_field_is_read_over(tmp_path: Path, mon
     read_runs(store, keep_cache=True)
     store.read_results.clear()
     later = create_model("Later", __base__=Manifest, clip_norm=(Annotated[float, Since("0.2.0")], 0.0))
-    monkeypatch.setattr("job.report.cache.Manifest", later)
+    monkeypatch.setattr("job.report.read.cache.Manifest", later)
     read_runs(store)
     assert store.read_results == [RunKeys("default", result.run_id).result]
 

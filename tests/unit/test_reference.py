@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from job.errors import DataError, UsageError
-from job.report.pictures import draw_classes
-from job.report.reference import compare_with, read_reference
+from job.report.analysis.reference import compare_with, read_reference
+from job.report.render.pictures import draw_classes
 from tests.conftest import SHARED
 from tests.records import build_study, diverged, make_manifest, make_result
 

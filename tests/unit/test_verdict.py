@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from job.report.verdict import judge
+from job.report.analysis.verdict import judge
 from job.runs import Scores
 from tests.records import build_study, diverged, make_manifest, make_result
 

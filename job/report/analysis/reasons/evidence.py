@@ -1,0 +1,199 @@
+"""What the rules look at, what they give, what they compare with what, and the curves that several of them draw."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from job.report.analysis.configurations import Configuration
+from job.report.analysis.effects import OptimizerEffects
+from job.report.analysis.measurements import Floats, Measurements, mean_curve
+from job.report.analysis.origins import find_differences
+from job.report.render.figures import Line, Picture
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One explanation."""
+
+    title: str
+    sentence: str
+    numbers: Mapping[str, float]
+    """What the sentence rests on, by name; fractions and ratios as they were measured."""
+    picture: Picture
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A configuration beside those that it is compared with, over the seeds that all of them have.
+
+    The rows of every table are those seeds, in one order, so that rows of two configurations can be compared.
+    """
+
+    subject: Configuration
+    others: Sequence[Configuration]
+    """At least one."""
+    seeds: Sequence[int]
+    """At least one."""
+    measured: Measurements
+
+    def epochs(self, configuration: Configuration, column: str) -> Floats:
+        """(num_seeds, num_epochs) of a column of `Runs.epochs`; at least one column, NaN where nothing was measured."""
+        return _widen(self.measured.epochs(configuration, column, seeds=self.seeds))
+
+    def steps(self, configuration: Configuration, quantity: str) -> Floats:
+        """(num_seeds, up to 10) of the backbone's quantity at the first steps of training; otherwise as `epochs`."""
+        return _widen(self.measured.steps(configuration, quantity, seeds=self.seeds))
+
+    def keep(self, others: Sequence[Configuration]) -> Contrast | None:
+        """The same against only these of the others; None against nothing."""
+        return Contrast(self.subject, others, self.seeds, self.measured) if others else None
+
+    @property
+    def everywhere(self) -> str:
+        """How often a claim about every seed was seen to hold."""
+        return show_seeds(len(self.seeds))
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was measured of the configurations that are compared."""
+
+    shown: Sequence[Configuration]
+    """The best configuration of every optimizer, or the best few of a single one; best first."""
+    configurations: Sequence[Configuration]
+    """All."""
+    effects: Sequence[OptimizerEffects]
+    measured: Measurements
+
+    @property
+    def whole(self) -> list[Configuration]:
+        """Those shown of which no run diverged: the mean over survivors would speak for runs that failed."""
+        return [each for each in self.shown if is_whole(each)]
+
+    @property
+    def subjects(self) -> list[Configuration]:
+        """Those shown and the baselines, whole ones alone."""
+        baselines = [effects.baseline for effects in self.effects if is_whole(effects.baseline)]
+        return list({each.digest: each for each in (*self.whole, *baselines)}.values())
+
+    def rivals(self, subject: Configuration) -> Contrast | None:
+        """`subject` beside the others shown that were trained alike; optimizer and its attributes may differ."""
+        return self._contrast(subject, self.rivals_of(subject))
+
+    def rivals_of(self, subject: Configuration) -> list[Configuration]:
+        """The others of `rivals`, whatever their seeds."""
+        return [each for each in self.whole if each.digest != subject.digest and are_trained_alike(each, subject)]
+
+    def peers(self, subject: Configuration) -> Contrast | None:
+        """`subject` beside other optimizers at the same learning rate, trained alike.
+
+        For what grows with the learning rate. Of every optimizer that configuration is taken that differs least
+        from the optimizer's baseline.
+        """
+        closest: dict[str, Configuration] = {}
+        for each in self.configurations:
+            same = each.attributes["optimizer.lr"] == subject.attributes["optimizer.lr"]
+            if each.optimizer != subject.optimizer and same and is_whole(each) and are_trained_alike(each, subject):
+                best = closest.setdefault(each.optimizer, each)
+                if len(each.changed) < len(best.changed):
+                    closest[each.optimizer] = each
+        return self._contrast(subject, list(closest.values()))
+
+    def pair(self, subject: Configuration, other: Configuration) -> Contrast | None:
+        """`subject` beside one other configuration; None where a run of either diverged or they share no seed.
+
+        Whether they were trained and made alike is the caller's to ask, or to say.
+        """
+        return self._contrast(subject, [other]) if is_whole(subject) and is_whole(other) else None
+
+    def _contrast(self, subject: Configuration, others: Sequence[Configuration]) -> Contrast | None:
+        own = set(self.measured.seeds(subject))
+        sharing = [each for each in others if own & set(self.measured.seeds(each))]
+        seeds = own.intersection(*(self.measured.seeds(each) for each in sharing))
+        return Contrast(subject, sharing, sorted(seeds), self.measured) if sharing and seeds else None
+
+    def epoch_lines(self, column: str, configurations: Sequence[Configuration], *, dash: int = 0) -> list[Line]:
+        """A line over the epochs per configuration, with the range over its runs as a band."""
+        lines = []
+        for index, each in enumerate(configurations):
+            values = self.measured.epochs(each, column)
+            if np.isfinite(values).any():
+                own = sum(other.optimizer == each.optimizer for other in configurations[:index])
+                lines.append(build_line(each, values, dash=dash + own))
+        return lines
+
+    def ratio_lines(self, upper: str, lower: str, configurations: Sequence[Configuration]) -> list[Line]:
+        """As `epoch_lines`, of one column over another."""
+        lines = []
+        for each in configurations:
+            ratios = divide(self.measured.epochs(each, upper), self.measured.epochs(each, lower))
+            if np.isfinite(ratios).any():
+                lines.append(build_line(each, ratios, dash=0))
+        return lines
+
+    def step_lines(self, quantity: str, configurations: Sequence[Configuration]) -> list[Line]:
+        """A line over the first steps per configuration."""
+        lines = []
+        for index, each in enumerate(configurations):
+            values = self.measured.steps(each, quantity)
+            if np.isfinite(values).any():
+                own = sum(other.optimizer == each.optimizer for other in configurations[:index])
+                lines.append(build_line(each, values, dash=own))
+        return lines
+
+
+def _widen(values: Floats) -> Floats:
+    return values if values.shape[1] else np.full((len(values), 1), np.nan)
+
+
+def divide(numerator: Floats, denominator: Floats) -> Floats:
+    """The ratio, NaN where the denominator is not positive or either was not measured."""
+    known = np.isfinite(numerator) & (np.nan_to_num(denominator) > 0)
+    return np.divide(numerator, denominator, out=np.full_like(numerator, np.nan), where=known)
+
+
+def is_whole(configuration: Configuration) -> bool:
+    """Whether no run of it diverged."""
+    return not configuration.num_diverged
+
+
+def show_seeds(num: int) -> str:
+    """Where a claim was seen to hold: `in each of 3 seeds`."""
+    return f"in each of {num} seeds" if num > 1 else "in the one seed that there is"
+
+
+def build_line(configuration: Configuration, values: Floats, *, dash: int, word: str = "") -> Line:
+    """The mean over the runs, counted from 1, with their range where there are several; `word` goes to the label."""
+    x = list(range(1, values.shape[1] + 1))
+    label = f"{configuration.label}, {word}" if word else configuration.label
+    if len(values) < 2:
+        return Line(label, configuration.optimizer, x, mean_curve(values), dash=dash)
+    known = np.isfinite(values)
+    low = np.where(known.any(axis=0), np.where(known, values, np.inf).min(axis=0), np.nan)
+    high = np.where(known.any(axis=0), np.where(known, values, -np.inf).max(axis=0), np.nan)
+    return Line(label, configuration.optimizer, x, mean_curve(values), low, high, dash)
+
+
+def are_trained_alike(one: Configuration, other: Configuration) -> bool:
+    """Whether all but the optimizer and its attributes is the same: epochs, schedule, …, and what made the runs."""
+    return _around(one) == _around(other) and are_made_alike(one, other)
+
+
+def are_made_alike(one: Configuration, other: Configuration) -> bool:
+    """Whether code, torch, image, device and data of both are the same: by seed, or of all runs without a common one.
+
+    What is not recorded differs from nothing, as in the verdict.
+    """
+    if one.origins == other.origins:
+        return True
+    common = one.origins.keys() & other.origins.keys()
+    pairs = [(one.origins[seed], other.origins[seed]) for seed in sorted(common)]
+    return not find_differences(pairs or itertools.product(one.origins.values(), other.origins.values()))
+
+
+def _around(configuration: Configuration) -> dict[str, object]:
+    return {key: value for key, value in configuration.attributes.items() if not key.startswith("optimizer.")}

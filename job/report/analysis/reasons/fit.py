@@ -1,0 +1,249 @@
+"""Reasons in the curves: generalisation, overfitting, training that was not over, noise from epoch to epoch."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+
+from job.report.analysis.configurations import Configuration
+from job.report.analysis.measurements import Floats
+from job.report.analysis.reasons.evidence import Evidence, Reason, are_trained_alike, build_line
+from job.report.analysis.wording import join, percent, points
+from job.report.render.figures import Line, Picture, draw_dumbbells, draw_lines
+
+LARGE_GAP = 0.05
+"""Five points between the generalisation gaps of two optimizers; seeds differ by one or two."""
+FITTED = 0.9
+"""Training images that must be right before a gap to the test images says something about generalisation."""
+FIT_SHARE = 0.5
+"""At most this part of the difference on test images may be a difference on training images."""
+RISEN = 1.1
+"""The test loss ends a tenth above its lowest value."""
+LEAST_RISING = 3
+"""Epochs after the lowest test loss: through fewer no trend goes."""
+STILL_RISING = 0.01
+"""A point over the last two epochs."""
+CONVERGED = 0.95
+"""Training images right: with more, more epochs teach little."""
+NOISY = 0.01
+"""A point: mean distance of the changes from epoch to epoch from their own mean, over the last half."""
+NOISIER = 2.0
+LEAST_CHANGES = 3
+
+
+def explain_gap(evidence: Evidence) -> Reason | None:
+    """Claim: two optimizers fit the training images alike, but one is far better on the test images.
+
+    Contrast: any two of those shown that were trained alike. Counter-evidence: one of them did not fit (then its small
+    gap says nothing), or the fits differ as the tests do; then nothing is said.
+    """
+    found = []
+    for wide, narrow in itertools.permutations(evidence.whole, 2):
+        contrast = evidence.pair(wide, narrow) if are_trained_alike(wide, narrow) else None
+        if contrast is None:
+            continue
+        train, test = (contrast.epochs(wide, column)[:, -1] for column in ("train_top1", "test_top1"))
+        their_train, their_test = (contrast.epochs(narrow, column)[:, -1] for column in ("train_top1", "test_top1"))
+        fitted = np.minimum(train, their_train) >= FITTED
+        wider = (train - test) - (their_train - their_test) >= LARGE_GAP
+        alike = np.abs(train - their_train) <= FIT_SHARE * (their_test - test)
+        if np.all(fitted & wider & alike):
+            scores = [float(values.mean()) for values in (train, test, their_train, their_test)]
+            found.append((scores[3] - scores[1], contrast, narrow, scores))
+    if not found:
+        return None
+    apart, contrast, narrow, (own_fit, own_score, fit, score) = max(found, key=lambda entry: entry[0])
+    wide = contrast.subject
+    numbers = {
+        "gap": own_fit - own_score, "other_gap": fit - score, "test_difference": apart,
+        "train_difference": fit - own_fit,
+    }  # fmt: skip
+    sentence = (
+        f"{wide.label} and {narrow.label} both fit the training images ({percent(own_fit)} and {percent(fit)} right in "
+        f"the last epoch), but of the test images {wide.label} gets {percent(own_score)} right and {narrow.label} "
+        f"{percent(score)}. The difference is {points(apart)} points on the test images and {points(fit - own_fit)} on "
+        f"the training images: {contrast.everywhere} most of it is one of generalisation, not of fit."
+    )
+    rows = [(each.label, each.optimizer, *_ends(evidence, each)) for each in (wide, narrow)]
+    picture = Picture(
+        "reason-gap",
+        "Test (filled) and training accuracy (open) after the last epoch, and the points between them.",
+        draw_dumbbells(rows, title="Generalisation gap", ends=("test", "training")),
+    )
+    return Reason("They differ in how well they generalise", sentence, numbers, picture)
+
+
+def explain_overfitting(evidence: Evidence) -> Reason | None:
+    """Claim: the test loss rises while the training loss falls, from which epoch on.
+
+    Contrast: the training loss, and the test losses of those trained alike. Counter-evidence: a noisy test loss has a
+    lowest value too, so the epochs after it must trend upwards in every run, also without the last of them; the
+    accuracy is told beside it, for it need not suffer.
+    """
+    onsets = [(each, onset) for each in evidence.whole if (onset := _find_onset(evidence, each)) is not None]
+    if not onsets:
+        return None
+    told, numbers = [], {}
+    for each, onset in onsets:
+        test, train = (_mean(evidence, each, column) for column in ("test_loss", "train_loss"))
+        top1 = _mean(evidence, each, "test_top1")
+        numbers[f"{each.optimizer}_onset"] = float(onset + 1)
+        told.append(
+            f"{each.label}: after epoch {onset + 1} of {len(test)} the test loss rises from {test[onset]:.3f} to "
+            f"{test[-1]:.3f} in the last epoch, while the training loss falls from {train[onset]:.3f} to "
+            f"{train[-1]:.3f}; the test accuracy changes by {points(float(top1[-1] - top1[onset]))} points"
+        )
+    subject, onset = onsets[0]
+    calm = [each for each in evidence.rivals_of(subject) if not any(each is other for other, _ in onsets)]
+    changes = [f"{each.label} {_show_change(_mean(evidence, each, 'test_loss'), onset)}" for each in calm]
+    against = (
+        f" From epoch {onset + 1} to the last the test loss of the others changed by: {join(changes)}." if calm else ""
+    )
+    subjects = [each for each, _ in onsets]
+    picture = Picture(
+        "reason-overfitting",
+        "Test loss (solid) and training loss (dashed).",
+        draw_lines(
+            _train_and_test(evidence, subjects, "loss"), title="Where overfitting begins", xlabel="epoch",
+            ylabel="mean cross entropy (nats)",
+        ),
+    )  # fmt: skip
+    return Reason("The test loss rises while the training loss falls", f"{'. '.join(told)}.{against}", numbers, picture)
+
+
+def _find_onset(evidence: Evidence, configuration: Configuration) -> int | None:
+    """The index of the epoch with the lowest mean test loss, if from there on every run's test loss rises."""
+    tests, trains = (evidence.measured.epochs(configuration, column) for column in ("test_loss", "train_loss"))
+    if not tests.size or not np.isfinite(tests).all() or not np.isfinite(trains).all():
+        return None
+    onset = int(tests.mean(axis=0).argmin())
+    if tests.shape[1] - 1 - onset < LEAST_RISING:
+        return None
+    rising = all(_rises(tests[:, onset:end]) for end in (tests.shape[1], tests.shape[1] - 1))  # one jump is no trend
+    return onset if rising and np.all(trains[:, -1] < trains[:, onset]) else None
+
+
+def _rises(losses: Floats) -> bool:
+    """Whether after its first value, the lowest, every run's loss trends upwards and ends well above it."""
+    slopes = np.polyfit(np.arange(1, losses.shape[1]), losses[:, 1:].T, 1)[0]
+    return bool(np.all(slopes > 0) and np.all(losses[:, -1] >= RISEN * losses[:, 0]))
+
+
+def explain_unfinished(evidence: Evidence) -> Reason | None:
+    """Claim: at the end the test accuracy still rose, so more epochs might change the order.
+
+    Contrast: the change of those that did not rise in both epochs of every run. Counter-evidence: a dip in one of the
+    last two epochs of any run, training images that are nearly all right, or a schedule, which ends the training by
+    itself.
+    """
+    rising = []
+    for each in evidence.whole:
+        tests = evidence.measured.epochs(each, "test_top1")
+        trains = evidence.measured.epochs(each, "train_top1")
+        if tests.shape[1] < 3 or each.attributes["schedule"] != "none":
+            continue
+        last = _last_changes(evidence, each)
+        if np.all(last > 0) and np.all(last.sum(axis=1) > STILL_RISING) and np.all(trains[:, -1] < CONVERGED):
+            rising.append((each, float(last.sum(axis=1).mean()), float(trains[:, -1].mean())))
+    rising = [entry for entry in rising if are_trained_alike(entry[0], rising[0][0])]
+    if not rising:
+        return None
+    told = [
+        f"that of {each.label} by {100 * gain:.1f} points over both ({percent(train)} of the training images right)"
+        for each, gain, train in rising
+    ]
+    subject, _, _ = rising[0]
+    unsteady = [each for each in evidence.rivals_of(subject) if not np.all(_last_changes(evidence, each) > 0)]
+    changes = [f"{each.label} {points(float(_last_changes(evidence, each).sum(axis=1).mean()))}" for each in unsteady]
+    against = f"; these did not rise steadily: {join(changes)} points" if changes else ""
+    num_seeds = {len(evidence.measured.seeds(each)) for each, *_ in rising}
+    where = "in every run" if max(num_seeds) > 1 else "in the one run of each"
+    sentence = (
+        f"In each of the last two epochs the test accuracy still rose {where}: {join(told)}{against}. The order "
+        f"is that after {len(_mean(evidence, subject, 'test_top1'))} epochs; more of them might change it."
+    )
+    numbers = {f"{each.optimizer}_gain": gain for each, gain, _ in reversed(rising)}
+    picture = Picture(
+        "reason-unfinished",
+        "Test (solid) and training accuracy (dashed).",
+        draw_lines(
+            _train_and_test(evidence, [each for each, *_ in rising], "top1"), title="Still learning at the end",
+            xlabel="epoch", ylabel="accuracy", accuracy=True,
+        ),
+    )  # fmt: skip
+    return Reason("Accuracy was still rising at the end", sentence, numbers, picture)
+
+
+def explain_epoch_noise(evidence: Evidence) -> Reason | None:
+    """Claim: one configuration's test accuracy jumps from epoch to epoch far more than another's.
+
+    Contrast: the calmest of those trained alike. Counter-evidence: a single run of the calm one that jumps half as much
+    as a run of the noisy one; a steady rise is no jump.
+    """
+    found = []
+    for noisy in evidence.whole:
+        contrast = evidence.rivals(noisy)
+        if contrast is None:
+            continue
+        size = _jumps(contrast.epochs(noisy, "test_top1"))
+        for calm in contrast.others:
+            their = _jumps(contrast.epochs(calm, "test_top1"))
+            if np.all(size >= NOISY) and size.min() >= NOISIER * their.max():
+                found.append((float(size.mean()), -float(their.mean()), contrast, calm))
+    if not found:
+        return None
+    jump, calmness, contrast, calm = max(found, key=lambda entry: entry[:2])
+    noisy = contrast.subject
+    sentence = (
+        f"In the last half of the training the test accuracy of {noisy.label} moved by {100 * jump:.1f} points from "
+        f"one epoch to the next (mean distance from its trend), that of {calm.label} by {100 * -calmness:.1f}; "
+        f"{contrast.everywhere} it was at least {NOISIER:g} times as much. The score of {noisy.label} depends on the "
+        "epoch in which one stops."
+    )
+    picture = Picture(
+        "reason-epoch-noise",
+        "Test accuracy after each epoch.",
+        draw_lines(
+            evidence.epoch_lines("test_top1", [noisy, calm]), title="Noise between epochs", xlabel="epoch",
+            ylabel="test top-1", accuracy=True,
+        ),
+    )  # fmt: skip
+    return Reason("Accuracy jumps from epoch to epoch", sentence, {"mean_change": jump, "calmest": -calmness}, picture)
+
+
+def _jumps(curves: Floats) -> Floats:
+    """(num_runs,) mean distance of the changes over the last half from their mean; NaN where there are too few."""
+    changes = np.diff(curves, axis=1)[:, max(0, curves.shape[1] // 2 - 1) :]
+    if changes.shape[1] < LEAST_CHANGES:
+        return np.full(len(curves), np.nan)
+    distances: Floats = np.abs(changes - changes.mean(axis=1, keepdims=True)).mean(axis=1)
+    return distances
+
+
+def _last_changes(evidence: Evidence, configuration: Configuration) -> Floats:
+    """(num_runs, 2) of the test accuracy from epoch to epoch."""
+    return np.diff(evidence.measured.epochs(configuration, "test_top1")[:, -3:], axis=1)
+
+
+def _mean(evidence: Evidence, configuration: Configuration, column: str) -> Floats:
+    mean: Floats = evidence.measured.epochs(configuration, column).mean(axis=0)
+    return mean
+
+
+def _ends(evidence: Evidence, configuration: Configuration) -> tuple[float, float]:
+    """Mean test and training accuracy in the last epoch."""
+    test, train = (float(_mean(evidence, configuration, f"{part}_top1")[-1]) for part in ("test", "train"))
+    return test, train
+
+
+def _show_change(curve: Floats, onset: int) -> str:
+    return f"{100 * (curve[-1] / curve[onset] - 1):+.0f} %".replace("-", "−")
+
+
+def _train_and_test(evidence: Evidence, subjects: list[Configuration], quantity: str) -> list[Line]:
+    return [
+        build_line(each, evidence.measured.epochs(each, f"{part}_{quantity}"), dash=dash, word=part)
+        for each in subjects
+        for dash, part in enumerate(("test", "train"))
+    ]

@@ -1,0 +1,74 @@
+"""A study with its pictures drawn: what HTML and Markdown both show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from job import plots
+from job.report.analysis.measurements import Floats
+from job.report.analysis.reference import Reference, SideBySide, compare_with
+from job.report.analysis.study import Study
+from job.report.render import pictures
+from job.report.render.figures import Picture
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A picture as files."""
+
+    path: str
+    """Below report/, without the ending."""
+    caption: str
+    svg: bytes
+    png: bytes
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One study, ready to be shown."""
+
+    study: Study
+    sides: SideBySide | None
+    curves: list[Drawing]
+    classes: list[Drawing]
+    cost: list[Drawing]
+    effects: list[list[Drawing]]
+    """As many as `study.effects`."""
+    reasons: list[Drawing]
+    """As many as `study.reasons`."""
+    budget: list[Drawing]
+    reference: list[Drawing]
+
+    def drawings(self) -> list[Drawing]:
+        """All of them."""
+        parts = (self.curves, self.classes, self.cost, *self.effects, self.reasons, self.budget, self.reference)
+        return [drawing for part in parts for drawing in part]
+
+
+def draw_chapter(
+    study: Study, *, reference: Reference | None, confusions: Mapping[str, tuple[list[str], Floats]]
+) -> Chapter:
+    """Draw everything; `confusions` are by the digest of a configuration."""
+    sides = compare_with(reference, study) if reference else None
+
+    def draw(wanted: Iterable[Picture]) -> list[Drawing]:
+        return [_render(f"figures/{study.slug}/{each.name}", each) for each in wanted]
+
+    return Chapter(
+        study,
+        sides,
+        curves=draw(pictures.draw_curves(study)),
+        classes=draw([*pictures.draw_classes(study), *pictures.draw_confusions(confusions, study)]),
+        cost=draw(pictures.draw_cost(study)),
+        effects=[draw(pictures.draw_effects(each)) for each in study.effects],
+        reasons=draw(reason.picture for reason in study.reasons),
+        budget=draw(pictures.draw_budget(study)),
+        reference=draw(pictures.draw_reference(sides, study)) if sides else [],
+    )
+
+
+def _render(path: str, picture: Picture) -> Drawing:
+    svg = plots.render(picture.figure, "svg")
+    picture.figure.set_layout_engine("none")  # what it has found holds for the second format: half of the time is this
+    return Drawing(path, picture.caption, svg, plots.render(picture.figure, "png"))
