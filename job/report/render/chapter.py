@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from job import plots
+from job.report.analysis.charts import Picture
 from job.report.analysis.measurements import Floats
 from job.report.analysis.reference import Reference, SideBySide, compare_with
 from job.report.analysis.study import Study
-from job.report.render import pictures
-from job.report.render.figures import Picture
+from job.report.render import figures, pictures
+from job.report.render.effect_pictures import build_effects
 
 
 @dataclass(frozen=True)
@@ -58,17 +59,18 @@ def draw_chapter(
     return Chapter(
         study,
         sides,
-        curves=draw(pictures.draw_curves(study)),
-        classes=draw([*pictures.draw_classes(study), *pictures.draw_confusions(confusions, study)]),
-        cost=draw(pictures.draw_cost(study)),
-        effects=[draw(pictures.draw_effects(each)) for each in study.effects],
+        curves=draw(pictures.build_curves(study)),
+        classes=draw([*pictures.build_class_accuracy(study), *pictures.build_confusions(confusions, study)]),
+        cost=draw(pictures.build_cost(study)),
+        effects=[draw(build_effects(each)) for each in study.effects],
         reasons=draw(reason.picture for reason in study.reasons),
-        budget=draw(pictures.draw_budget(study)),
-        reference=draw(pictures.draw_reference(sides, study)) if sides else [],
+        budget=draw(pictures.build_budget(study)),
+        reference=draw(pictures.build_reference(sides, study)) if sides else [],
     )
 
 
 def _render(path: str, picture: Picture) -> Drawing:
-    svg = plots.render(picture.figure, "svg")
-    picture.figure.set_layout_engine("none")  # what it has found holds for the second format: half of the time is this
-    return Drawing(path, picture.caption, svg, plots.render(picture.figure, "png"))
+    figure = figures.draw(picture.chart)
+    svg = plots.render(figure, "svg")
+    figure.set_layout_engine("none")  # what it has found holds for the second format: half of the time is this
+    return Drawing(path, picture.caption, svg, plots.render(figure, "png"))

@@ -1,7 +1,7 @@
-"""The shapes that the report draws: lines with bands, points with intervals, bars, dots and heat maps.
+"""The report's charts as matplotlib figures: `job.report.analysis.charts` says what is in them, and here how they look.
 
-Sized to be read on a phone: 345 points wide, so that nothing is scaled down at 390 pixels. The colours are Okabe
-and Ito's, told apart also by colour-blind people (https://jfly.uni-koeln.de/color/); every optimizer has its own,
+They are sized to be read on a phone: 345 points wide, so that nothing is scaled down at 390 pixels. The colours are
+Okabe and Ito's, told apart also by colour-blind people (https://jfly.uni-koeln.de/color/); every optimizer has its own,
 with a marker of its own, in every figure. Their yellow, unreadable on white, is darkened.
 """
 
@@ -10,17 +10,25 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, assert_never
 
 import matplotlib as mpl
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, PercentFormatter
 
-from job.plots import STYLE, fit_label, new_figure
+from job.plots import STYLE, draw_confusion, fit_label, new_figure
+from job.report.analysis.charts import (
+    BarChart,
+    Chart,
+    ConfusionMatrix,
+    DotChart,
+    DumbbellChart,
+    HeatMap,
+    LineChart,
+    PointChart,
+)
 
 COLOURS = {
     "adam": "#0072B2", "adagrad": "#009E73", "adadelta": "#CC79A7", "rmsprop": "#D55E00", "sgd": "#E69F00",
@@ -40,55 +48,31 @@ BESIDE = 0.06
 """How far right of a mean its single values stand, so that its mark does not hide them."""
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A figure with the name of its file and the sentence below it, which also stands for it where it is not seen."""
-
-    name: str
-    caption: str
-    figure: Figure
-
-
-@dataclass(frozen=True)
-class Line:
-    """A curve: over `x` the heights, and a band where there is more than one run."""
-
-    label: str
-    """Empty where another line stands in the legend for this one."""
-    optimizer: str
-    x: Sequence[float]
-    y: Sequence[float] | npt.NDArray[np.float64]
-    low: Sequence[float] | npt.NDArray[np.float64] | None = None
-    high: Sequence[float] | npt.NDArray[np.float64] | None = None
-    dash: int = 0
-    """Index into DASHES: tells configurations of one optimizer apart, or training from test."""
-    is_broken: bool = False
-    """A single run that diverged after its last point: a cross stands there."""
-
-
-@dataclass(frozen=True)
-class Point:
-    """A value with its interval and the values that it is the mean of."""
-
-    label: str
-    optimizer: str
-    value: float
-    """NaN where it diverged: a cross stands at the foot instead."""
-    low: float | None = None
-    high: float | None = None
-    members: Sequence[float] = ()
-    remark: str = ""
-    """Below its label."""
+def draw(chart: Chart) -> Figure:
+    """The chart as a figure."""
+    match chart:
+        case LineChart():
+            return _draw_lines(chart)
+        case PointChart():
+            return _draw_points(chart)
+        case BarChart():
+            return _draw_bars(chart)
+        case DumbbellChart():
+            return _draw_dumbbells(chart)
+        case DotChart():
+            return _draw_dots(chart)
+        case HeatMap():
+            return _draw_heat(chart)
+        case ConfusionMatrix():
+            return draw_confusion(chart.counts, classes=chart.classes, title=chart.title)
+        case _:
+            assert_never(chart)
 
 
 @mpl.rc_context(SMALL)
-def draw_lines(
-    lines: Sequence[Line], *, title: str, xlabel: str, ylabel: str, accuracy: bool = False, logarithmic: bool = False,
-    marks: Sequence[tuple[float, str]] = (),
-) -> Figure:  # fmt: skip
-    """Lines with their bands; `marks` are dashed horizontal lines with a word."""
-    figure, axes = _axes(title)
-    for line in lines:
+def _draw_lines(chart: LineChart) -> Figure:
+    figure, axes = _axes(chart.title)
+    for line in chart.lines:
         colour, dash = COLOURS.get(line.optimizer, OTHER), DASHES[line.dash % len(DASHES)]
         marker = MARKERS.get(line.optimizer, "o") if len(line.x) <= 30 else None
         label = fit_label(line.label, 48) if line.label else "_"
@@ -97,140 +81,112 @@ def draw_lines(
             axes.plot(line.x[-1:], line.y[-1:], "x", color=colour, markersize=10, markeredgewidth=2)
         if line.low is not None and line.high is not None:
             axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.18, linewidth=0)
-    for height, word in marks:
-        axes.axhline(height, color="#374151", linestyle="--", linewidth=1)
-        axes.text(1.0, height, word, transform=axes.get_yaxis_transform(), ha="right", va="bottom", fontsize=8)
-    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.set(xlabel=chart.xlabel, ylabel=chart.ylabel)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    positive = [value for line in lines for value in line.y if value > 0]
-    if logarithmic and positive:
+    positive = [value for line in chart.lines for value in line.y if value > 0]
+    if chart.logarithmic and positive:
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(positive) < 100 * min(positive) else (1,)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
-    if accuracy:
+    if chart.accuracy:
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     _legend(figure, axes)
     return figure
 
 
 @mpl.rc_context(SMALL)
-def draw_points(points: Sequence[Point], *, title: str, ylabel: str, baseline: str | None = None) -> Figure:
-    """Accuracies by value of an attribute, with intervals and single runs; the baseline's name is marked."""
-    figure, axes = _axes(title, height=2.7)
+def _draw_points(chart: PointChart) -> Figure:
+    points = chart.points
+    figure, axes = _axes(chart.title, height=2.7)
     for place, point in enumerate(points):
-        colour = COLOURS.get(point.optimizer, OTHER)
-        axes.plot(
-            [place + BESIDE] * len(point.members),
-            point.members,
-            "o",
-            color=colour,
-            alpha=0.4,
-            markersize=4,
-            linewidth=0,
-        )
+        colour, members = COLOURS.get(point.optimizer, OTHER), point.members
+        beside = [place + BESIDE] * len(members)
+        axes.plot(beside, members, "o", color=colour, alpha=0.4, markersize=4, linewidth=0)
         if point.low is not None and point.high is not None:
             axes.plot([place, place], [point.low, point.high], color=colour, linewidth=2)
-        is_baseline = point.label == baseline
         if math.isnan(point.value):
             axes.plot([place], [0.04], "x", color=colour, markersize=9, markeredgewidth=2,
                       transform=axes.get_xaxis_transform())  # fmt: skip
             continue
+        filling = "white" if point.label == chart.baseline else colour
         axes.plot([place], [point.value], MARKERS.get(point.optimizer, "o"), color=colour, markersize=8,
-                  markerfacecolor="white" if is_baseline else colour, markeredgewidth=2)  # fmt: skip
+                  markerfacecolor=filling, markeredgewidth=2)  # fmt: skip
     names = [
         "\n".join(
             [
                 fit_label(point.label, 14),
-                *(["baseline"] if point.label == baseline else []),
+                *(["baseline"] if point.label == chart.baseline else []),
                 *([point.remark] if point.remark else []),
             ]
         )
         for point in points
     ]
     axes.set_xticks(range(len(points)), names, rotation=30 if len(points) > 5 else 0)
-    axes.set(ylabel=ylabel, xlim=(-0.6, len(points) - 0.4))
+    axes.set(ylabel=chart.ylabel, xlim=(-0.6, len(points) - 0.4))
     _room(axes, [value for point in points for value in (point.value, *point.members) if not math.isnan(value)])
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     return figure
 
 
 @mpl.rc_context(SMALL)
-def draw_bars(
-    points: Sequence[Point], *, title: str, xlabel: str, shown: Sequence[str], logarithmic: bool = False
-) -> Figure:
-    """Horizontal bars, the first on top, each with the text of `shown` at its end."""
-    figure, axes = _axes(title, height=1.3 + 0.34 * len(points))
+def _draw_bars(chart: BarChart) -> Figure:
+    points = chart.points
+    figure, axes = _axes(chart.title, height=1.3 + 0.34 * len(points))
     rows = range(len(points))[::-1]
-    axes.barh(
-        rows, [point.value for point in points], height=0.7, color=[COLOURS.get(p.optimizer, OTHER) for p in points]
-    )
+    colours = [COLOURS.get(point.optimizer, OTHER) for point in points]
+    axes.barh(rows, [point.value for point in points], height=0.7, color=colours)
     axes.set_yticks(rows, [fit_label(point.label, 26) for point in points])
-    if logarithmic:
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    for row, text in zip(rows, shown, strict=True):
+    for row, text in zip(rows, chart.ends, strict=True):
         axes.text(1.01, row, text, transform=axes.get_yaxis_transform(), va="center", fontsize=8.5)
-    axes.set(xlabel=xlabel)
+    axes.set(xlabel=chart.xlabel)
     axes.grid(visible=False, axis="y")
     return figure
 
 
 @mpl.rc_context(SMALL)
-def draw_dumbbells(rows: Sequence[tuple[str, str, float, float]], *, title: str, ends: tuple[str, str]) -> Figure:
-    """A bar between two accuracies per row of (label, optimizer, left, right), with the distance in points."""
-    figure, axes = _axes(title, height=1.5 + 0.34 * len(rows))
-    for row, (_, optimizer, left, right) in zip(range(len(rows))[::-1], rows, strict=True):
-        colour = COLOURS.get(optimizer, OTHER)
-        axes.plot([left, right], [row, row], color=colour, linewidth=4, alpha=0.5, solid_capstyle="butt")
-        axes.plot([left], [row], "o", color=colour, markersize=7)
-        axes.plot([right], [row], "o", color=colour, markersize=7, markerfacecolor="white", markeredgewidth=1.5)
-        text = f"{100 * (right - left):.1f}"
-        axes.text(1.01, row, text, transform=axes.get_yaxis_transform(), va="center", fontsize=8.5)
-    axes.set_yticks(range(len(rows))[::-1], [fit_label(label, 26) for label, *_ in rows])
-    axes.set(xlabel=f"filled: {ends[0]}; open: {ends[1]}; number: points between", ylim=(-0.6, len(rows) - 0.4))
+def _draw_dumbbells(chart: DumbbellChart) -> Figure:
+    heights = range(len(chart.rows))[::-1]
+    figure, axes = _axes(chart.title, height=1.5 + 0.34 * len(chart.rows))
+    for height, row in zip(heights, chart.rows, strict=True):
+        colour = COLOURS.get(row.optimizer, OTHER)
+        axes.plot([row.left, row.right], [height, height], color=colour, linewidth=4, alpha=0.5, solid_capstyle="butt")
+        axes.plot([row.left], [height], "o", color=colour, markersize=7)
+        axes.plot([row.right], [height], "o", color=colour, markersize=7, markerfacecolor="white", markeredgewidth=1.5)
+        text = f"{100 * (row.right - row.left):.1f}"
+        axes.text(1.01, height, text, transform=axes.get_yaxis_transform(), va="center", fontsize=8.5)
+    axes.set_yticks(heights, [fit_label(row.label, 26) for row in chart.rows])
+    xlabel = f"filled: {chart.left}; open: {chart.right}; number: points between"
+    axes.set(xlabel=xlabel, ylim=(-0.6, len(chart.rows) - 0.4))
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     axes.grid(visible=False, axis="y")
     return figure
 
 
 @mpl.rc_context(SMALL)
-def draw_cloud(
-    points: Sequence[tuple[str, str, float, float]], *, title: str, xlabel: str, ylabel: str, logarithmic: bool = False
-) -> Figure:
-    """A dot per (label, optimizer, x, accuracy); the legend names each label once."""
-    figure, axes = _axes(title)
+def _draw_dots(chart: DotChart) -> Figure:
+    figure, axes = _axes(chart.title)
     clouds: dict[tuple[str, str], list[tuple[float, float]]] = {}
-    for label, optimizer, x, y in points:
-        clouds.setdefault((label, optimizer), []).append((x, y))
-    for (label, optimizer), dots in clouds.items():
+    for dot in chart.dots:
+        clouds.setdefault((dot.label, dot.optimizer), []).append((dot.x, dot.accuracy))
+    for (label, optimizer), places in clouds.items():
         marker, colour = MARKERS.get(optimizer, "o"), COLOURS.get(optimizer, OTHER)
-        axes.plot(
-            *zip(*dots, strict=True),
-            marker,
-            color=colour,
-            markersize=6,
-            alpha=0.75,
-            linewidth=0,
-            label=fit_label(label, 40),
-        )
-    if logarithmic:
+        axes.plot(*zip(*places, strict=True), marker, color=colour, markersize=6, alpha=0.75, linewidth=0,
+                  label=fit_label(label, 40))  # fmt: skip
+    if chart.logarithmic:
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
-    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.set(xlabel=chart.xlabel, ylabel=chart.ylabel)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     _legend(figure, axes)
     return figure
 
 
 @mpl.rc_context(SMALL)
-def draw_heat(
-    values: npt.NDArray[np.float64], *, rows: Sequence[str], columns: Sequence[str], title: str,
-    row_label: str = "", column_label: str = "", crossed: Sequence[tuple[int, int]] = (),
-) -> Figure:  # fmt: skip
-    """Accuracies as shades with their percent in the cells; a cell is empty where it was not measured, or `crossed`."""
-    figure, axes = _axes(title, height=1.5 + 0.3 * len(rows))
+def _draw_heat(chart: HeatMap) -> Figure:
+    values, rows, columns = chart.values, chart.rows, chart.columns
+    figure, axes = _axes(chart.title, height=1.5 + 0.3 * len(rows))
     axes.grid(visible=False)
     known = values[np.isfinite(values)]
     low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
@@ -241,13 +197,13 @@ def draw_heat(
         if np.isfinite(value):
             dark = value > low + 0.6 * (high - low)
             axes.text(column, row, f"{100 * value:.1f}", ha="center", va="center", color="white" if dark else "black")
-    for row, column in crossed:
+    for row, column in chart.crossed:
         axes.text(column, row, "×", ha="center", va="center", color="#b91c1c", fontsize=14)
     tilted = max(map(len, columns), default=0) * len(columns) > 34
     axes.set_xticks(range(len(columns)), [fit_label(name, 24) for name in columns], rotation=35 if tilted else 0,
                     ha="right" if tilted else "center", rotation_mode="anchor" if tilted else "default")  # fmt: skip
     axes.set_yticks(range(len(rows)), [fit_label(name, 18) for name in rows])
-    axes.set(xlabel=column_label, ylabel=row_label)
+    axes.set(xlabel=chart.column_label, ylabel=chart.row_label)
     return figure
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from job.report.analysis.charts import LineChart, Picture
 from job.report.analysis.configurations import Configuration
 from job.report.analysis.effects import Effect
 from job.report.analysis.measurements import Floats
@@ -20,7 +21,6 @@ from job.report.analysis.wording import (
     show_value,
     times,
 )
-from job.report.render.figures import Picture, draw_lines
 
 NOTABLE_NORM = 0.01
 """A hundredth of the norm: seeds differ by less."""
@@ -64,7 +64,7 @@ def explain_weight_decay(evidence: Evidence) -> Reason | None:
     picture = Picture(
         "reason-weight-decay",
         "Norm of the backbone's weights, mean of each epoch.",
-        draw_lines(
+        LineChart(
             evidence.epoch_lines("backbone_weight_norm", [baseline, effect.configuration]),
             title="What weight decay does to the weights", xlabel="epoch", ylabel="norm of the weights",
         ),
@@ -113,7 +113,7 @@ def explain_attribute(evidence: Evidence) -> Reason | None:
     picture = Picture(
         "reason-attribute",
         "Size of the first ten updates, as a fraction of the backbone's norm (logarithmic).",
-        draw_lines(
+        LineChart(
             evidence.step_lines("update_to_weight", [baseline, effect.configuration]),
             title=f"What {name} does to the first steps", xlabel="step", ylabel="update / weight", logarithmic=True,
         ),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from job.report.analysis.charts import BarChart, Picture, Point
 from job.report.analysis.configurations import Configuration
 from job.report.analysis.reasons.evidence import Evidence, Reason
 from job.report.analysis.wording import join
-from job.report.render.figures import Picture, Point, draw_bars
 
 MOST_TOLD = 5
 MOST_DRAWN = 12
@@ -37,9 +37,9 @@ def explain_divergence(evidence: Evidence) -> Reason | None:
     picture = Picture(
         "reason-divergence",
         "Part of the runs that diverged.",
-        draw_bars(
+        BarChart(
             points, title="Divergence", xlabel="part of the runs",
-            shown=[f"{each.num_diverged} of {len(each.runs)}" for each in diverged[:MOST_DRAWN]],
+            ends=[f"{each.num_diverged} of {len(each.runs)}" for each in diverged[:MOST_DRAWN]],
         ),
     )  # fmt: skip
     return Reason("Divergence", sentence, {"num_diverged": float(total)}, picture)

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from job.report.analysis.charts import Line, Picture
 from job.report.analysis.configurations import Configuration
 from job.report.analysis.effects import OptimizerEffects
 from job.report.analysis.measurements import Floats, Measurements, mean_curve
 from job.report.analysis.origins import find_differences
-from job.report.render.figures import Line, Picture
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 
+from job.report.analysis.charts import LineChart, Picture
 from job.report.analysis.configurations import Configuration
 from job.report.analysis.measurements import Floats
 from job.report.analysis.reasons.evidence import Contrast, Evidence, Reason, divide
 from job.report.analysis.wording import join, name_optimizer, part, percent, times
-from job.report.render.figures import Picture, draw_lines
 
 OVERWRITING = 0.1
 """A first step of a tenth of the weights' norm; the rule of thumb is a thousandth (https://cs231n.github.io/
@@ -61,7 +61,7 @@ def explain_overwriting(evidence: Evidence) -> Reason | None:
     picture = Picture(
         "reason-first-steps",
         "Size of the first ten updates, as a fraction of the backbone's norm (logarithmic).",
-        draw_lines(
+        LineChart(
             evidence.step_lines("update_to_weight", [subject, *others]),
             title="The first updates against the weights",
             xlabel="step", ylabel="update / weight", logarithmic=True,
@@ -166,7 +166,7 @@ def _tell_tiny(evidence: Evidence, contrast: Contrast, own: Floats, theirs: list
     picture = Picture(
         "reason-tiny-steps",
         "Mean update of each epoch, as a fraction of the backbone's norm (logarithmic).",
-        draw_lines(
+        LineChart(
             evidence.epoch_lines("backbone_update_to_weight", [subject, *contrast.others]),
             title="Adadelta's steps against the others'", xlabel="epoch", ylabel="update / weight", logarithmic=True,
         ),

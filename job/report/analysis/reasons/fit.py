@@ -6,11 +6,11 @@ import itertools
 
 import numpy as np
 
+from job.report.analysis.charts import Dumbbell, DumbbellChart, Line, LineChart, Picture
 from job.report.analysis.configurations import Configuration
 from job.report.analysis.measurements import Floats
 from job.report.analysis.reasons.evidence import Evidence, Reason, are_trained_alike, build_line
 from job.report.analysis.wording import join, percent, points
-from job.report.render.figures import Line, Picture, draw_dumbbells, draw_lines
 
 LARGE_GAP = 0.05
 """Five points between the generalisation gaps of two optimizers; seeds differ by one or two."""
@@ -65,11 +65,11 @@ def explain_gap(evidence: Evidence) -> Reason | None:
         f"{percent(score)}. The difference is {points(apart)} points on the test images and {points(fit - own_fit)} on "
         f"the training images: {contrast.everywhere} most of it is one of generalisation, not of fit."
     )
-    rows = [(each.label, each.optimizer, *_ends(evidence, each)) for each in (wide, narrow)]
+    rows = [Dumbbell(each.label, each.optimizer, *_ends(evidence, each)) for each in (wide, narrow)]
     picture = Picture(
         "reason-gap",
         "Test (filled) and training accuracy (open) after the last epoch, and the points between them.",
-        draw_dumbbells(rows, title="Generalisation gap", ends=("test", "training")),
+        DumbbellChart(rows, title="Generalisation gap", left="test", right="training"),
     )
     return Reason("They differ in how well they generalise", sentence, numbers, picture)
 
@@ -104,7 +104,7 @@ def explain_overfitting(evidence: Evidence) -> Reason | None:
     picture = Picture(
         "reason-overfitting",
         "Test loss (solid) and training loss (dashed).",
-        draw_lines(
+        LineChart(
             _train_and_test(evidence, subjects, "loss"), title="Where overfitting begins", xlabel="epoch",
             ylabel="mean cross entropy (nats)",
         ),
@@ -167,7 +167,7 @@ def explain_unfinished(evidence: Evidence) -> Reason | None:
     picture = Picture(
         "reason-unfinished",
         "Test (solid) and training accuracy (dashed).",
-        draw_lines(
+        LineChart(
             _train_and_test(evidence, [each for each, *_ in rising], "top1"), title="Still learning at the end",
             xlabel="epoch", ylabel="accuracy", accuracy=True,
         ),
@@ -204,7 +204,7 @@ def explain_epoch_noise(evidence: Evidence) -> Reason | None:
     picture = Picture(
         "reason-epoch-noise",
         "Test accuracy after each epoch.",
-        draw_lines(
+        LineChart(
             evidence.epoch_lines("test_top1", [noisy, calm]), title="Noise between epochs", xlabel="epoch",
             ylabel="test top-1", accuracy=True,
         ),

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from job.report.analysis.charts import Dot, DotChart, Picture
 from job.report.analysis.configurations import Configuration, have_same_seeds
 from job.report.analysis.reasons.evidence import Evidence, Reason, are_made_alike, is_whole
 from job.report.analysis.reasons.first_steps import APART
 from job.report.analysis.wording import name_optimizer, part, percent
-from job.report.render.figures import Picture, draw_cloud
 
 NOTABLE_EFFECT = 0.01
 """A point of accuracy: ten images of a thousand."""
@@ -79,9 +79,9 @@ def explain_by_first_step(evidence: Evidence) -> Reason | None:
         "reason-step-and-accuracy",
         "A dot per configuration: mean of its first ten updates over the backbone's norm, and its accuracy"
         f"{'' if have_same_seeds(each for _, each in members) else ', adjusted for the seeds'}.",
-        draw_cloud(
+        DotChart(
             [
-                (name_optimizer(each.optimizer), each.optimizer, order.sizes[each.digest], _adjusted(each))
+                Dot(name_optimizer(each.optimizer), each.optimizer, order.sizes[each.digest], _adjusted(each))
                 for order, each in members
             ],
             title="First updates and accuracy", xlabel="update / weight (logarithmic)", ylabel="test top-1",

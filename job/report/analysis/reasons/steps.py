@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from job.report.analysis.charts import LineChart, Picture
 from job.report.analysis.configurations import Configuration
 from job.report.analysis.measurements import Floats
 from job.report.analysis.reasons.evidence import Contrast, Evidence, Reason, divide
 from job.report.analysis.wording import join, part, times
-from job.report.render.figures import Picture, draw_lines
 
 SHRUNK = 2.0
 """The step per gradient halves at least: between seeds it differs by a third."""
@@ -60,7 +60,7 @@ def _tell_shrinking(evidence: Evidence, contrast: Contrast, own: Floats, theirs:
     picture = Picture(
         "reason-shrinking-steps",
         "Norm of the mean update over norm of the mean gradient in each epoch (logarithmic).",
-        draw_lines(
+        LineChart(
             evidence.ratio_lines("backbone_update_norm", "backbone_gradient_norm", [subject, *contrast.others]),
             title="How the step for the same gradient changes", xlabel="epoch", ylabel="update / gradient",
             logarithmic=True,
@@ -107,7 +107,7 @@ def explain_growing_weights(evidence: Evidence) -> Reason | None:
     picture = Picture(
         "reason-weight-norm",
         "Norm of the backbone's weights, mean of each epoch.",
-        draw_lines(
+        LineChart(
             evidence.epoch_lines("backbone_weight_norm", [subject, *contrast.others]), title="How the weights grow",
             xlabel="epoch", ylabel="norm of the weights",
         ),
