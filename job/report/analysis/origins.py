@@ -11,42 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 import pandas as pd
 
 from job.report.analysis.wording import count, join
-from job.runs import Environment, describe_origin, is_same_commit
+from job.report.read.frames import FACTS
+from job.runs import is_same_commit
 
-FACTS = {
-    "package_version": "job",
-    "git_sha": "code",
-    "torch": "torch",
-    "torchvision": "torchvision",
-    "image_digest": "image",
-    "arithmetic": "arithmetic",
-    "device_kind": "device",
-    "data_sha256": "data",
-    "weights_sha256": "weights",
-}
-"""What can change an accuracy, by the column of `Runs.runs`, as sentences name it. Another GPU of the same arithmetic
-changes it by rounding alone and is not counted; for times it is (`job.report.analysis.times`)."""
 DIGESTS = ("git_sha", "image_digest", "data_sha256", "weights_sha256")
 UNKNOWN = "not recorded"
 Origin = Mapping[str, str | None]
-
-
-def read_origin(environment: Environment | None) -> dict[str, str | None]:
-    """The facts of one run; None is what is not known."""
-    if environment is None:
-        return dict.fromkeys(FACTS)
-    made = describe_origin(environment)
-    return {
-        "package_version": made.get("version"),
-        "git_sha": made.get("code"),
-        "torch": made.get("torch"),
-        "torchvision": made.get("torchvision"),
-        "image_digest": made.get("image"),
-        "arithmetic": environment.precision,
-        "device_kind": "CPU" if environment.device == "cpu" else "GPU",
-        "data_sha256": environment.data_sha256,
-        "weights_sha256": environment.weights_sha256,
-    }
 
 
 def find_differences(pairs: Iterable[tuple[Origin, Origin]]) -> list[str]:

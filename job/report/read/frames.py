@@ -12,10 +12,22 @@ from typing import Any
 
 import pandas as pd
 
-from job.report.analysis.origins import FACTS
 from job.runs import GROUPS
 
 QUANTITIES = ("gradient_norm", "update_norm", "weight_norm", "update_to_weight", "update_rms")
+FACTS = {
+    "package_version": "job",
+    "git_sha": "code",
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "image_digest": "image",
+    "arithmetic": "arithmetic",
+    "device_kind": "device",
+    "data_sha256": "data",
+    "weights_sha256": "weights",
+}
+"""What can change an accuracy, by the column of `Runs.runs`, as sentences name it. Another GPU of the same arithmetic
+changes it by rounding alone and is not counted; for times it is (`job.report.analysis.times`)."""
 RUN_COLUMNS = (
     "run", "experiment", "run_id", "name", "optimizer", "seed", "configuration", "task", "status",
     "score", "score_on", "score_epoch", "score_top5", "score_loss", "train_top1", "train_loss", "validation_top1",

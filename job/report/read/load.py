@@ -23,7 +23,8 @@ from job.report.read.frames import (
     add_attributes,
 )
 from job.report.read.holes import Hole, describe_unfinished, find_missing, read_plan
-from job.report.read.parsing import Floats, RunRows, build_rows, parse_environment, parse_result
+from job.report.read.parsing import parse_environment, parse_result
+from job.report.read.rows import Floats, RunRows, build_rows
 from job.runs import GROUPS, Environment, RunKeys, RunResult, is_result_key
 from job.storage import Store, open_store
 

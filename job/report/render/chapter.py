@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from job import plots
 from job.report.analysis.charts import Picture
 from job.report.analysis.measurements import Floats
-from job.report.analysis.reference import Reference, SideBySide, compare_with
+from job.report.analysis.reference import SideBySide, compare_with
 from job.report.analysis.study import Study
+from job.report.read.reference import Reference
 from job.report.render import figures, pictures
 from job.report.render.effect_pictures import build_effects
 

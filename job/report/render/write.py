@@ -9,10 +9,10 @@ from datetime import datetime
 import pandas as pd
 
 from job.logs import get_logger
-from job.report.analysis.reference import Reference
 from job.report.analysis.study import build_studies
 from job.report.read.holes import STRICT_KINDS
 from job.report.read.load import NUM_READERS, read_confusion, read_runs
+from job.report.read.reference import Reference
 from job.report.render.chapter import draw_chapter
 from job.report.render.markdown import render_markdown
 from job.report.render.page import render_page
