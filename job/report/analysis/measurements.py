@@ -62,22 +62,6 @@ class Measurements:
         nothing = np.empty((0, max(len(EPOCH_COLUMNS), 1 + len(QUANTITIES))))
         return [tables.get(by_seed[seed], nothing) for seed in seeds]
 
-    def first(self, configuration: Configuration, quantity: str) -> float | None:
-        """The mean over the runs of the backbone's value at the very first step."""
-        steps = self.steps(configuration, quantity)
-        return mean(steps[:, 0]) if steps.size else None
-
-    def last(self, configuration: Configuration, column: str) -> float | None:
-        """The mean over the runs of the value after the last epoch of all."""
-        epochs = self.epochs(configuration, column)
-        return mean(epochs[:, -1]) if epochs.size else None
-
-
-def mean(values: Floats) -> float | None:
-    """The mean of what was measured, None where nothing was."""
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if known.size else None
-
 
 def mean_curve(values: Floats) -> Floats:
     """The mean over the runs at each epoch or step, NaN where none was measured."""

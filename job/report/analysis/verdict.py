@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from job.report.analysis.configurations import Configuration, compare_configurations, tell_setting
-from job.report.analysis.field import Field, choose_field
+from job.report.analysis.field import Field
 from job.report.analysis.origins import tell_mixture
 from job.report.analysis.statistics import Comparison, Estimate, correct_comparisons, estimate_mean, further_seeds
 from job.report.analysis.wording import (
@@ -34,11 +34,6 @@ class Verdict:
     """Those that always finished and share seeds with the leader, best first: leader minus rival, corrected as one
     family."""
     notes: tuple[str, ...] = ()
-
-
-def judge(configurations: Sequence[Configuration]) -> Verdict:
-    """Compare the best configuration of every optimizer, or all configurations of a single one; best first."""
-    return judge_field(choose_field(configurations), configurations)
 
 
 def judge_field(field: Field, configurations: Sequence[Configuration]) -> Verdict:

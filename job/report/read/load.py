@@ -1,8 +1,8 @@
-"""An output's runs as tables: lists the keys once, reads what is new in parallel, keeps rows and drops the JSON."""
+"""An output's runs as tables: lists the keys once, reads the results in parallel, keeps rows and drops the JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple
 from datetime import UTC, datetime
@@ -12,8 +12,8 @@ import pandas as pd
 
 from job.errors import ObjectMissing, UsageError
 from job.logs import get_logger
-from job.report.read.cache import TABLES, Tables, read_cache, write_cache
 from job.report.read.frames import (
+    CLASS_COLUMNS,
     DIAGNOSTIC_COLUMNS,
     EPOCH_COLUMNS,
     HOLE_COLUMNS,
@@ -30,6 +30,13 @@ from job.storage import Store, open_store
 
 NUM_READERS = 10
 """Threads; botocore keeps this many connections in its pool by default."""
+COLUMNS = {
+    "runs": RUN_COLUMNS,
+    "epochs": ("run", *EPOCH_COLUMNS),
+    "classes": CLASS_COLUMNS,
+    "diagnostics": ("run", "group", *DIAGNOSTIC_COLUMNS),
+}
+"""Of each table but that of the holes."""
 
 
 def load_runs(uri: str, *, experiment: str | None = None) -> Runs:
@@ -40,26 +47,16 @@ def load_runs(uri: str, *, experiment: str | None = None) -> Runs:
     return read_runs(open_store(uri), experiment=experiment)
 
 
-def read_runs(
-    store: Store, *, experiment: str | None = None, now: datetime | None = None, keep_cache: bool = False
-) -> Runs:
-    """`load_runs` for an open store. `now` decides which silent runs are lost; `keep_cache` writes the cache."""
-    versions = list_runs(store, experiment)
-    cached = read_cache(store)
-    results = {key: version for key, version in versions.items() if is_result_key(key)}
-    known = dict(zip(cached["runs"]["run"].map(_result_key), cached["runs"]["version"], strict=True))
-    new = [key for key, version in results.items() if known.get(key) != version]
-    parsed, broken = _read_results(store, new)
-    get_logger().info("results_read", read=len(new), from_cache=len(results) - len(new), unusable=len(broken))
-    tables = _merge(cached, parsed, versions, experiment)
-    if keep_cache and (parsed or len(tables["runs"]) != len(cached["runs"])):
-        write_cache(store, tables)
-    own = tables["runs"]["run"].map(_result_key).isin(results)
-    runs = tables["runs"][own].drop(columns="version").reset_index(drop=True)
-    holes = broken + _read_holes(store, versions, now=now or datetime.now(UTC)) + _diverged(runs)
+def read_runs(store: Store, *, experiment: str | None = None, now: datetime | None = None) -> Runs:
+    """`load_runs` for an open store. `now` decides which silent runs are lost."""
+    keys = list_runs(store, experiment)
+    results, broken = _read_results(store, [key for key in keys if is_result_key(key)])
+    get_logger().info("results_read", read=len(results), unusable=len(broken))
+    tables = _build_tables(sorted(results, key=lambda rows: str(rows.run["run"])))
+    holes = broken + _read_holes(store, keys, now=now or datetime.now(UTC)) + _diverged(tables["runs"])
     return Runs(
-        runs=add_attributes(runs),
-        **{name: tables[name][tables[name]["run"].isin(runs["run"])] for name in ("epochs", "classes", "diagnostics")},
+        runs=add_attributes(tables["runs"]),
+        **{name: tables[name] for name in ("epochs", "classes", "diagnostics")},
         holes=pd.DataFrame([astuple(hole) for hole in holes], columns=list(HOLE_COLUMNS)),
     )
 
@@ -78,16 +75,16 @@ def read_confusion(store: Store, runs: Iterable[str]) -> tuple[list[str], Floats
     return known[0].classes, np.sum([np.array(result.confusion, dtype=float) for result in known], axis=0)
 
 
-def list_runs(store: Store, experiment: str | None) -> dict[str, str]:
-    """Keys and versions of what runs and plans left. Raises `UsageError` where nothing is."""
-    versions = store.list_versions(f"{experiment}/" if experiment else "")
-    if any(_is_of_a_run_or_plan(key) for key in versions):
-        return versions
+def list_runs(store: Store, experiment: str | None) -> list[str]:
+    """The keys of what runs and plans left. Raises `UsageError` where there is nothing of them."""
+    keys = store.list_keys(f"{experiment}/" if experiment else "")
+    if any(_is_of_a_run_or_plan(key) for key in keys):
+        return keys
     if experiment:
         there = sorted({key.split("/")[0] for key in store.list_keys("") if "/runs/" in key}) or ["none"]
         raise UsageError(f"{store.uri}: no experiment {experiment!r} here; there are: {', '.join(there)[:500]}")
-    what = "no run is here" if versions else "nothing is here"
-    inside = any(key.endswith("result.json") for key in versions)
+    what = "no run is here" if keys else "nothing is here"
+    inside = any(key.endswith("result.json") for key in keys)
     advice = "this looks like the inside of one: name the folder above" if inside else "or the place is mistyped"
     raise UsageError(
         f"{store.uri}: {what}; name the folder or s3:// URI that runs had as --output: it holds "
@@ -100,8 +97,9 @@ def _is_of_a_run_or_plan(key: str) -> bool:
     return (len(parts) >= 4 and parts[1] == "runs") or (len(parts) == 2 and parts[1] == "sweep.json")
 
 
-def _read_results(store: Store, keys: list[str]) -> tuple[list[tuple[str, RunRows]], list[Hole]]:
-    parsed: list[tuple[str, RunRows]] = []
+def _read_results(store: Store, keys: list[str]) -> tuple[list[RunRows], list[Hole]]:
+    """What the results under `keys` add to the tables, and those that cannot be used."""
+    read: list[RunRows] = []
     broken: list[Hole] = []
     with ThreadPoolExecutor(NUM_READERS) as readers:
         for key, outcome in zip(keys, readers.map(lambda key: _read_result(store, key), keys), strict=True):
@@ -109,8 +107,8 @@ def _read_results(store: Store, keys: list[str]) -> tuple[list[tuple[str, RunRow
                 get_logger().warning("result_ignored", result=store.locate(key), reason=outcome)
                 broken.append(Hole(*_parts(key), "corrupt", f"result.json {outcome}"))
             else:
-                parsed.append((key, outcome))
-    return parsed, broken
+                read.append(outcome)
+    return read, broken
 
 
 def _read_result(store: Store, key: str) -> RunRows | str:
@@ -133,47 +131,31 @@ def _read_environment(store: Store, result_key: str) -> Environment | None:
         return None
 
 
-def _merge(
-    cached: Tables, parsed: list[tuple[str, RunRows]], versions: Mapping[str, str], experiment: str | None
-) -> Tables:
-    """What is cached and still as it was, and what was just read, ordered by run."""
-    read = {rows.run["run"] for _, rows in parsed}
-    keys = cached["runs"]["run"].map(_result_key)
-    current = [
-        run not in read and (versions.get(key) == version if experiment in (None, key.split("/")[0]) else True)
-        for run, key, version in zip(cached["runs"]["run"], keys, cached["runs"]["version"], strict=True)
-    ]
-    kept = cached["runs"][np.array(current, dtype=bool)]
-    old = {"runs": kept} | {
-        name: table[table["run"].isin(kept["run"])] for name, table in cached.items() if name != "runs"
-    }
-    if not parsed:
-        return old
-    new = _build_tables(parsed, versions)
-    merged = {name: pd.concat([old[name], new[name]]) if len(old[name]) else new[name] for name in TABLES}
-    return {name: table.sort_values("run", kind="stable", ignore_index=True) for name, table in merged.items()}
-
-
-def _build_tables(parsed: list[tuple[str, RunRows]], versions: Mapping[str, str]) -> Tables:
-    rows = [each for _, each in parsed]
-    names = np.array([each.run["run"] for each in rows], dtype=object)
-    runs = pd.DataFrame([each.run for each in rows], columns=list(RUN_COLUMNS))
-    runs.insert(0, "version", [versions[key] for key, _ in parsed])
-    epochs = pd.DataFrame(np.concatenate([each.epochs for each in rows]), columns=list(EPOCH_COLUMNS))
+def _build_tables(results: list[RunRows]) -> dict[str, pd.DataFrame]:
+    """All tables but that of the holes, the rows of each in the order of `results`."""
+    if not results:
+        return {name: pd.DataFrame(columns=columns) for name, columns in COLUMNS.items()}
+    names = np.array([rows.run["run"] for rows in results], dtype=object)
+    epochs = pd.DataFrame(np.concatenate([rows.epochs for rows in results]), columns=list(EPOCH_COLUMNS))
     epochs["epoch"] = epochs["epoch"].astype(int)
-    epochs.insert(0, "run", names.repeat([len(each.epochs) for each in rows]))
+    epochs.insert(0, "run", names.repeat([len(rows.epochs) for rows in results]))
     classes = pd.DataFrame(
         {
-            "run": names.repeat([len(each.classes) for each in rows]),
-            "class": [name for each in rows for name in each.classes],
-            "top1": np.array([value for each in rows for value in each.classes.values()], dtype=float),
+            "run": names.repeat([len(rows.classes) for rows in results]),
+            "class": [name for rows in results for name in rows.classes],
+            "top1": np.array([value for rows in results for value in rows.classes.values()], dtype=float),
         }
     )
-    return {"runs": runs, "epochs": epochs, "classes": classes, "diagnostics": _build_diagnostics(rows)}
+    return {
+        "runs": pd.DataFrame([rows.run for rows in results], columns=list(RUN_COLUMNS)),
+        "epochs": epochs,
+        "classes": classes,
+        "diagnostics": _build_diagnostics(results),
+    }
 
 
-def _build_diagnostics(rows: list[RunRows]) -> pd.DataFrame:
-    parts = [(each.run["run"], group, each.diagnostics[group]) for each in rows for group in GROUPS]
+def _build_diagnostics(results: list[RunRows]) -> pd.DataFrame:
+    parts = [(rows.run["run"], group, rows.diagnostics[group]) for rows in results for group in GROUPS]
     table = pd.DataFrame(np.concatenate([values for *_, values in parts]), columns=list(DIAGNOSTIC_COLUMNS))
     table["step"] = table["step"].astype(int)
     sizes = [len(values) for *_, values in parts]
@@ -182,10 +164,10 @@ def _build_diagnostics(rows: list[RunRows]) -> pd.DataFrame:
     return table.astype(dict.fromkeys(QUANTITIES, "float64"))
 
 
-def _read_holes(store: Store, versions: Iterable[str], *, now: datetime) -> list[Hole]:
+def _read_holes(store: Store, keys: Iterable[str], *, now: datetime) -> list[Hole]:
     """Runs without a result, and planned ones without a trace."""
     seen, finished, plans = set(), set(), []
-    for key in versions:
+    for key in keys:
         parts = key.split("/")
         if len(parts) >= 4 and parts[1] == "runs":
             seen.add(_parts(key))

@@ -26,7 +26,6 @@ class WrittenReport:
     """Where the page is, and what it lacks."""
 
     location: str
-    verdicts: list[str]
     holes: pd.DataFrame
 
     @property
@@ -47,7 +46,7 @@ def write_report(
 
     Raises `UsageError` where no run is.
     """
-    runs = read_runs(store, experiment=experiment, now=now, keep_cache=True)
+    runs = read_runs(store, experiment=experiment, now=now)
     if runs.runs.empty:
         get_logger().warning("no_results", output=store.uri)
     studies = build_studies(runs, target=target)
@@ -73,4 +72,4 @@ def write_report(
         list(writers.map(lambda item: store.write(*item), files.items()))
     page = render_page(chapters, runs.holes, source=store.uri)
     store.write(REPORT_KEY, page.encode(errors="replace"))
-    return WrittenReport(store.locate(REPORT_KEY), [study.verdict.sentence for study in studies], runs.holes)
+    return WrittenReport(store.locate(REPORT_KEY), runs.holes)
