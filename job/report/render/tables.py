@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
+import pyarrow  # noqa: F401 - pandas imports it late: a missing one would end the report after everything was drawn
 
 from job.report.analysis.leaderboard import reach_target
 from job.report.analysis.study import Study
@@ -88,5 +89,5 @@ def render_csv(table: pd.DataFrame) -> bytes:
 def render_parquet(table: pd.DataFrame) -> bytes:
     """Parquet; attributes that are lists stay lists."""
     buffer = io.BytesIO()
-    table.to_parquet(buffer, index=False)
+    table.to_parquet(buffer, engine="pyarrow", index=False)
     return buffer.getvalue()
