@@ -39,8 +39,8 @@ def view_budget(configurations: Sequence[Configuration]) -> list[BudgetLine]:
     `configurations` are best first, and best under settings that were open to all optimizers.
     """
     families: dict[str, list[Configuration]] = defaultdict(list)
-    for each in configurations:
-        families[each.optimizer].append(each)
+    for configuration in configurations:
+        families[configuration.optimizer].append(configuration)
     if all(len(family) < 2 for family in families.values()):
         return []
     return [_line(optimizer, family) for optimizer, family in families.items() if family[0].scores]
@@ -50,7 +50,9 @@ def _line(optimizer: str, family: Sequence[Configuration]) -> BudgetLine:
     defaults = read_defaults(optimizer)
     optimizer_defaults = {key: value for key, value in defaults.items() if key.startswith("optimizer.")}
     at_default = [
-        each for each in family if all(each.attributes.get(key) == value for key, value in optimizer_defaults.items())
+        configuration
+        for configuration in family
+        if all(configuration.attributes.get(key) == value for key, value in optimizer_defaults.items())
     ]
     return BudgetLine(
         optimizer,
@@ -58,7 +60,7 @@ def _line(optimizer: str, family: Sequence[Configuration]) -> BudgetLine:
         is_torch_default=bool(at_default),
         tuned=family[0],
         expected=expected_maximum(
-            [(each.adjusted or 0.0) if each.always_finished else 0.0 for each in family],
+            [(configuration.adjusted or 0.0) if configuration.always_finished else 0.0 for configuration in family],
             chosen_by=[-place for place in range(len(family))],
         ),
     )

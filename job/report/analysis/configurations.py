@@ -106,26 +106,30 @@ def group_runs(runs: pd.DataFrame) -> list[Configuration]:
     for configuration in found:
         by_optimizer[configuration.optimizer].append(configuration)
     usual = _usual_setting([find_baseline(family) for family in by_optimizer.values()])
-    labelled = [each for family in by_optimizer.values() for each in _label(family, usual)]
+    labelled = [configuration for family in by_optimizer.values() for configuration in _label(family, usual)]
     choices, scores = (
-        adjust_for_seeds(values) for values in ([each.choice for each in labelled], [each.scores for each in labelled])
+        adjust_for_seeds(values)
+        for values in (
+            [configuration.choice for configuration in labelled],
+            [configuration.scores for configuration in labelled],
+        )
     )
     ranked = [
-        replace(each, rank_score=choice, adjusted=None if score is None else min(max(score, 0.0), 1.0))
-        for each, choice, score in zip(labelled, choices, scores, strict=True)
+        replace(configuration, rank_score=choice, adjusted=None if score is None else min(max(score, 0.0), 1.0))
+        for configuration, choice, score in zip(labelled, choices, scores, strict=True)
     ]
     return sorted(ranked, key=order_configuration)
 
 
 def have_same_seeds(configurations: Iterable[Configuration]) -> bool:
     """Whether all that have scores have them of the same seeds."""
-    return len({frozenset(each.scores) for each in configurations if each.scores}) < 2
+    return len({frozenset(configuration.scores) for configuration in configurations if configuration.scores}) < 2
 
 
-def order_configuration(each: Configuration) -> tuple[float, float, str]:
+def order_configuration(configuration: Configuration) -> tuple[float, float, str]:
     """The key that sorts the best first: part of the seeds that diverged, score over common seeds, label."""
-    diverged = 1 - len(each.scores) / len(each.seeds)
-    return diverged, math.inf if each.rank_score is None else -each.rank_score, each.label
+    diverged = 1 - len(configuration.scores) / len(configuration.seeds)
+    return diverged, math.inf if configuration.rank_score is None else -configuration.rank_score, configuration.label
 
 
 class _Row(NamedTuple):
@@ -212,8 +216,8 @@ def read_defaults(optimizer: str) -> Attributes:
 def varying_attributes(family: Iterable[Configuration]) -> list[str]:
     """The attributes with more than one value, in the manifest's order."""
     values: dict[str, set[Any]] = defaultdict(set)
-    for each in family:
-        for attribute, value in each.attributes.items():
+    for configuration in family:
+        for attribute, value in configuration.attributes.items():
             values[attribute].add(value)
     return [attribute for attribute, seen in values.items() if len(seen) > 1]
 
@@ -225,16 +229,18 @@ def find_baseline(family: Sequence[Configuration]) -> Configuration:
     any score is no baseline where there is another.
     """
     varying = varying_attributes(family)
-    scored = [each for each in family if each.scores] or family
+    scored = [configuration for configuration in family if configuration.scores] or family
     neighbourhoods: Counter[tuple[str, tuple[Any, ...]]] = Counter(
-        (attribute, _others(each, attribute, varying)) for each in family for attribute in varying
+        (attribute, _others(configuration, attribute, varying)) for configuration in family for attribute in varying
     )
 
-    def rank(each: Configuration) -> tuple[int, int, int, str]:
-        num_neighbours = sum(neighbourhoods[attribute, _others(each, attribute, varying)] - 1 for attribute in varying)
-        defaults = read_defaults(each.optimizer)
-        num_defaults = sum(each.attributes.get(attribute) == defaults.get(attribute) for attribute in varying)
-        return num_neighbours, len(each.scores), num_defaults, each.digest
+    def rank(configuration: Configuration) -> tuple[int, int, int, str]:
+        num_neighbours = sum(
+            neighbourhoods[attribute, _others(configuration, attribute, varying)] - 1 for attribute in varying
+        )
+        defaults = read_defaults(configuration.optimizer)
+        num_defaults = sum(configuration.attributes.get(attribute) == defaults.get(attribute) for attribute in varying)
+        return num_neighbours, len(configuration.scores), num_defaults, configuration.digest
 
     return max(scored, key=rank)
 
@@ -246,9 +252,9 @@ def _others(configuration: Configuration, attribute: str, varying: Iterable[str]
 def _usual_setting(baselines: Sequence[Configuration]) -> Attributes:
     """Per attribute of the setting the value that most optimizers' baselines have, of equals that with most seeds."""
     seeds: dict[str, dict[Any, list[int]]] = defaultdict(lambda: defaultdict(list))
-    for each in baselines:
-        for attribute, value in each.setting.items():
-            seeds[attribute][value].append(len(each.seeds))
+    for configuration in baselines:
+        for attribute, value in configuration.setting.items():
+            seeds[attribute][value].append(len(configuration.seeds))
     return {
         attribute: max(found, key=lambda value: (len(found[value]), sum(found[value])))
         for attribute, found in seeds.items()
@@ -260,16 +266,16 @@ def _label(family: Sequence[Configuration], usual: Attributes) -> list[Configura
     baseline = find_baseline(family)
     varying = varying_attributes(family)
     labelled = []
-    for each in family:
+    for configuration in family:
         changed = {
-            attribute: each.attributes.get(attribute)
+            attribute: configuration.attributes.get(attribute)
             for attribute in varying
-            if each.attributes.get(attribute) != baseline.attributes.get(attribute)
+            if configuration.attributes.get(attribute) != baseline.attributes.get(attribute)
         }
-        unusual = {key: value for key, value in each.setting.items() if value != usual.get(key)}
+        unusual = {key: value for key, value in configuration.setting.items() if value != usual.get(key)}
         details = [f"{show_attribute(key)} {show_value(value)}" for key, value in (changed | unusual).items()]
-        label = " ".join([name_optimizer(each.optimizer), ", ".join(details)]).strip()
-        labelled.append(replace(each, label=label, changed=changed))
+        label = " ".join([name_optimizer(configuration.optimizer), ", ".join(details)]).strip()
+        labelled.append(replace(configuration, label=label, changed=changed))
     return labelled
 
 
@@ -279,6 +285,6 @@ def best_of_each(configurations: Iterable[Configuration]) -> list[Configuration]
     An optimizer of which every run diverged is there with a configuration without scores.
     """
     best: dict[str, Configuration] = {}
-    for each in configurations:
-        best.setdefault(each.optimizer, each)
+    for configuration in configurations:
+        best.setdefault(configuration.optimizer, configuration)
     return list(best.values())

@@ -80,23 +80,31 @@ class OptimizerEffects:
 def measure_effects(configurations: Sequence[Configuration]) -> list[OptimizerEffects]:
     """The effects per optimizer that has more than one configuration with one attribute changed."""
     families: dict[str, list[Configuration]] = defaultdict(list)
-    for each in configurations:
-        families[each.optimizer].append(each)
+    for configuration in configurations:
+        families[configuration.optimizer].append(configuration)
     found = [_measure(optimizer, family) for optimizer, family in families.items()]
-    return [each for each in found if each.effects]
+    return [effects for effects in found if effects.effects]
 
 
 def _measure(optimizer: str, family: Sequence[Configuration]) -> OptimizerEffects:
     baseline = find_baseline(family)
-    neighbours = [each for each in family if len(each.changed) == 1]
-    pairs = [(each, compare_configurations(each, baseline)) for each in neighbours if each.always_finished]
-    tested = [(each, comparison) for each, comparison in pairs if comparison is not None and baseline.always_finished]
+    neighbours = [configuration for configuration in family if len(configuration.changed) == 1]
+    pairs = [
+        (configuration, compare_configurations(configuration, baseline))
+        for configuration in neighbours
+        if configuration.always_finished
+    ]
+    tested = [
+        (configuration, comparison)
+        for configuration, comparison in pairs
+        if comparison is not None and baseline.always_finished
+    ]
     comparisons = correct_comparisons([comparison for _, comparison in tested])
-    by_digest = dict(zip((each.digest for each, _ in tested), comparisons, strict=True))
+    by_digest = dict(zip((configuration.digest for configuration, _ in tested), comparisons, strict=True))
     effects = [
-        Effect(attribute, value, each, by_digest.get(each.digest), _why_not(each, baseline))
-        for each in neighbours
-        for attribute, value in each.changed.items()
+        Effect(attribute, value, configuration, by_digest.get(configuration.digest), _why_not(configuration, baseline))
+        for configuration in neighbours
+        for attribute, value in configuration.changed.items()
     ]
     effects.sort(key=lambda effect: (effect.attribute, order_value(effect.value)))
     return OptimizerEffects(optimizer, baseline, effects, _find_grids(family), _summarise(optimizer, baseline, effects))
@@ -111,10 +119,10 @@ def _summarise(optimizer: str, baseline: Configuration, effects: Sequence[Effect
     return [f"{opening[kind]}: {_list(found[kind], baseline)}." for kind in opening if found[kind]]
 
 
-def _why_not(each: Configuration, baseline: Configuration) -> str:
-    if each.fate or not baseline.always_finished:
-        return each.fate or f"baseline: {baseline.fate}"
-    return "" if each.scores.keys() & baseline.scores.keys() else "no seed in common with the baseline"
+def _why_not(configuration: Configuration, baseline: Configuration) -> str:
+    if configuration.fate or not baseline.always_finished:
+        return configuration.fate or f"baseline: {baseline.fate}"
+    return "" if configuration.scores.keys() & baseline.scores.keys() else "no seed in common with the baseline"
 
 
 SENTENCES = {
@@ -157,7 +165,7 @@ def _list(effects: Sequence[Effect], baseline: Configuration) -> str:
     told = []
     for attribute, group in itertools.groupby(effects, key=lambda effect: effect.attribute):
         own = sorted(group, key=lambda effect: -abs(effect.comparison.difference if effect.comparison else 0.0))
-        values = [f"{show_value(each.value)}: {_tell(each)}" for each in own]
+        values = [f"{show_value(effect.value)}: {_tell(effect)}" for effect in own]
         if len(values) > MOST_TOLD:
             values = [*values[:MOST_TOLD], f"{len(values) - MOST_TOLD} more values with smaller ones"]
         was = show_value(baseline.attributes.get(attribute))
@@ -193,8 +201,10 @@ def _find_grids(family: Sequence[Configuration]) -> list[Grid]:
     grids = []
     for first, second in itertools.combinations(varying, 2):
         groups: dict[tuple[Any, ...], list[Configuration]] = defaultdict(list)
-        for each in family:
-            groups[tuple(each.attributes.get(other) for other in varying if other not in (first, second))].append(each)
+        for configuration in family:
+            groups[
+                tuple(configuration.attributes.get(other) for other in varying if other not in (first, second))
+            ].append(configuration)
         grid = _build_grid(first, second, max(groups.values(), key=len))
         was_run = np.isfinite(grid.means)
         for cell in grid.diverged:
@@ -213,14 +223,17 @@ def _is_crossed(was_run: npt.NDArray[np.bool_]) -> bool:
 
 
 def _build_grid(first: str, second: str, group: Sequence[Configuration]) -> Grid:
-    rows = sorted({each.attributes.get(first) for each in group}, key=order_value)
-    columns = sorted({each.attributes.get(second) for each in group}, key=order_value)
+    rows = sorted({configuration.attributes.get(first) for configuration in group}, key=order_value)
+    columns = sorted({configuration.attributes.get(second) for configuration in group}, key=order_value)
     means = np.full((len(rows), len(columns)), np.nan)
     diverged = []
-    for each in group:
-        row, column = rows.index(each.attributes.get(first)), columns.index(each.attributes.get(second))
-        if each.always_finished and each.adjusted is not None:
-            means[row, column] = each.adjusted
+    for configuration in group:
+        row, column = (
+            rows.index(configuration.attributes.get(first)),
+            columns.index(configuration.attributes.get(second)),
+        )
+        if configuration.always_finished and configuration.adjusted is not None:
+            means[row, column] = configuration.adjusted
         else:
             diverged.append((row, column))
     return Grid(first, second, rows, columns, means, diverged)

@@ -42,33 +42,39 @@ def choose_field(configurations: Sequence[Configuration]) -> Field:
     if len(best) < 2:
         return Field(list(configurations), list(configurations), [], True, ())
     optimizers: dict[Setting, set[str]] = defaultdict(set)
-    for each in configurations:
-        optimizers[_key(each.setting)].add(each.optimizer)
+    for configuration in configurations:
+        optimizers[_key(configuration.setting)].add(configuration.optimizer)
     members = max(optimizers.values(), key=len)  # the first of equals, as the best configuration comes first
     if len(members) < 2:
         return Field(best, list(configurations), [], False, ())
     settings = {setting for setting, own in optimizers.items() if own >= members}
-    pool = [each for each in configurations if each.optimizer in members and _key(each.setting) in settings]
+    pool = [
+        configuration
+        for configuration in configurations
+        if configuration.optimizer in members and _key(configuration.setting) in settings
+    ]
     chosen = best_of_each(pool)
-    left_out = [each for each in best if each.optimizer not in members]
+    left_out = [configuration for configuration in best if configuration.optimizer not in members]
     return Field(chosen, pool, left_out, True, (*_tell_left_out(left_out, chosen[0]), *_tell_choice(chosen)))
 
 
 def _tell_left_out(left_out: Sequence[Configuration], leader: Configuration) -> list[str]:
     return [
-        f"{name_optimizer(each.optimizer)} is not compared: it was run under other settings only "
-        f"({join(tell_setting(each, leader))})."
-        for each in left_out
+        f"{name_optimizer(configuration.optimizer)} is not compared: it was run under other settings only "
+        f"({join(tell_setting(configuration, leader))})."
+        for configuration in left_out
     ]
 
 
 def _tell_choice(chosen: Sequence[Configuration]) -> list[str]:
     leader = chosen[0]
-    told = [(each, tell_setting(leader, each)) for each in chosen[1:]]
-    told = [(each, differences) for each, differences in told if differences]
+    told = [(configuration, tell_setting(leader, configuration)) for configuration in chosen[1:]]
+    told = [(configuration, differences) for configuration, differences in told if differences]
     if not told:
         return []
-    listed = "; ".join(f"{leader.label} and {each.label} in {join(differences)}" for each, differences in told)
+    listed = "; ".join(
+        f"{leader.label} and {configuration.label} in {join(differences)}" for configuration, differences in told
+    )
     return [f"Every optimizer was run under the same settings and is at the best of them; they differ: {listed}."]
 
 

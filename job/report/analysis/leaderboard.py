@@ -80,21 +80,23 @@ def rank_configurations(
     reached = reach_target(runs, target).set_index("run")
     reach_rows = dict(zip(reached.index, reached.to_numpy(dtype=float), strict=True))
     behind = _compare_with(leader, configurations) if leader and leader.always_finished else {}
-    origins = [origin for each in configurations for origin in each.origins.values()]
+    origins = [origin for configuration in configurations for origin in configuration.origins.values()]
     facts, unknown = varying_facts(origins), sum(map(is_unknown, origins))
     standings = []
-    for each in configurations:
-        own = np.array([numbers[run] for run in each.finished]).reshape(-1, len(columns))
+    for configuration in configurations:
+        own = np.array([numbers[run] for run in configuration.finished]).reshape(-1, len(columns))
         top5, loss, train, validation, speed, utilisation, energy, cost = (
             _mean(own[:, column]) for column in range(len(columns))
         )
-        score = estimate_mean(list(each.scores.values())) if each.scores else None
-        reach = _summarise(np.array([reach_rows.get(run, np.full(3, np.nan)) for run in each.runs]))
-        made_with = tell_origin(list(each.origins.values()), facts, anything_unknown=0 < unknown < len(origins))
+        score = estimate_mean(list(configuration.scores.values())) if configuration.scores else None
+        reach = _summarise(np.array([reach_rows.get(run, np.full(3, np.nan)) for run in configuration.runs]))
+        made_with = tell_origin(
+            list(configuration.origins.values()), facts, anything_unknown=0 < unknown < len(origins)
+        )
         standings.append(
             Standing(
-                each, score, top5, loss, train, validation, speed, utilisation, energy, cost, behind.get(each.digest),
-                reach, made_with,
+                configuration, score, top5, loss, train, validation, speed, utilisation, energy, cost,
+                behind.get(configuration.digest), reach, made_with,
             )
         )  # fmt: skip
     return standings
@@ -103,10 +105,16 @@ def rank_configurations(
 def _compare_with(leader: Configuration, configurations: Sequence[Configuration]) -> dict[str, Comparison]:
     """By digest; what differs from the leader besides the optimizer stands in `unlike`."""
     found: dict[str, Comparison] = {}
-    for each in configurations:
-        comparison = compare_configurations(each, leader) if each is not leader and each.always_finished else None
+    for configuration in configurations:
+        comparison = (
+            compare_configurations(configuration, leader)
+            if configuration is not leader and configuration.always_finished
+            else None
+        )
         if comparison is not None:
-            found[each.digest] = replace(comparison, unlike=(*tell_setting(each, leader), *comparison.unlike))
+            found[configuration.digest] = replace(
+                comparison, unlike=(*tell_setting(configuration, leader), *comparison.unlike)
+            )
     return dict(zip(found, correct_comparisons(list(found.values())), strict=True))
 
 

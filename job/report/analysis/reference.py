@@ -50,10 +50,14 @@ class SideBySide:
 def compare_with(reference: Reference, study: Study) -> SideBySide:
     """The published optimizers, best first, with the closest configurations of `study`."""
     published = sorted(reference.optimizers.items(), key=lambda item: -item[1].top1)
-    standings = {each.configuration.digest: each for each in study.standings}
+    standings = {standing.configuration.digest: standing for standing in study.standings}
     pairs = []
     for optimizer, run in published:
-        family = [each for each in study.configurations if each.optimizer == optimizer and each.scores]
+        family = [
+            configuration
+            for configuration in study.configurations
+            if configuration.optimizer == optimizer and configuration.scores
+        ]
         ours = _closest(family, reference.setup) if family else None
         standing = standings[ours.digest] if ours and ours.always_finished else None  # else a mean of survivors
         pairs.append(
@@ -84,7 +88,7 @@ def _list_remarks(setup: Setup) -> list[Remarks]:
         Remarks("What it leaves open", setup.not_stated),
         Remarks("Remarks of whoever wrote its numbers down, stated or inferred", setup.notes),
     ]
-    return [each for each in remarks if each.lines]
+    return [remark for remark in remarks if remark.lines]
 
 
 def _name(field: str) -> str:
@@ -96,8 +100,12 @@ def _show(value: object) -> str:
 
 
 def _closest(family: Sequence[Configuration], setup: Setup) -> Configuration:
-    same_lr = [each for each in family if each.attributes["optimizer.lr"] == setup.learning_rate]
-    same_epochs = [each for each in same_lr or family if each.attributes["epochs"] == setup.epochs]
+    same_lr = [
+        configuration for configuration in family if configuration.attributes["optimizer.lr"] == setup.learning_rate
+    ]
+    same_epochs = [
+        configuration for configuration in same_lr or family if configuration.attributes["epochs"] == setup.epochs
+    ]
     return find_baseline(same_epochs or same_lr or family)
 
 
@@ -109,8 +117,8 @@ def _differences(setup: Setup, study: Study, pairs: Sequence[Pair]) -> list[str]
         "dataset": set(runs["dataset.name"]),
         "train_images": set(runs["num_train"]),
         "test_images": set(runs["num_test"]),
-        "epochs": {each.attributes["epochs"] for each in ours},
-        "learning_rate": {each.attributes["optimizer.lr"] for each in ours},
+        "epochs": {configuration.attributes["epochs"] for configuration in ours},
+        "learning_rate": {configuration.attributes["optimizer.lr"] for configuration in ours},
     }
     found = []
     for field, values in here.items():
@@ -119,10 +127,10 @@ def _differences(setup: Setup, study: Study, pairs: Sequence[Pair]) -> list[str]
             shown = join([_show(value) for value in sorted(values, key=str)])
             how = " (inferred)" if field in setup.inferred_fields else ""
             found.append(f"{_name(field)}: {there} there{how}, {shown} here")
-    weights = {str(each.attributes["model.weights"]) for each in ours}
+    weights = {str(configuration.attributes["model.weights"]) for configuration in ours}
     if setup.model and "imagenet" in setup.model.lower() and weights - {"imagenet"}:
         found.append(f"model: {setup.model} there, weights from {join(sorted(weights))} here")
-    num_seeds = max((len(each.scores) for each in ours), default=0)
+    num_seeds = max((len(configuration.scores) for configuration in ours), default=0)
     if num_seeds > 1:
         adjusted = "" if have_same_seeds(ours) else ", top-1 adjusted for the seeds, which not all have in common"
         found.append(

@@ -109,11 +109,11 @@ def adjust_for_seeds(scores: Sequence[Mapping[int, float]]) -> list[float | None
     pairs over different seeds could go round in a circle. Configurations that no chain of common seeds connects
     are adjusted apart, so their order tells nothing.
     """
-    plain = [math.fsum(each.values()) / len(each) if each else None for each in scores]
-    known = [index for index, each in enumerate(scores) if each]
+    plain = [math.fsum(by_seed.values()) / len(by_seed) if by_seed else None for by_seed in scores]
+    known = [index for index, by_seed in enumerate(scores) if by_seed]
     if len({frozenset(scores[index]) for index in known}) < 2:
         return plain
-    seeds = sorted({seed for each in scores for seed in each})
+    seeds = sorted({seed for by_seed in scores for seed in by_seed})
     there = np.array([[seed in scores[index] for seed in seeds] for index in known], dtype=float)
     values = np.array([[scores[index].get(seed, 0.0) for seed in seeds] for index in known])
     weights = there / there.sum(axis=1, keepdims=True)
@@ -127,11 +127,11 @@ def adjust_for_seeds(scores: Sequence[Mapping[int, float]]) -> list[float | None
 
 def correct_comparisons(comparisons: Sequence[Comparison]) -> list[Comparison]:
     """The comparisons of one family with their p-values corrected; those without one do not count."""
-    tested = [index for index, each in enumerate(comparisons) if each.p is not None]
+    tested = [index for index, comparison in enumerate(comparisons) if comparison.p is not None]
     adjusted = dict(zip(tested, holm([comparisons[index].p or 0.0 for index in tested]), strict=True))
     return [
-        replace(each, adjusted_p=adjusted.get(index), num_comparisons=len(tested))
-        for index, each in enumerate(comparisons)
+        replace(comparison, adjusted_p=adjusted.get(index), num_comparisons=len(tested))
+        for index, comparison in enumerate(comparisons)
     ]
 
 

@@ -55,7 +55,7 @@ class Study:
     @property
     def is_validated(self) -> bool:
         """Whether configurations are chosen by validation accuracy."""
-        return any(each.is_validated for each in self.configurations)
+        return any(configuration.is_validated for configuration in self.configurations)
 
     @property
     def was_made_differently(self) -> bool:
@@ -86,8 +86,8 @@ def _build(slug: str, title: str, runs: Runs, target: float | None) -> Study:
     configurations = group_runs(runs.runs)
     measured = Measurements(runs)
     field = choose_field(configurations)
-    is_single = len({each.optimizer for each in configurations}) == 1
-    shown = [each for each in (*field.best, *field.left_out) if each.scores]
+    is_single = len({configuration.optimizer for configuration in configurations}) == 1
+    shown = [configuration for configuration in (*field.best, *field.left_out) if configuration.scores]
     verdict = judge_field(field, configurations)
     effects = measure_effects(configurations)
     goal = choose_target(configurations) if target is None else target
@@ -112,14 +112,16 @@ def _build(slug: str, title: str, runs: Runs, target: float | None) -> Study:
 
 def _comparable(field: Field, *, is_single: bool) -> list[Configuration]:
     """What the reasons may set beside each other: those that always finished, unfair comparisons left out."""
-    finished = [each for each in field.best if each.scores and each.always_finished]
+    finished = [configuration for configuration in field.best if configuration.scores and configuration.always_finished]
     if is_single:
         return finished[:SHOWN_OF_ONE]
-    return [each for each in finished if field.is_fair or each.setting == finished[0].setting]
+    return [
+        configuration for configuration in finished if field.is_fair or configuration.setting == finished[0].setting
+    ]
 
 
 def _tell_order(configurations: Sequence[Configuration], leader: Configuration | None) -> str:
-    by = "validation" if any(each.is_validated for each in configurations) else "test"
+    by = "validation" if any(configuration.is_validated for configuration in configurations) else "test"
     rule = (
         "In this order: those that finished with every seed come first, then those that diverged with the smallest "
         f"part of their seeds; of equals the one with the higher {by} accuracy."
@@ -146,8 +148,8 @@ def _tell_facts(runs: pd.DataFrame, configurations: Sequence[Configuration]) -> 
         f"Data set {first['dataset.name']}: {first['num_train']} training, {classes}{first['num_test']} test images.",
     ]
     common, differing = [], []
-    for attribute in sorted({key for each in configurations for key in each.attributes}):
-        values = list(dict.fromkeys(each.attributes.get(attribute) for each in configurations))
+    for attribute in sorted({key for configuration in configurations for key in configuration.attributes}):
+        values = list(dict.fromkeys(configuration.attributes.get(attribute) for configuration in configurations))
         if attribute.startswith("optimizer.") and attribute != "optimizer.lr":
             continue
         if len(values) == 1:

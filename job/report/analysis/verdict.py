@@ -38,15 +38,15 @@ class Verdict:
 
 def judge_field(field: Field, configurations: Sequence[Configuration]) -> Verdict:
     """The verdict over `field`, which was chosen from `configurations`."""
-    scored = [each for each in field.best if each.scores]
+    scored = [configuration for configuration in field.best if configuration.scores]
     if not scored:
-        diverged = sum(each.num_diverged for each in configurations)
+        diverged = sum(configuration.num_diverged for configuration in configurations)
         lost = f": {f'all {diverged}' if diverged > 1 else 'the only one'} diverged" if diverged else ""
         return Verdict(f"No run has finished with a score here yet{lost}.", False, None, ())
     leader = scored[0]
-    others = [each for each in field.best if each is not leader]
+    others = [configuration for configuration in field.best if configuration is not leader]
     notes = _tell_notes(field, configurations)
-    reliable = [each for each in others if each.always_finished]
+    reliable = [configuration for configuration in others if configuration.always_finished]
     if not leader.always_finished:
         return Verdict(_tell_no_finisher(field.best), False, leader, (), notes)
     if not reliable:
@@ -56,10 +56,12 @@ def judge_field(field: Field, configurations: Sequence[Configuration]) -> Verdic
     corrected = correct_comparisons([comparison for _, comparison in known])
     rivals = tuple((rival, comparison) for (rival, _), comparison in zip(known, corrected, strict=True))
     strangers = [rival for rival, comparison in pairs if comparison is None]
-    open_pairs = [(rival, each) for rival, each in rivals if not (each.decided and each.difference > 0)]
+    open_pairs = [
+        (rival, comparison) for rival, comparison in rivals if not (comparison.decided and comparison.difference > 0)
+    ]
     if not open_pairs and not strangers:
         return Verdict(_tell_winner(leader, rivals), True, leader, rivals, notes)
-    ahead = [rival.label for rival, each in rivals if each.decided and each.difference > 0]
+    ahead = [rival.label for rival, comparison in rivals if comparison.decided and comparison.difference > 0]
     sentence = _tell_undecided(leader, open_pairs, strangers)
     if ahead:
         sentence += f" {leader.label} is ahead of {join(ahead)}."
@@ -85,7 +87,7 @@ def _tell_undecided(
     leader: Configuration, pairs: Sequence[tuple[Configuration, Comparison]], strangers: Sequence[Configuration]
 ) -> str:
     if not pairs:
-        names = join([each.label for each in strangers])
+        names = join([configuration.label for configuration in strangers])
         return (
             f"Undecided: {leader.title} {show_estimate(_estimate(leader))} and {names} have no seed in common, so "
             "nothing compares them: run them with the same seeds."
@@ -97,7 +99,9 @@ def _tell_undecided(
         f"{_why_undecided(leader, comparison, _common(leader, rival, comparison))}."
     )
     if strangers:
-        sentence += f" {join([each.label for each in strangers])}: no seed in common with {leader.label}."
+        sentence += (
+            f" {join([configuration.label for configuration in strangers])}: no seed in common with {leader.label}."
+        )
     return sentence
 
 
@@ -126,12 +130,12 @@ def _tell_alone(leader: Configuration, others: Sequence[Configuration]) -> str:
     score = f"{leader.label} {show_estimate(_estimate(leader))}, n = {count(len(leader.scores), 'seed')}"
     if not others:
         return f"{score}: there is nothing to compare it with yet."
-    listed = join([f"{each.label}: {each.fate}" for each in others])
+    listed = join([f"{configuration.label}: {configuration.fate}" for configuration in others])
     return f"{score}, is the only one that finished with every seed ({listed})."
 
 
 def _tell_no_finisher(field: Sequence[Configuration]) -> str:
-    listed = join([f"{each.label}: {each.fate}" for each in field])
+    listed = join([f"{configuration.label}: {configuration.fate}" for configuration in field])
     return f"Undecided: none finished with every seed ({listed})."
 
 
@@ -146,7 +150,11 @@ def _over_common(ours: Configuration, theirs: Configuration) -> Estimate:
 def _common(ours: Configuration, theirs: Configuration, comparison: Comparison) -> str:
     """`5 common seeds`, and where one has more of them, that the numbers are over these alone."""
     text = count(comparison.num, "common seed")
-    more = [f"{each.label} has {len(each.scores)}" for each in (ours, theirs) if len(each.scores) > comparison.num]
+    more = [
+        f"{configuration.label} has {len(configuration.scores)}"
+        for configuration in (ours, theirs)
+        if len(configuration.scores) > comparison.num
+    ]
     return f"{text} (all numbers are over these; {join(more)})" if more else text
 
 
@@ -163,8 +171,12 @@ def _bracket(comparison: Comparison) -> str:
 
 def _tell_notes(field: Field, configurations: Sequence[Configuration]) -> tuple[str, ...]:
     """What the sentence rests on and leaves out, the gravest first."""
-    mixture = tell_mixture([origin for each in configurations for origin in each.origins.values()])
-    lost = [f"{each.label}: {each.fate}" for each in field.best if not each.always_finished]
+    mixture = tell_mixture([origin for configuration in configurations for origin in configuration.origins.values()])
+    lost = [
+        f"{configuration.label}: {configuration.fate}"
+        for configuration in field.best
+        if not configuration.always_finished
+    ]
     notes = [mixture] if mixture else []
     notes += field.notes
     if lost:
@@ -172,13 +184,13 @@ def _tell_notes(field: Field, configurations: Sequence[Configuration]) -> tuple[
             f"Diverged: {join(lost)}. A configuration that diverged stands behind those that always finished, "
             "whatever its other seeds scored, and is no winner over them."
         )
-    if max(len(each.scores) for each in field.best) == 1:
+    if max(len(configuration.scores) for configuration in field.best) == 1:
         notes.append("One run of one seed says nothing about how certain these numbers are: run it with more seeds.")
     if len(field.pool) > len(field.best):
         notes.append(_tell_selection(field))
-    if len({frozenset(each.scores) for each in field.best if each.always_finished}) > 1:
-        scored = [each for each in field.best if each.scores]
-        listed = "; ".join(f"{each.label}: {show_seeds(each.scores)}" for each in scored[:6])
+    if len({frozenset(configuration.scores) for configuration in field.best if configuration.always_finished}) > 1:
+        scored = [configuration for configuration in field.best if configuration.scores]
+        listed = "; ".join(f"{configuration.label}: {show_seeds(configuration.scores)}" for configuration in scored[:6])
         notes.append(
             f"Not all have the same seeds ({listed}). Differences are over common seeds, and the order is by means "
             "adjusted for the seeds."
@@ -187,12 +199,17 @@ def _tell_notes(field: Field, configurations: Sequence[Configuration]) -> tuple[
 
 
 def _tell_selection(field: Field) -> str:
-    numbers = Counter(each.optimizer for each in field.pool)
-    tried = join([f"{numbers[each.optimizer]} of {name_optimizer(each.optimizer)}" for each in field.best])
+    numbers = Counter(configuration.optimizer for configuration in field.pool)
+    tried = join(
+        [
+            f"{numbers[configuration.optimizer]} of {name_optimizer(configuration.optimizer)}"
+            for configuration in field.best
+        ]
+    )
     how = (
         "It was chosen by the very scores shown here, which flatters those with more configurations; the budget view "
         "accounts for it."
     )
-    if any(each.is_validated for each in field.best):
+    if any(configuration.is_validated for configuration in field.best):
         how = "It was chosen by its score on validation images, so the choice does not flatter the test scores."
     return f"Of every optimizer its best configuration is compared ({tried} tried). {how}"

@@ -34,8 +34,8 @@ def _check(result: RunResult, key: str) -> None:
         raise ValueError(f"belongs to {result.experiment}/{result.run_id}")
     scores = [result.final, result.best.test if result.best else None]
     scores += [part for record in result.history for part in (record.train, record.test, record.validation)]
-    fractions = [each.top1 for each in scores if each] + [
-        each.top5 for each in scores if each and each.top5 is not None
+    fractions = [part.top1 for part in scores if part] + [
+        part.top5 for part in scores if part and part.top5 is not None
     ]
     if not all(0 <= value <= 1 for value in fractions):
         raise ValueError("has an accuracy that is no fraction of one")

@@ -55,7 +55,7 @@ def draw_chapter(
     sides = compare_with(reference, study) if reference else None
 
     def draw(wanted: Iterable[Picture]) -> list[Drawing]:
-        return [_render(f"figures/{study.slug}/{each.name}", each) for each in wanted]
+        return [_render(f"figures/{study.slug}/{picture.name}", picture) for picture in wanted]
 
     return Chapter(
         study,
@@ -63,7 +63,7 @@ def draw_chapter(
         curves=draw(pictures.build_curves(study)),
         classes=draw([*pictures.build_class_accuracy(study), *pictures.build_confusions(confusions, study)]),
         cost=draw(pictures.build_cost(study)),
-        effects=[draw(build_effects(each)) for each in study.effects],
+        effects=[draw(build_effects(effects)) for effects in study.effects],
         reasons=draw(reason.picture for reason in study.reasons),
         budget=draw(pictures.build_budget(study)),
         reference=draw(pictures.build_reference(sides, study)) if sides else [],

@@ -59,12 +59,12 @@ def _chapter(chapter: Chapter) -> Iterator[str]:
             ("attribute", "value", "baseline", "effect in points [95 %]", "corrected p"),
             (
                 (
-                    show_attribute(each.attribute), show_value(each.value),
-                    show_value(effects.baseline.attributes.get(each.attribute)),
-                    each.why_not_compared or show_comparison(each.comparison),
-                    show_p(each.comparison.adjusted_p if each.comparison else None),
+                    show_attribute(effect.attribute), show_value(effect.value),
+                    show_value(effects.baseline.attributes.get(effect.attribute)),
+                    effect.why_not_compared or show_comparison(effect.comparison),
+                    show_p(effect.comparison.adjusted_p if effect.comparison else None),
                 )
-                for each in effects.effects[:MOST_ROWS]
+                for effect in effects.effects[:MOST_ROWS]
             ),
         )  # fmt: skip
         yield from _images(drawings)

@@ -45,7 +45,7 @@ def build_curves(study: Study) -> list[Picture]:
             chart = LineChart(
                 lines, title=title, xlabel="epoch", ylabel=ylabel, accuracy=accuracy, logarithmic=logarithmic
             )
-            explained = f"{BAND} {BROKEN}" if any(each.fate for each in study.shown) else BAND
+            explained = f"{BAND} {BROKEN}" if any(configuration.fate for configuration in study.shown) else BAND
             explained += "" if have_same_seeds(study.shown) else f" {OTHER_SEEDS}"
             pictures.append(Picture(column.replace("_", "-"), f"{what}, by epoch. {explained}", chart))
     return pictures
@@ -55,15 +55,15 @@ def _curves(study: Study, column: str, shown: Sequence[Configuration]) -> list[L
     """Means over seeds; where a seed diverged the single runs, as a mean over the survivors would flatter."""
     evidence = Evidence(shown, study.configurations, study.effects, study.measured)
     lines: list[Line] = []
-    for index, each in enumerate(shown):
-        dash = sum(other.optimizer == each.optimizer for other in shown[:index])
-        if each.always_finished:
-            lines += evidence.epoch_lines(column, [each], dash=dash)
+    for index, configuration in enumerate(shown):
+        dash = sum(other.optimizer == configuration.optimizer for other in shown[:index])
+        if configuration.always_finished:
+            lines += evidence.epoch_lines(column, [configuration], dash=dash)
             continue
-        label = each.title
-        for run in each.runs:
-            for line in evidence.epoch_lines(column, [replace(each, runs=(run,))], dash=dash):
-                lines.append(replace(line, label=label, is_broken=run not in each.finished))
+        label = configuration.title
+        for run in configuration.runs:
+            for line in evidence.epoch_lines(column, [replace(configuration, runs=(run,))], dash=dash):
+                lines.append(replace(line, label=label, is_broken=run not in configuration.finished))
                 label = ""
     return lines
 
@@ -74,24 +74,37 @@ def build_class_accuracy(study: Study) -> list[Picture]:
     Over the seeds that all of them have, where there are some; those of which a seed diverged are left out, as a mean
     over the survivors would flatter.
     """
-    table, finished = study.runs.classes, [each for each in study.shown if each.always_finished]
+    table, finished = (
+        study.runs.classes,
+        [configuration for configuration in study.shown if configuration.always_finished],
+    )
     seeds = common_seeds(finished)
     rows = study.runs.runs
     wanted = rows.loc[rows["seed"].isin(seeds), "run"] if seeds else rows["run"]
     table = table[table["run"].isin(wanted)]
-    columns = [table[table["run"].isin(each.finished)].groupby("class")["top1"].mean() for each in finished]
-    measured = [(each, column) for each, column in zip(finished, columns, strict=True) if len(column.dropna())]
+    columns = [
+        table[table["run"].isin(configuration.finished)].groupby("class")["top1"].mean() for configuration in finished
+    ]
+    measured = [
+        (configuration, column) for configuration, column in zip(finished, columns, strict=True) if len(column.dropna())
+    ]
     if not measured:
         return []
     names = sorted({name for _, column in measured for name in column.index})
     values = np.array([[column.get(name, np.nan) for _, column in measured] for name in names], dtype=float)
     order = np.argsort(-np.nan_to_num(values).mean(axis=1), kind="stable")
-    lost = [each.title for each in study.shown if not each.always_finished]
+    lost = [configuration.title for configuration in study.shown if not configuration.always_finished]
     remark = f"{tell_seeds(finished)}{f' Left out: {join(lost[:MOST_VALUES])}.' if lost else ''}"
     if len(names) > LEGIBLE_CLASSES:
         lines = [
-            Line(each.title, each.optimizer, list(range(1, len(names) + 1)), values[order, index], dash=0)
-            for index, (each, _) in enumerate(measured)
+            Line(
+                configuration.title,
+                configuration.optimizer,
+                list(range(1, len(names) + 1)),
+                values[order, index],
+                dash=0,
+            )
+            for index, (configuration, _) in enumerate(measured)
         ]
         caption = f"Test accuracy of the {len(names)} classes, the easiest on the left.{remark}"
         curves = LineChart(lines, title="Class-wise accuracy", xlabel="class", ylabel="test top-1", accuracy=True)
@@ -102,8 +115,8 @@ def build_class_accuracy(study: Study) -> list[Picture]:
         f"average.{remark}"
     )
     chart = HeatMap(
-        values[order], rows=[names[index] for index in order], columns=[each.title for each, _ in measured],
-        title="Class-wise accuracy",
+        values[order], rows=[names[index] for index in order],
+        columns=[configuration.title for configuration, _ in measured], title="Class-wise accuracy",
     )  # fmt: skip
     return [Picture("class-accuracy", caption, chart)]
 
@@ -111,13 +124,17 @@ def build_class_accuracy(study: Study) -> list[Picture]:
 def build_confusions(confusions: Mapping[str, tuple[list[str], Floats]], study: Study) -> list[Picture]:
     """A matrix per configuration shown, over all its seeds; `confusions` are by digest."""
     pictures = []
-    for index, each in enumerate(study.shown):
-        if each.digest in confusions:
-            classes, counts = confusions[each.digest]
-            chart = ConfusionMatrix(counts.astype(int).tolist(), classes, each.label)
-            seeds = f"{count(len(each.scores), 'seed')}{f'; {each.fate}' if each.fate else ''}"
-            caption = f"Confusion matrix of {each.label} after the last epoch: counts of test images over {seeds}."
-            pictures.append(Picture(f"confusion-{index + 1}-{each.optimizer}", caption, chart))
+    for index, configuration in enumerate(study.shown):
+        if configuration.digest in confusions:
+            classes, counts = confusions[configuration.digest]
+            chart = ConfusionMatrix(counts.astype(int).tolist(), classes, configuration.label)
+            seeds = (
+                f"{count(len(configuration.scores), 'seed')}{f'; {configuration.fate}' if configuration.fate else ''}"
+            )
+            caption = (
+                f"Confusion matrix of {configuration.label} after the last epoch: counts of test images over {seeds}."
+            )
+            pictures.append(Picture(f"confusion-{index + 1}-{configuration.optimizer}", caption, chart))
     return pictures
 
 
@@ -129,12 +146,12 @@ def build_cost(study: Study) -> list[Picture]:
     if study.times_apart:
         return []
     lines: list[Line] = []
-    for each in [each for each in study.shown if each.always_finished]:
-        seconds = mean_curve(study.measured.epochs(each, "train_seconds").cumsum(axis=1))
-        top1 = mean_curve(study.measured.epochs(each, "test_top1"))
+    for configuration in [configuration for configuration in study.shown if configuration.always_finished]:
+        seconds = mean_curve(study.measured.epochs(configuration, "train_seconds").cumsum(axis=1))
+        top1 = mean_curve(study.measured.epochs(configuration, "test_top1"))
         if len(seconds):
-            own = sum(line.optimizer == each.optimizer for line in lines)
-            lines.append(Line(each.label, each.optimizer, list(seconds), top1, dash=own))
+            own = sum(line.optimizer == configuration.optimizer for line in lines)
+            lines.append(Line(configuration.label, configuration.optimizer, list(seconds), top1, dash=own))
     pictures = []
     if lines:
         chart = LineChart(
@@ -169,7 +186,7 @@ def build_budget(study: Study) -> list[Picture]:
         lines, title="What tuning buys", xlabel="random trials", ylabel="expected best test top-1", accuracy=True
     )
     caption = "Expected best accuracy after so many configurations drawn at random from those that were run."
-    failed = sum(not each.always_finished for each in study.configurations)
+    failed = sum(not configuration.always_finished for configuration in study.configurations)
     caption += " One that diverged with any seed counts as 0." if failed else ""
     return [Picture("budget", caption, chart)]
 
@@ -184,7 +201,7 @@ def build_reference(sides: SideBySide, study: Study) -> list[Picture]:
         lines = []
         for pair in sides.pairs:
             name = name_optimizer(pair.optimizer)
-            known = [(each.epoch, getattr(each, theirs)) for each in pair.published.epochs]
+            known = [(epoch.epoch, getattr(epoch, theirs)) for epoch in pair.published.epochs]
             points = [(epoch, value) for epoch, value in known if value is not None]
             if points:
                 x, y = zip(*points, strict=True)
@@ -203,7 +220,7 @@ def build_reference(sides: SideBySide, study: Study) -> list[Picture]:
 
 def common_seeds(configurations: Sequence[Configuration]) -> set[int]:
     """The seeds that all that always finished have, where some have more of them; else none."""
-    own = [set(each.scores) for each in configurations if each.always_finished]
+    own = [set(configuration.scores) for configuration in configurations if configuration.always_finished]
     return set[int]() if have_same_seeds(configurations) or not own else set.intersection(*own)
 
 

@@ -52,7 +52,9 @@ def write_report(
     studies = build_studies(runs, target=target)
     chapters = []
     for study in studies:
-        matrices = {each.digest: read_confusion(store, each.finished) for each in study.shown}
+        matrices = {
+            configuration.digest: read_confusion(store, configuration.finished) for configuration in study.shown
+        }
         known = {digest: matrix for digest, matrix in matrices.items() if matrix is not None}
         chapters.append(draw_chapter(study, reference=reference, confusions=known))
     results = build_results(runs, studies)

@@ -86,7 +86,9 @@ def explain_attribute(evidence: Evidence) -> Reason | None:
             contrast, comparison = evidence.pair(effect.configuration, optimizer.baseline), effect.comparison
             if contrast is None or comparison is None:
                 continue
-            after, before = (_sizes(contrast, each) for each in (effect.configuration, optimizer.baseline))
+            after, before = (
+                _sizes(contrast, configuration) for configuration in (effect.configuration, optimizer.baseline)
+            )
             agree = find_sign(_differences(effect.configuration, optimizer.baseline))
             notable = comparison.decided or abs(comparison.difference) >= NOTABLE_EFFECT
             if agree and notable and (np.all(after >= APART * before) or np.all(before >= APART * after)):
@@ -122,9 +124,9 @@ def explain_attribute(evidence: Evidence) -> Reason | None:
     return Reason(f"{name} changed the first steps and the accuracy", f"{sentence}.", numbers, picture)
 
 
-def _differences(one: Configuration, other: Configuration) -> list[float]:
-    """The scores of one minus those of the other, by common seed."""
-    return [one.scores[seed] - other.scores[seed] for seed in one.scores.keys() & other.scores.keys()]
+def _differences(ours: Configuration, theirs: Configuration) -> list[float]:
+    """Our scores minus theirs, a number per common seed."""
+    return [ours.scores[seed] - theirs.scores[seed] for seed in ours.scores.keys() & theirs.scores.keys()]
 
 
 def _sizes(contrast: Contrast, configuration: Configuration) -> Floats:

@@ -20,26 +20,30 @@ def explain_divergence(evidence: Evidence) -> Reason | None:
     their configuration's survivors say nothing about them.
     """
     diverged = sorted(
-        (each for each in evidence.configurations if each.num_diverged), key=lambda each: -each.num_diverged
+        (configuration for configuration in evidence.configurations if configuration.num_diverged),
+        key=lambda configuration: -configuration.num_diverged,
     )
     if not diverged:
         return None
-    told = [_tell(evidence, each) for each in diverged[:MOST_TOLD]]
-    total = sum(each.num_diverged for each in diverged)
+    told = [_tell(evidence, configuration) for configuration in diverged[:MOST_TOLD]]
+    total = sum(configuration.num_diverged for configuration in diverged)
     rest = len(diverged) - MOST_TOLD
     if rest > 0:
         told.append(f"runs of {rest} more configuration{'s' if rest > 1 else ''}")
-    others = sum(len(each.runs) for each in evidence.configurations if not each.num_diverged)
+    others = sum(len(configuration.runs) for configuration in evidence.configurations if not configuration.num_diverged)
     runs = f"{others} run{'s' if others > 1 else ''}"
     against = f" Of the {runs} of the other configurations none diverged." if others else ""
     sentence = f"The loss stopped being finite in {join(told)}.{against} Epoch and step of each stand among the holes."
-    points = [Point(each.label, each.optimizer, each.num_diverged / len(each.runs)) for each in diverged[:MOST_DRAWN]]
+    points = [
+        Point(configuration.label, configuration.optimizer, configuration.num_diverged / len(configuration.runs))
+        for configuration in diverged[:MOST_DRAWN]
+    ]
     picture = Picture(
         "reason-divergence",
         "Part of the runs that diverged.",
         BarChart(
             points, title="Divergence", xlabel="part of the runs",
-            ends=[f"{each.num_diverged} of {len(each.runs)}" for each in diverged[:MOST_DRAWN]],
+            ends=[f"{drawn.num_diverged} of {len(drawn.runs)}" for drawn in diverged[:MOST_DRAWN]],
         ),
     )  # fmt: skip
     return Reason("Divergence", sentence, {"num_diverged": float(total)}, picture)

@@ -72,13 +72,13 @@ class Evidence:
     @property
     def whole(self) -> list[Configuration]:
         """Those shown of which no run diverged: the mean over survivors would speak for runs that failed."""
-        return [each for each in self.shown if is_whole(each)]
+        return [configuration for configuration in self.shown if is_whole(configuration)]
 
     @property
     def subjects(self) -> list[Configuration]:
         """Those shown and the baselines, whole ones alone."""
         baselines = [effects.baseline for effects in self.effects if is_whole(effects.baseline)]
-        return list({each.digest: each for each in (*self.whole, *baselines)}.values())
+        return list({configuration.digest: configuration for configuration in (*self.whole, *baselines)}.values())
 
     def rivals(self, subject: Configuration) -> Contrast | None:
         """`subject` beside the others shown that were trained alike; optimizer and its attributes may differ."""
@@ -86,7 +86,11 @@ class Evidence:
 
     def rivals_of(self, subject: Configuration) -> list[Configuration]:
         """The others of `rivals`, whatever their seeds."""
-        return [each for each in self.whole if each.digest != subject.digest and are_trained_alike(each, subject)]
+        return [
+            configuration
+            for configuration in self.whole
+            if configuration.digest != subject.digest and are_trained_alike(configuration, subject)
+        ]
 
     def peers(self, subject: Configuration) -> Contrast | None:
         """`subject` beside other optimizers at the same learning rate, trained alike.
@@ -95,12 +99,17 @@ class Evidence:
         from the optimizer's baseline.
         """
         closest: dict[str, Configuration] = {}
-        for each in self.configurations:
-            same = each.attributes["optimizer.lr"] == subject.attributes["optimizer.lr"]
-            if each.optimizer != subject.optimizer and same and is_whole(each) and are_trained_alike(each, subject):
-                best = closest.setdefault(each.optimizer, each)
-                if len(each.changed) < len(best.changed):
-                    closest[each.optimizer] = each
+        for configuration in self.configurations:
+            same = configuration.attributes["optimizer.lr"] == subject.attributes["optimizer.lr"]
+            if (
+                configuration.optimizer != subject.optimizer
+                and same
+                and is_whole(configuration)
+                and are_trained_alike(configuration, subject)
+            ):
+                best = closest.setdefault(configuration.optimizer, configuration)
+                if len(configuration.changed) < len(best.changed):
+                    closest[configuration.optimizer] = configuration
         return self._contrast(subject, list(closest.values()))
 
     def pair(self, subject: Configuration, other: Configuration) -> Contrast | None:
@@ -112,37 +121,37 @@ class Evidence:
 
     def _contrast(self, subject: Configuration, others: Sequence[Configuration]) -> Contrast | None:
         own = set(self.measured.seeds(subject))
-        sharing = [each for each in others if own & set(self.measured.seeds(each))]
-        seeds = own.intersection(*(self.measured.seeds(each) for each in sharing))
+        sharing = [configuration for configuration in others if own & set(self.measured.seeds(configuration))]
+        seeds = own.intersection(*(self.measured.seeds(configuration) for configuration in sharing))
         return Contrast(subject, sharing, sorted(seeds), self.measured) if sharing and seeds else None
 
     def epoch_lines(self, column: str, configurations: Sequence[Configuration], *, dash: int = 0) -> list[Line]:
         """A line over the epochs per configuration, with the range over its runs as a band."""
         lines = []
-        for index, each in enumerate(configurations):
-            values = self.measured.epochs(each, column)
+        for index, configuration in enumerate(configurations):
+            values = self.measured.epochs(configuration, column)
             if np.isfinite(values).any():
-                own = sum(other.optimizer == each.optimizer for other in configurations[:index])
-                lines.append(build_line(each, values, dash=dash + own))
+                own = sum(other.optimizer == configuration.optimizer for other in configurations[:index])
+                lines.append(build_line(configuration, values, dash=dash + own))
         return lines
 
     def ratio_lines(self, upper: str, lower: str, configurations: Sequence[Configuration]) -> list[Line]:
         """As `epoch_lines`, of one column over another."""
         lines = []
-        for each in configurations:
-            ratios = divide(self.measured.epochs(each, upper), self.measured.epochs(each, lower))
+        for configuration in configurations:
+            ratios = divide(self.measured.epochs(configuration, upper), self.measured.epochs(configuration, lower))
             if np.isfinite(ratios).any():
-                lines.append(build_line(each, ratios, dash=0))
+                lines.append(build_line(configuration, ratios, dash=0))
         return lines
 
     def step_lines(self, quantity: str, configurations: Sequence[Configuration]) -> list[Line]:
         """A line over the first steps per configuration."""
         lines = []
-        for index, each in enumerate(configurations):
-            values = self.measured.steps(each, quantity)
+        for index, configuration in enumerate(configurations):
+            values = self.measured.steps(configuration, quantity)
             if np.isfinite(values).any():
-                own = sum(other.optimizer == each.optimizer for other in configurations[:index])
-                lines.append(build_line(each, values, dash=own))
+                own = sum(other.optimizer == configuration.optimizer for other in configurations[:index])
+                lines.append(build_line(configuration, values, dash=own))
         return lines
 
 
@@ -178,21 +187,21 @@ def build_line(configuration: Configuration, values: Floats, *, dash: int, word:
     return Line(label, configuration.optimizer, x, mean_curve(values), low, high, dash)
 
 
-def are_trained_alike(one: Configuration, other: Configuration) -> bool:
+def are_trained_alike(first: Configuration, second: Configuration) -> bool:
     """Whether all but the optimizer and its attributes is the same: epochs, schedule, …, and what made the runs."""
-    return _around(one) == _around(other) and are_made_alike(one, other)
+    return _around(first) == _around(second) and are_made_alike(first, second)
 
 
-def are_made_alike(one: Configuration, other: Configuration) -> bool:
+def are_made_alike(first: Configuration, second: Configuration) -> bool:
     """Whether code, torch, image, device and data of both are the same: by seed, or of all runs without a common one.
 
     What is not recorded differs from nothing, as in the verdict.
     """
-    if one.origins == other.origins:
+    if first.origins == second.origins:
         return True
-    common = one.origins.keys() & other.origins.keys()
-    pairs = [(one.origins[seed], other.origins[seed]) for seed in sorted(common)]
-    return not find_differences(pairs or itertools.product(one.origins.values(), other.origins.values()))
+    common = first.origins.keys() & second.origins.keys()
+    pairs = [(first.origins[seed], second.origins[seed]) for seed in sorted(common)]
+    return not find_differences(pairs or itertools.product(first.origins.values(), second.origins.values()))
 
 
 def _around(configuration: Configuration) -> dict[str, object]:

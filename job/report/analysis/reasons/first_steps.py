@@ -39,17 +39,27 @@ def explain_overwriting(evidence: Evidence) -> Reason | None:
         if peers is None:
             continue
         own = _first(peers, subject)
-        calmer = peers.keep([each for each in peers.others if np.all(own >= APART * _first(peers, each))])
+        calmer = peers.keep(
+            [configuration for configuration in peers.others if np.all(own >= APART * _first(peers, configuration))]
+        )
         if calmer and np.all(own >= OVERWRITING):
-            calmer = calmer.keep([each for each in calmer.others if np.all(_first(calmer, each) < OVERWRITING)])
+            calmer = calmer.keep(
+                [
+                    configuration
+                    for configuration in calmer.others
+                    if np.all(_first(calmer, configuration) < OVERWRITING)
+                ]
+            )
             found += [(float(own.mean()), calmer)] if calmer else []
     if not found:
         return None
     ratio, contrast = max(found, key=lambda entry: entry[0])
     subject = contrast.subject
-    others = sorted(contrast.others, key=lambda each: -_first(contrast, each).mean())
+    others = sorted(contrast.others, key=lambda configuration: -_first(contrast, configuration).mean())
     numbers = {"first_update_to_weight": ratio, "times_next": ratio / float(_first(contrast, others[0]).mean())}
-    told = [f"{each.label} by {part(float(_first(contrast, each).mean()))}" for each in others]
+    told = [
+        f"{configuration.label} by {part(float(_first(contrast, configuration).mean()))}" for configuration in others
+    ]
     told[0] += f" ({times(numbers['times_next'])} times less)"
     sentence = (
         f"The first update of {subject.label} changed the pretrained backbone by {part(ratio)} of its norm. At the "
@@ -97,11 +107,14 @@ def _predict_size(contrast: Contrast, numbers: dict[str, float]) -> str:
 def _tell_distance(contrast: Contrast, others: list[Configuration], numbers: dict[str, float]) -> str:
     """How far the first epoch took the weights, where that was measured and agrees."""
     own = _distance(contrast, contrast.subject)[:, 0]
-    theirs = [_distance(contrast, each)[:, 0] for each in others]
+    theirs = [_distance(contrast, configuration)[:, 0] for configuration in others]
     if not all(np.all(own > values) for values in theirs):
         return ""
     numbers["first_epoch_distance"] = float(own.mean())
-    told = [f"{each.label} {part(float(values.mean()))}" for each, values in zip(others, theirs, strict=True)]
+    told = [
+        f"{configuration.label} {part(float(values.mean()))}"
+        for configuration, values in zip(others, theirs, strict=True)
+    ]
     return (
         f" After the first epoch its weights are {part(float(own.mean()))} of their initial norm away from where they "
         f"started, farther than those of each of these {contrast.everywhere} ({join(told)})."
@@ -110,7 +123,7 @@ def _tell_distance(contrast: Contrast, others: list[Configuration], numbers: dic
 
 def _tell_first_epoch(contrast: Contrast, others: list[Configuration], numbers: dict[str, float]) -> str:
     own = contrast.epochs(contrast.subject, "test_top1")[:, 0]
-    theirs = {each.label: contrast.epochs(each, "test_top1")[:, 0] for each in others}
+    theirs = {configuration.label: contrast.epochs(configuration, "test_top1")[:, 0] for configuration in others}
     if not np.all(np.isfinite([own, *theirs.values()])):
         return ""
     numbers |= {"first_epoch_top1": float(own.mean())}
@@ -142,7 +155,7 @@ def explain_tiny_steps(evidence: Evidence) -> Reason | None:
         if contrast is None:
             continue
         own = contrast.steps(subject, "update_to_weight").mean(axis=1)
-        theirs = [contrast.steps(each, "update_to_weight").mean(axis=1) for each in contrast.others]
+        theirs = [contrast.steps(configuration, "update_to_weight").mean(axis=1) for configuration in contrast.others]
         if np.all(own < TINY) and all(np.all(values >= FAR_SMALLER * own) for values in theirs):
             return _tell_tiny(evidence, contrast, own, theirs)
     return None
@@ -152,7 +165,7 @@ def _tell_tiny(evidence: Evidence, contrast: Contrast, own: Floats, theirs: list
     subject, lr = contrast.subject, contrast.subject.attributes["optimizer.lr"]
     size = float(own.mean())
     their_size, closest = min(
-        ((float(values.mean()), each) for values, each in zip(theirs, contrast.others, strict=True)),
+        ((float(values.mean()), configuration) for values, configuration in zip(theirs, contrast.others, strict=True)),
         key=lambda pair: pair[0],
     )
     numbers = {"mean_update_to_weight": size, "part_of_design": lr / DESIGNED_LR, "times_smaller": their_size / size}
@@ -177,7 +190,9 @@ def _tell_tiny(evidence: Evidence, contrast: Contrast, own: Floats, theirs: list
 def _tell_slow_fit(contrast: Contrast, numbers: dict[str, float]) -> str:
     """That it fits the training images more slowly, where in the first epoch each of the others fits more of them."""
     train = contrast.epochs(contrast.subject, "train_top1")
-    theirs = {each.label: contrast.epochs(each, "train_top1")[:, 0] for each in contrast.others}
+    theirs = {
+        configuration.label: contrast.epochs(configuration, "train_top1")[:, 0] for configuration in contrast.others
+    }
     if not all(np.all(train[:, 0] < values) for values in theirs.values()):
         return ""
     first, last = (float(value) for value in train[:, [0, -1]].mean(axis=0))
@@ -192,7 +207,7 @@ def _tell_slow_fit(contrast: Contrast, numbers: dict[str, float]) -> str:
 def _tell_nearness(contrast: Contrast, numbers: dict[str, float]) -> str:
     """That its weights stay nearest to their start, where the distance was measured and is the smallest."""
     own = _distance(contrast, contrast.subject)[:, -1]
-    theirs = {each.label: _distance(contrast, each)[:, -1] for each in contrast.others}
+    theirs = {configuration.label: _distance(contrast, configuration)[:, -1] for configuration in contrast.others}
     if not all(np.all(own < values) for values in theirs.values()):
         return ""
     numbers["distance"] = float(own.mean())

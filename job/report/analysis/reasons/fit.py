@@ -65,7 +65,10 @@ def explain_gap(evidence: Evidence) -> Reason | None:
         f"{percent(score)}. The difference is {points(apart)} points on the test images and {points(fit - own_fit)} on "
         f"the training images: {contrast.everywhere} most of it is one of generalisation, not of fit."
     )
-    rows = [Dumbbell(each.label, each.optimizer, *_ends(evidence, each)) for each in (wide, narrow)]
+    rows = [
+        Dumbbell(configuration.label, configuration.optimizer, *_ends(evidence, configuration))
+        for configuration in (wide, narrow)
+    ]
     picture = Picture(
         "reason-gap",
         "Test (filled) and training accuracy (open) after the last epoch, and the points between them.",
@@ -81,26 +84,37 @@ def explain_overfitting(evidence: Evidence) -> Reason | None:
     lowest value too, so the epochs after it must trend upwards in every run, also without the last of them; the
     accuracy is told beside it, for it need not suffer.
     """
-    onsets = [(each, onset) for each in evidence.whole if (onset := _find_onset(evidence, each)) is not None]
+    onsets = [
+        (configuration, onset)
+        for configuration in evidence.whole
+        if (onset := _find_onset(evidence, configuration)) is not None
+    ]
     if not onsets:
         return None
     told, numbers = [], {}
-    for each, onset in onsets:
-        test, train = (_mean(evidence, each, column) for column in ("test_loss", "train_loss"))
-        top1 = _mean(evidence, each, "test_top1")
-        numbers[f"{each.optimizer}_onset"] = float(onset + 1)
+    for configuration, onset in onsets:
+        test, train = (_mean(evidence, configuration, column) for column in ("test_loss", "train_loss"))
+        top1 = _mean(evidence, configuration, "test_top1")
+        numbers[f"{configuration.optimizer}_onset"] = float(onset + 1)
         told.append(
-            f"{each.label}: after epoch {onset + 1} of {len(test)} the test loss rises from {test[onset]:.3f} to "
-            f"{test[-1]:.3f} in the last epoch, while the training loss falls from {train[onset]:.3f} to "
-            f"{train[-1]:.3f}; the test accuracy changes by {points(float(top1[-1] - top1[onset]))} points"
+            f"{configuration.label}: after epoch {onset + 1} of {len(test)} the test loss rises from "
+            f"{test[onset]:.3f} to {test[-1]:.3f} in the last epoch, while the training loss falls from "
+            f"{train[onset]:.3f} to {train[-1]:.3f}; the test accuracy changes by {points(float(top1[-1] - top1[onset]))} points"
         )
     subject, onset = onsets[0]
-    calm = [each for each in evidence.rivals_of(subject) if not any(each is other for other, _ in onsets)]
-    changes = [f"{each.label} {_show_change(_mean(evidence, each, 'test_loss'), onset)}" for each in calm]
+    calm = [
+        configuration
+        for configuration in evidence.rivals_of(subject)
+        if not any(configuration is other for other, _ in onsets)
+    ]
+    changes = [
+        f"{configuration.label} {_show_change(_mean(evidence, configuration, 'test_loss'), onset)}"
+        for configuration in calm
+    ]
     against = (
         f" From epoch {onset + 1} to the last the test loss of the others changed by: {join(changes)}." if calm else ""
     )
-    subjects = [each for each, _ in onsets]
+    subjects = [configuration for configuration, _ in onsets]
     picture = Picture(
         "reason-overfitting",
         "Test loss (solid) and training loss (dashed).",
@@ -138,38 +152,46 @@ def explain_unfinished(evidence: Evidence) -> Reason | None:
     itself.
     """
     rising = []
-    for each in evidence.whole:
-        tests = evidence.measured.epochs(each, "test_top1")
-        trains = evidence.measured.epochs(each, "train_top1")
-        if tests.shape[1] < 3 or each.attributes["schedule"] != "none":
+    for configuration in evidence.whole:
+        tests = evidence.measured.epochs(configuration, "test_top1")
+        trains = evidence.measured.epochs(configuration, "train_top1")
+        if tests.shape[1] < 3 or configuration.attributes["schedule"] != "none":
             continue
-        last = _last_changes(evidence, each)
+        last = _last_changes(evidence, configuration)
         if np.all(last > 0) and np.all(last.sum(axis=1) > STILL_RISING) and np.all(trains[:, -1] < CONVERGED):
-            rising.append((each, float(last.sum(axis=1).mean()), float(trains[:, -1].mean())))
+            rising.append((configuration, float(last.sum(axis=1).mean()), float(trains[:, -1].mean())))
     rising = [entry for entry in rising if are_trained_alike(entry[0], rising[0][0])]
     if not rising:
         return None
     told = [
-        f"that of {each.label} by {100 * gain:.1f} points over both ({percent(train)} of the training images right)"
-        for each, gain, train in rising
+        f"that of {configuration.label} by {100 * gain:.1f} points over both "
+        f"({percent(train)} of the training images right)"
+        for configuration, gain, train in rising
     ]
     subject, _, _ = rising[0]
-    unsteady = [each for each in evidence.rivals_of(subject) if not np.all(_last_changes(evidence, each) > 0)]
-    changes = [f"{each.label} {points(float(_last_changes(evidence, each).sum(axis=1).mean()))}" for each in unsteady]
+    unsteady = [
+        configuration
+        for configuration in evidence.rivals_of(subject)
+        if not np.all(_last_changes(evidence, configuration) > 0)
+    ]
+    changes = [
+        f"{configuration.label} {points(float(_last_changes(evidence, configuration).sum(axis=1).mean()))}"
+        for configuration in unsteady
+    ]
     against = f"; these did not rise steadily: {join(changes)} points" if changes else ""
-    num_seeds = {len(evidence.measured.seeds(each)) for each, *_ in rising}
+    num_seeds = {len(evidence.measured.seeds(configuration)) for configuration, *_ in rising}
     where = "in every run" if max(num_seeds) > 1 else "in the one run of each"
     sentence = (
         f"In each of the last two epochs the test accuracy still rose {where}: {join(told)}{against}. The order "
         f"is that after {len(_mean(evidence, subject, 'test_top1'))} epochs; more of them might change it."
     )
-    numbers = {f"{each.optimizer}_gain": gain for each, gain, _ in reversed(rising)}
+    numbers = {f"{configuration.optimizer}_gain": gain for configuration, gain, _ in reversed(rising)}
     picture = Picture(
         "reason-unfinished",
         "Test (solid) and training accuracy (dashed).",
         LineChart(
-            _train_and_test(evidence, [each for each, *_ in rising], "top1"), title="Still learning at the end",
-            xlabel="epoch", ylabel="accuracy", accuracy=True,
+            _train_and_test(evidence, [configuration for configuration, *_ in rising], "top1"),
+            title="Still learning at the end", xlabel="epoch", ylabel="accuracy", accuracy=True,
         ),
     )  # fmt: skip
     return Reason("Accuracy was still rising at the end", sentence, numbers, picture)
@@ -243,7 +265,7 @@ def _show_change(curve: Floats, onset: int) -> str:
 
 def _train_and_test(evidence: Evidence, subjects: list[Configuration], quantity: str) -> list[Line]:
     return [
-        build_line(each, evidence.measured.epochs(each, f"{part}_{quantity}"), dash=dash, word=part)
-        for each in subjects
+        build_line(configuration, evidence.measured.epochs(configuration, f"{part}_{quantity}"), dash=dash, word=part)
+        for configuration in subjects
         for dash, part in enumerate(("test", "train"))
     ]

@@ -74,15 +74,15 @@ def explain_by_first_step(evidence: Evidence) -> Reason | None:
         f"whose accuracies differ with the same sign in every seed ({num} pairs). {' '.join(told)} The attributes that "
         "made the updates larger or smaller may also act in other ways."
     )
-    members = [(order, each) for order in orders for each in order.family]
+    members = [(order, member) for order in orders for member in order.family]
     picture = Picture(
         "reason-step-and-accuracy",
         "A dot per configuration: mean of its first ten updates over the backbone's norm, and its accuracy"
-        f"{'' if have_same_seeds(each for _, each in members) else ', adjusted for the seeds'}.",
+        f"{'' if have_same_seeds(member for _, member in members) else ', adjusted for the seeds'}.",
         DotChart(
             [
-                Dot(name_optimizer(each.optimizer), each.optimizer, order.sizes[each.digest], _adjusted(each))
-                for order, each in members
+                Dot(name_optimizer(member.optimizer), member.optimizer, order.sizes[member.digest], _adjusted(member))
+                for order, member in members
             ],
             title="First updates and accuracy", xlabel="update / weight (logarithmic)", ylabel="test top-1",
             logarithmic=True,
@@ -118,43 +118,45 @@ def _adjusted(configuration: Configuration) -> float:
     return configuration.mean if configuration.adjusted is None else configuration.adjusted
 
 
-def _means(one: Configuration, other: Configuration) -> tuple[float, float]:
-    """The mean score of each over the seeds that both have."""
-    seeds = one.scores.keys() & other.scores.keys()
-    mean_one, mean_other = (math.fsum(each.scores[seed] for seed in seeds) / len(seeds) for each in (one, other))
-    return mean_one, mean_other
+def _means(ours: Configuration, theirs: Configuration) -> tuple[float, float]:
+    """The mean score of both configurations over the seeds that both have."""
+    seeds = ours.scores.keys() & theirs.scores.keys()
+    our_mean, their_mean = (math.fsum(own.scores[seed] for seed in seeds) / len(seeds) for own in (ours, theirs))
+    return our_mean, their_mean
 
 
 def _families(evidence: Evidence) -> list[list[Configuration]]:
     """Whole configurations with scores by optimizer and everything around it."""
     families: dict[tuple[object, ...], list[Configuration]] = defaultdict(list)
-    for each in evidence.configurations:
-        if each.scores and is_whole(each):
+    for configuration in evidence.configurations:
+        if configuration.scores and is_whole(configuration):
             around = sorted(
-                (key, repr(value)) for key, value in each.attributes.items() if not key.startswith("optimizer.")
+                (key, repr(value))
+                for key, value in configuration.attributes.items()
+                if not key.startswith("optimizer.")
             )
-            families[each.optimizer, *around].append(each)
+            families[configuration.optimizer, *around].append(configuration)
     return list(families.values())
 
 
 def _order(evidence: Evidence, family: Sequence[Configuration]) -> _Order | None:
     lower: list[tuple[Configuration, Configuration]] = []
     higher: list[tuple[Configuration, Configuration]] = []
-    nearest = sorted(family, key=lambda each: len(each.changed))[:MOST_MEMBERS]
-    by_seed = {each.digest: _sizes_by_seed(evidence, each) for each in nearest}
-    for one, other in itertools.combinations(nearest, 2):
-        own, their = by_seed[one.digest], by_seed[other.digest]
-        seeds = own.keys() & their.keys()
-        sign = find_sign([one.scores[seed] - other.scores[seed] for seed in seeds])
-        larger = bool(seeds) and all(own[seed] >= APART * their[seed] for seed in seeds)
-        smaller = bool(seeds) and all(their[seed] >= APART * own[seed] for seed in seeds)
-        if sign and (larger or smaller) and are_made_alike(one, other):
-            (higher if (sign > 0) == larger else lower).append((other, one) if larger else (one, other))
+    nearest = sorted(family, key=lambda configuration: len(configuration.changed))[:MOST_MEMBERS]
+    by_seed = {configuration.digest: _sizes_by_seed(evidence, configuration) for configuration in nearest}
+    for first, second in itertools.combinations(nearest, 2):
+        first_sizes, second_sizes = by_seed[first.digest], by_seed[second.digest]
+        seeds = first_sizes.keys() & second_sizes.keys()
+        sign = find_sign([first.scores[seed] - second.scores[seed] for seed in seeds])
+        larger = bool(seeds) and all(first_sizes[seed] >= APART * second_sizes[seed] for seed in seeds)
+        smaller = bool(seeds) and all(second_sizes[seed] >= APART * first_sizes[seed] for seed in seeds)
+        if sign and (larger or smaller) and are_made_alike(first, second):
+            (higher if (sign > 0) == larger else lower).append((second, first) if larger else (first, second))
     if len(lower) + len(higher) < LEAST_PAIRS:
         return None
-    members = {each.digest: each for pair in (*lower, *higher) for each in pair}
+    members = {configuration.digest: configuration for pair in (*lower, *higher) for configuration in pair}
     sizes = {digest: sum(by_seed[digest].values()) / len(by_seed[digest]) for digest in members}
-    return _Order(sorted(members.values(), key=lambda each: sizes[each.digest]), sizes, lower, higher)
+    return _Order(sorted(members.values(), key=lambda configuration: sizes[configuration.digest]), sizes, lower, higher)
 
 
 def _sizes_by_seed(evidence: Evidence, configuration: Configuration) -> dict[int, float]:

@@ -31,10 +31,12 @@ def explain_shrinking_steps(evidence: Evidence) -> Reason | None:
         contrast = evidence.peers(subject) if subject.optimizer == "adagrad" else None
         if contrast is None or subject.attributes["schedule"] != "none" or subject.attributes["optimizer.lr_decay"]:
             continue
-        if any(each.attributes["optimizer.weight_decay"] for each in (subject, *contrast.others)):
+        if any(configuration.attributes["optimizer.weight_decay"] for configuration in (subject, *contrast.others)):
             continue
         own = _step_per_gradient(contrast, subject)
-        theirs = {each.label: _fall(_step_per_gradient(contrast, each)) for each in contrast.others}
+        theirs = {
+            configuration.label: _fall(_step_per_gradient(contrast, configuration)) for configuration in contrast.others
+        }
         alone = all(np.all(_fall(own) >= LEAD * fall) for fall in theirs.values())
         if np.all(_fall(own) >= SHRUNK) and alone:
             return _tell_shrinking(evidence, contrast, own, theirs)
@@ -81,7 +83,9 @@ def explain_growing_weights(evidence: Evidence) -> Reason | None:
         if contrast is None:
             continue
         own = _growth(contrast, subject)
-        if np.all(own >= GROWN) and all(np.all(own > _growth(contrast, each)) for each in contrast.others):
+        if np.all(own >= GROWN) and all(
+            np.all(own > _growth(contrast, configuration)) for configuration in contrast.others
+        ):
             found.append((float(own.mean()), contrast))
     if not found:
         return None
@@ -90,7 +94,10 @@ def explain_growing_weights(evidence: Evidence) -> Reason | None:
     start = float(contrast.steps(subject, "weight_norm")[:, 0].mean())
     norms = contrast.epochs(subject, "backbone_weight_norm").mean(axis=0)
     numbers = {"start": start, "end": float(norms[-1]), "growth": growth - 1}
-    told = [f"{each.label} {_show_growth(float(_growth(contrast, each).mean()))}" for each in contrast.others]
+    told = [
+        f"{configuration.label} {_show_growth(float(_growth(contrast, configuration).mean()))}"
+        for configuration in contrast.others
+    ]
     sentence = (
         f"The norm of the backbone's weights grew from {start:.1f} before the first step to {norms[-1]:.1f} in epoch "
         f"{len(norms)} under {subject.label} ({_show_growth(growth)}), more than under the others at the same lr "
