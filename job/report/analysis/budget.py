@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from job.report.analysis.configurations import Configuration, find_baseline, read_defaults
+from job.report.analysis.baselines import find_baseline, read_defaults
+from job.report.analysis.configurations import Configuration
 from job.report.analysis.statistics import expected_maximum
 
 

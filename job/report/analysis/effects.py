@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from job.report.analysis.configurations import Configuration, compare_configurations, find_baseline, varying_attributes
+from job.report.analysis.baselines import find_baseline, varying_attributes
+from job.report.analysis.configurations import Configuration, compare_configurations
 from job.report.analysis.statistics import Comparison, correct_comparisons
 from job.report.analysis.wording import (
     all_of,

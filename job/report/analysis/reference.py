@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from job.report.analysis.configurations import Configuration, find_baseline, have_same_seeds
+from job.report.analysis.baselines import find_baseline
+from job.report.analysis.configurations import Configuration, have_same_seeds
 from job.report.analysis.study import Study
 from job.report.analysis.wording import join, name_optimizer
 from job.report.read.reference import Reference, ReferenceRun, Setup, SetupField

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from job.report.analysis.budget import BudgetLine, view_budget
-from job.report.analysis.configurations import Configuration, group_runs, have_same_seeds
+from job.report.analysis.configurations import Configuration, have_same_seeds
 from job.report.analysis.effects import OptimizerEffects, measure_effects
 from job.report.analysis.field import Field, choose_field
+from job.report.analysis.grouping import group_runs
 from job.report.analysis.leaderboard import Standing, choose_target, rank_configurations
 from job.report.analysis.measurements import Measurements
 from job.report.analysis.origins import is_unknown, list_origins

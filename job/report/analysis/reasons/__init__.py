@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 
 from job.report.analysis.reasons.attributes import explain_attribute, explain_weight_decay
 from job.report.analysis.reasons.divergence import explain_divergence
+from job.report.analysis.reasons.endings import explain_epoch_noise, explain_unfinished
 from job.report.analysis.reasons.evidence import Evidence, Reason
 from job.report.analysis.reasons.first_steps import explain_overwriting, explain_tiny_steps
-from job.report.analysis.reasons.fit import explain_epoch_noise, explain_gap, explain_overfitting, explain_unfinished
+from job.report.analysis.reasons.fit import explain_gap, explain_overfitting
 from job.report.analysis.reasons.order import explain_by_first_step
 from job.report.analysis.reasons.steps import explain_growing_weights, explain_shrinking_steps
 

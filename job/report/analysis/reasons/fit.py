@@ -1,4 +1,4 @@
-"""Reasons in the curves: generalisation, overfitting, training that was not over, noise from epoch to epoch."""
+"""Reasons in how the training images are fitted: generalisation and overfitting."""
 
 from __future__ import annotations
 
@@ -22,14 +22,6 @@ RISEN = 1.1
 """The test loss ends a tenth above its lowest value."""
 LEAST_RISING = 3
 """Epochs after the lowest test loss: through fewer no trend goes."""
-STILL_RISING = 0.01
-"""A point over the last two epochs."""
-CONVERGED = 0.95
-"""Training images right: with more, more epochs teach little."""
-NOISY = 0.01
-"""A point: mean distance of the changes from epoch to epoch from their own mean, over the last half."""
-NOISIER = 2.0
-LEAST_CHANGES = 3
 
 
 def explain_gap(evidence: Evidence) -> Reason | None:
@@ -77,6 +69,12 @@ def explain_gap(evidence: Evidence) -> Reason | None:
     return Reason("They differ in how well they generalise", sentence, numbers, picture)
 
 
+def _ends(evidence: Evidence, configuration: Configuration) -> tuple[float, float]:
+    """Mean test and training accuracy in the last epoch."""
+    test, train = (float(mean_epochs(evidence, configuration, f"{part}_top1")[-1]) for part in ("test", "train"))
+    return test, train
+
+
 def explain_overfitting(evidence: Evidence) -> Reason | None:
     """Claim: the test loss rises while the training loss falls, from which epoch on.
 
@@ -93,13 +91,14 @@ def explain_overfitting(evidence: Evidence) -> Reason | None:
         return None
     told, numbers = [], {}
     for configuration, onset in onsets:
-        test, train = (_mean(evidence, configuration, column) for column in ("test_loss", "train_loss"))
-        top1 = _mean(evidence, configuration, "test_top1")
+        test, train = (mean_epochs(evidence, configuration, column) for column in ("test_loss", "train_loss"))
+        top1 = mean_epochs(evidence, configuration, "test_top1")
         numbers[f"{configuration.optimizer}_onset"] = float(onset + 1)
         told.append(
             f"{configuration.label}: after epoch {onset + 1} of {len(test)} the test loss rises from "
             f"{test[onset]:.3f} to {test[-1]:.3f} in the last epoch, while the training loss falls from "
-            f"{train[onset]:.3f} to {train[-1]:.3f}; the test accuracy changes by {points(float(top1[-1] - top1[onset]))} points"
+            f"{train[onset]:.3f} to {train[-1]:.3f}; the test accuracy changes by "
+            f"{points(float(top1[-1] - top1[onset]))} points"
         )
     subject, onset = onsets[0]
     calm = [
@@ -108,7 +107,7 @@ def explain_overfitting(evidence: Evidence) -> Reason | None:
         if not any(configuration is other for other, _ in onsets)
     ]
     changes = [
-        f"{configuration.label} {_show_change(_mean(evidence, configuration, 'test_loss'), onset)}"
+        f"{configuration.label} {_show_change(mean_epochs(evidence, configuration, 'test_loss'), onset)}"
         for configuration in calm
     ]
     against = (
@@ -119,7 +118,7 @@ def explain_overfitting(evidence: Evidence) -> Reason | None:
         "reason-overfitting",
         "Test loss (solid) and training loss (dashed).",
         LineChart(
-            _train_and_test(evidence, subjects, "loss"), title="Where overfitting begins", xlabel="epoch",
+            train_and_test(evidence, subjects, "loss"), title="Where overfitting begins", xlabel="epoch",
             ylabel="mean cross entropy (nats)",
         ),
     )  # fmt: skip
@@ -144,126 +143,18 @@ def _rises(losses: Floats) -> bool:
     return bool(np.all(slopes > 0) and np.all(losses[:, -1] >= RISEN * losses[:, 0]))
 
 
-def explain_unfinished(evidence: Evidence) -> Reason | None:
-    """Claim: at the end the test accuracy still rose, so more epochs might change the order.
-
-    Contrast: the change of those that did not rise in both epochs of every run. Counter-evidence: a dip in one of the
-    last two epochs of any run, training images that are nearly all right, or a schedule, which ends the training by
-    itself.
-    """
-    rising = []
-    for configuration in evidence.whole:
-        tests = evidence.measured.epochs(configuration, "test_top1")
-        trains = evidence.measured.epochs(configuration, "train_top1")
-        if tests.shape[1] < 3 or configuration.attributes["schedule"] != "none":
-            continue
-        last = _last_changes(evidence, configuration)
-        if np.all(last > 0) and np.all(last.sum(axis=1) > STILL_RISING) and np.all(trains[:, -1] < CONVERGED):
-            rising.append((configuration, float(last.sum(axis=1).mean()), float(trains[:, -1].mean())))
-    rising = [entry for entry in rising if are_trained_alike(entry[0], rising[0][0])]
-    if not rising:
-        return None
-    told = [
-        f"that of {configuration.label} by {100 * gain:.1f} points over both "
-        f"({percent(train)} of the training images right)"
-        for configuration, gain, train in rising
-    ]
-    subject, _, _ = rising[0]
-    unsteady = [
-        configuration
-        for configuration in evidence.rivals_of(subject)
-        if not np.all(_last_changes(evidence, configuration) > 0)
-    ]
-    changes = [
-        f"{configuration.label} {points(float(_last_changes(evidence, configuration).sum(axis=1).mean()))}"
-        for configuration in unsteady
-    ]
-    against = f"; these did not rise steadily: {join(changes)} points" if changes else ""
-    num_seeds = {len(evidence.measured.seeds(configuration)) for configuration, *_ in rising}
-    where = "in every run" if max(num_seeds) > 1 else "in the one run of each"
-    sentence = (
-        f"In each of the last two epochs the test accuracy still rose {where}: {join(told)}{against}. The order "
-        f"is that after {len(_mean(evidence, subject, 'test_top1'))} epochs; more of them might change it."
-    )
-    numbers = {f"{configuration.optimizer}_gain": gain for configuration, gain, _ in reversed(rising)}
-    picture = Picture(
-        "reason-unfinished",
-        "Test (solid) and training accuracy (dashed).",
-        LineChart(
-            _train_and_test(evidence, [configuration for configuration, *_ in rising], "top1"),
-            title="Still learning at the end", xlabel="epoch", ylabel="accuracy", accuracy=True,
-        ),
-    )  # fmt: skip
-    return Reason("Accuracy was still rising at the end", sentence, numbers, picture)
-
-
-def explain_epoch_noise(evidence: Evidence) -> Reason | None:
-    """Claim: one configuration's test accuracy jumps from epoch to epoch far more than another's.
-
-    Contrast: the calmest of those trained alike. Counter-evidence: a single run of the calm one that jumps half as much
-    as a run of the noisy one; a steady rise is no jump.
-    """
-    found = []
-    for noisy in evidence.whole:
-        contrast = evidence.rivals(noisy)
-        if contrast is None:
-            continue
-        size = _jumps(contrast.epochs(noisy, "test_top1"))
-        for calm in contrast.others:
-            their = _jumps(contrast.epochs(calm, "test_top1"))
-            if np.all(size >= NOISY) and size.min() >= NOISIER * their.max():
-                found.append((float(size.mean()), -float(their.mean()), contrast, calm))
-    if not found:
-        return None
-    jump, calmness, contrast, calm = max(found, key=lambda entry: entry[:2])
-    noisy = contrast.subject
-    sentence = (
-        f"In the last half of the training the test accuracy of {noisy.label} moved by {100 * jump:.1f} points from "
-        f"one epoch to the next (mean distance from its trend), that of {calm.label} by {100 * -calmness:.1f}; "
-        f"{contrast.everywhere} it was at least {NOISIER:g} times as much. The score of {noisy.label} depends on the "
-        "epoch in which one stops."
-    )
-    picture = Picture(
-        "reason-epoch-noise",
-        "Test accuracy after each epoch.",
-        LineChart(
-            evidence.epoch_lines("test_top1", [noisy, calm]), title="Noise between epochs", xlabel="epoch",
-            ylabel="test top-1", accuracy=True,
-        ),
-    )  # fmt: skip
-    return Reason("Accuracy jumps from epoch to epoch", sentence, {"mean_change": jump, "calmest": -calmness}, picture)
-
-
-def _jumps(curves: Floats) -> Floats:
-    """(num_runs,) mean distance of the changes over the last half from their mean; NaN where there are too few."""
-    changes = np.diff(curves, axis=1)[:, max(0, curves.shape[1] // 2 - 1) :]
-    if changes.shape[1] < LEAST_CHANGES:
-        return np.full(len(curves), np.nan)
-    distances: Floats = np.abs(changes - changes.mean(axis=1, keepdims=True)).mean(axis=1)
-    return distances
-
-
-def _last_changes(evidence: Evidence, configuration: Configuration) -> Floats:
-    """(num_runs, 2) of the test accuracy from epoch to epoch."""
-    return np.diff(evidence.measured.epochs(configuration, "test_top1")[:, -3:], axis=1)
-
-
-def _mean(evidence: Evidence, configuration: Configuration, column: str) -> Floats:
-    mean: Floats = evidence.measured.epochs(configuration, column).mean(axis=0)
-    return mean
-
-
-def _ends(evidence: Evidence, configuration: Configuration) -> tuple[float, float]:
-    """Mean test and training accuracy in the last epoch."""
-    test, train = (float(_mean(evidence, configuration, f"{part}_top1")[-1]) for part in ("test", "train"))
-    return test, train
-
-
 def _show_change(curve: Floats, onset: int) -> str:
     return f"{100 * (curve[-1] / curve[onset] - 1):+.0f} %".replace("-", "−")
 
 
-def _train_and_test(evidence: Evidence, subjects: list[Configuration], quantity: str) -> list[Line]:
+def mean_epochs(evidence: Evidence, configuration: Configuration, column: str) -> Floats:
+    """(num_epochs,) the mean over the configuration's runs of a column of `Runs.epochs`."""
+    mean: Floats = evidence.measured.epochs(configuration, column).mean(axis=0)
+    return mean
+
+
+def train_and_test(evidence: Evidence, subjects: list[Configuration], quantity: str) -> list[Line]:
+    """Two lines per configuration: the quantity on the test images, solid, and on the training images, dashed."""
     return [
         build_line(configuration, evidence.measured.epochs(configuration, f"{part}_{quantity}"), dash=dash, word=part)
         for configuration in subjects
