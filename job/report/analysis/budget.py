@@ -22,14 +22,14 @@ from job.report.analysis.statistics import expected_maximum
 
 @dataclass(frozen=True)
 class BudgetLine:
-    """One optimizer's budget view."""
+    """What tuning one optimizer buys."""
 
     optimizer: str
     default: Configuration
     """The configuration with torch's defaults where it was run, else the baseline."""
     is_torch_default: bool
     tuned: Configuration
-    """The best one."""
+    """The best configuration of the optimizer."""
     expected: npt.NDArray[np.float64]
     """Expected best score after 1, 2, … trials drawn from the configurations that were run, without repetition."""
 

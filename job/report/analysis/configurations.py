@@ -29,13 +29,13 @@ class Configuration:
     is_validated: bool
     """Whether there are validation images."""
     runs: tuple[str, ...]
-    """Of `Runs.runs.run`."""
+    """Their names in the column `run` of `Runs.runs`."""
     finished: tuple[str, ...]
-    """Those of the seeds that have a score."""
+    """Those of `runs` whose seed has a score."""
     num_diverged: int
-    """Runs."""
+    """How many of `runs` diverged."""
     seeds: tuple[int, ...]
-    """All that were run to an end, those that diverged included."""
+    """All seeds whose runs ended, whether they finished or diverged."""
     origins: Mapping[int, Origin] = field(default_factory=dict)
     """What made the run of each seed."""
     label: str = ""
@@ -45,7 +45,8 @@ class Configuration:
     rank_score: float | None = None
     """The mean of `choice`, adjusted to the same seeds for all configurations of the study."""
     adjusted: float | None = None
-    """The mean of `scores`, adjusted likewise: what stands beside other configurations without a paired difference."""
+    """The mean of `scores`, adjusted in the same way. It is shown where configurations are listed without a paired
+    difference."""
 
     @property
     def mean(self) -> float:
@@ -85,7 +86,7 @@ class Configuration:
 
 
 def compare_configurations(ours: Configuration, theirs: Configuration) -> Comparison | None:
-    """Test scores, ours minus theirs, over common seeds; None where none is common.
+    """Our test scores minus theirs, over the seeds that both have; None where they have no seed in common.
 
     What differs between the runs of a seed besides the configuration itself stands in `unlike`.
     """
@@ -98,7 +99,7 @@ def compare_configurations(ours: Configuration, theirs: Configuration) -> Compar
 
 
 def have_same_seeds(configurations: Iterable[Configuration]) -> bool:
-    """Whether all that have scores have them of the same seeds."""
+    """Whether all configurations that have scores have them for the same seeds."""
     return len({frozenset(configuration.scores) for configuration in configurations if configuration.scores}) < 2
 
 

@@ -29,7 +29,7 @@ from job.report.analysis.wording import (
 )
 
 MOST_TOLD = 5
-"""Values of an attribute in a sentence."""
+"""So many values of an attribute are told in a sentence; the others are counted."""
 SMALL_EFFECT = 0.01
 """A point of accuracy: an effect whose interval lies within it is called none."""
 LARGE_EFFECT = 0.05
@@ -47,7 +47,7 @@ class Effect:
     """Against the baseline, corrected over the optimizer's effects; None where a seed of either diverged, or where they
     have no seed in common."""
     why_not_compared: str = ""
-    """Nothing where there is a comparison."""
+    """Empty where there is a comparison."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class OptimizerEffects:
 
 
 def measure_effects(configurations: Sequence[Configuration]) -> list[OptimizerEffects]:
-    """The effects per optimizer that has more than one configuration with one attribute changed."""
+    """The effects of each optimizer that has configurations with exactly one attribute changed."""
     families: dict[str, list[Configuration]] = defaultdict(list)
     for configuration in configurations:
         families[configuration.optimizer].append(configuration)
@@ -112,7 +112,7 @@ def _measure(optimizer: str, family: Sequence[Configuration]) -> OptimizerEffect
 
 
 def _summarise(optimizer: str, baseline: Configuration, effects: Sequence[Effect]) -> list[str]:
-    """A sentence per kind of what is known, over all values of which it is."""
+    """A sentence per kind of SENTENCES that lists all values of that kind."""
     found: dict[str, list[Effect]] = defaultdict(list)
     for effect in effects:
         found[_judge(effect)].append(effect)
@@ -137,11 +137,11 @@ SENTENCES = {
     "none": "No difference in any seed",
     "uncompared": "Not compared",
 }
-"""In this order."""
+"""How a sentence begins, by what is known of the values in it; the sentences stand in this order."""
 
 
 def _judge(effect: Effect) -> str:
-    """The key into SENTENCES."""
+    """What is known of the value: a key of SENTENCES."""
     comparison = effect.comparison
     if comparison is None:
         return "diverged" if effect.configuration.fate else "uncompared"
@@ -157,7 +157,7 @@ def _judge(effect: Effect) -> str:
 
 
 def _reach(comparison: Comparison) -> float:
-    """How far from zero the interval reaches."""
+    """The largest effect, in either direction, that the interval allows."""
     return max(-(comparison.low or 0.0), comparison.high or 0.0)
 
 
@@ -241,6 +241,6 @@ def _build_grid(first: str, second: str, group: Sequence[Configuration]) -> Grid
 
 
 def order_value(value: Any) -> tuple[bool, Any]:
-    """Numbers by size and before everything else, which goes by how it is written."""
+    """The key that sorts numbers by size, and everything else behind them by how it is written."""
     number = isinstance(value, int | float)
     return (not number, value if number else show_value(value))

@@ -18,12 +18,12 @@ Setting = frozenset[tuple[str, object]]
 
 @dataclass(frozen=True)
 class Field:
-    """Those that are compared."""
+    """Which configurations are compared."""
 
     best: list[Configuration]
     """The best of every optimizer, best first; of a single optimizer all its configurations."""
     pool: list[Configuration]
-    """What they were chosen from."""
+    """The configurations that `best` was chosen from."""
     left_out: list[Configuration]
     """The best of the optimizers that were run under other settings only."""
     is_fair: bool

@@ -49,7 +49,7 @@ def group_runs(runs: pd.DataFrame) -> list[Configuration]:
 
 
 class _Row(NamedTuple):
-    """What is needed of a run."""
+    """What the grouping needs to know of a run."""
 
     optimizer: str
     run: str
@@ -91,7 +91,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _usual_setting(baselines: Sequence[Configuration]) -> Attributes:
-    """Per attribute of the setting the value that most optimizers' baselines have, of equals that with most seeds."""
+    """For each attribute of the setting the value that most baselines have; of equals the one with the most seeds."""
     seeds: dict[str, dict[Any, list[int]]] = defaultdict(lambda: defaultdict(list))
     for configuration in baselines:
         for attribute, value in configuration.setting.items():

@@ -27,9 +27,9 @@ class Reach:
     num: int
     epochs: float | None
     seconds: float | None
-    """Of training alone."""
+    """Seconds of training, without evaluation."""
     seconds_interval: tuple[float, float] | None
-    """Bootstrap: times are skewed."""
+    """By a bootstrap, because times are skewed."""
     cost_usd: float | None
 
 
@@ -42,14 +42,14 @@ class Standing:
     top5: float | None
     loss: float | None
     train_top1: float | None
-    """Of the epoch of the score, as top-5 and loss are."""
+    """Of the same epoch as the score; so are top-5 and the loss."""
     validation: float | None
     """Mean validation top-1 of that epoch, which the order goes by where there is one."""
     images_per_second: float | None
     utilisation_fraction: float | None
-    """Of the device's peak arithmetic, while it trained."""
+    """The part of the device's peak arithmetic that training used."""
     energy_joules: float | None
-    """Of a whole run, as the next one."""
+    """Of a whole run; so is the cost."""
     cost_usd: float | None
     behind: Comparison | None
     """Against the leader over common seeds, corrected over the leaderboard; None for the leader, and where a seed

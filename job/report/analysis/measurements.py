@@ -17,7 +17,7 @@ Floats = npt.NDArray[np.float64]
 
 
 class Measurements:
-    """The tables of `runs`, to be asked by configuration."""
+    """The epochs and first steps of `runs`, as arrays of one configuration at a time."""
 
     def __init__(self, runs: Runs) -> None:
         self._epochs = _by_run(runs.epochs, EPOCH_COLUMNS)

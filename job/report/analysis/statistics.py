@@ -55,7 +55,7 @@ class Comparison:
     high: float | None
     p: float | None
     num: int
-    """Common seeds."""
+    """How many seeds both sides have."""
     deviation: float | None
     """Sample standard deviation of the differences by seed; None with one seed, 0 where all are the same."""
     adjusted_p: float | None = None

@@ -37,9 +37,9 @@ class Study:
     facts: list[str]
     runs: Runs
     configurations: list[Configuration]
-    """Best first."""
+    """All configurations, best first."""
     order: str
-    """What best first means, in sentences."""
+    """Sentences that say by what the configurations are ordered."""
     shown: list[Configuration]
     """Those with curves and confusion matrices: the best of every optimizer, as the verdict compares them, or the best
     few of a single one."""
@@ -136,7 +136,7 @@ def _tell_order(configurations: Sequence[Configuration], leader: Configuration |
 
 
 def _tell_facts(runs: pd.DataFrame, configurations: Sequence[Configuration]) -> list[str]:
-    """What was compared, in sentences."""
+    """Sentences that say what was compared."""
     first = runs.iloc[0]
     seeds = sorted(runs["seed"].unique())
     listed = f"seed{'s' if len(seeds) > 1 else ''} {join([str(seed) for seed in seeds])}"

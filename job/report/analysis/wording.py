@@ -1,4 +1,4 @@
-"""How the report writes names and numbers: accuracies in percent, differences in points, no more digits than told."""
+"""How the report writes names and numbers: accuracies in percent, differences in percentage points, few digits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ OPTIMIZERS = {
     "adam": "Adam", "adamw": "AdamW", "adamax": "Adamax", "nadam": "NAdam", "radam": "RAdam", "adagrad": "Adagrad",
     "adadelta": "Adadelta", "rmsprop": "RMSprop", "sgd": "SGD",
 }  # fmt: skip
-"""As their authors write them."""
+"""The optimizers' names as their authors write them."""
 NOTHING = "–"
 
 
@@ -31,7 +31,7 @@ def show_value(value: Any) -> str:
 
 
 def show_attribute(attribute: str) -> str:
-    """The attribute's name without the part that goes without saying."""
+    """The attribute's name without `optimizer.` in front."""
     return attribute.removeprefix("optimizer.")
 
 
@@ -66,7 +66,7 @@ def show_comparison(comparison: Comparison | None) -> str:
 
 
 def show_size(comparison: Comparison) -> str:
-    """A difference of which a word says the direction: `3.1 [2.2, 4.0]` points that one is lower."""
+    """The size of a difference whose direction the sentence says in words: `3.1 [2.2, 4.0]`."""
     sign = -1 if comparison.difference < 0 else 1
     bounds = [None if bound is None else sign * bound + 0.0 for bound in (comparison.low, comparison.high)]
     low, high = bounds[::sign]

@@ -1,4 +1,4 @@
-"""What a sweep lacks, from its plan and from the progress of the runs that have no result; pure but for reading."""
+"""Which runs of a sweep lack a result, and why, told from its plan and their progress. It reads no storage itself."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from datetime import datetime
 from job.runs import Record, judge_unfinished
 
 STRICT_KINDS = ("missing", "failed", "lost", "running", "interrupted", "corrupt")
-"""What makes a strict report fail: all but `diverged`, which is a result."""
+"""The kinds of holes that make a strict report fail: all but `diverged`, which is a result."""
 
 
-class PlannedRun(Record):
-    """An entry of a plan, as far as the report needs it: `job.plan` of another version may know other manifests."""
+class _Entry(Record):
+    """The part of a plan's entry that the report needs: another version may know manifests that this one rejects."""
 
     run_id: str
 
 
-class Plan(Record):
-    """sweep.json, as far as the report needs it."""
+class _Entries(Record):
+    """The part of a sweep.json that the report needs."""
 
-    runs: list[PlannedRun]
+    runs: list[_Entry]
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Hole:
     reason: str
 
 
-def read_plan(content: bytes) -> list[str]:
-    """The run ids of a sweep.json. Raises `ValueError` if it is none."""
-    return [entry.run_id for entry in Plan.model_validate_json(content).runs]
+def parse_planned_ids(content: bytes) -> list[str]:
+    """The run ids in a sweep.json. Raises `ValueError` where `content` is no plan."""
+    return [entry.run_id for entry in _Entries.model_validate_json(content).runs]
 
 
 def find_missing(planned: Mapping[str, Iterable[str]], seen: set[tuple[str, str]]) -> list[Hole]:

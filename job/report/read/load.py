@@ -22,21 +22,21 @@ from job.report.read.frames import (
     Runs,
     add_attributes,
 )
-from job.report.read.holes import Hole, describe_unfinished, find_missing, read_plan
+from job.report.read.holes import Hole, describe_unfinished, find_missing, parse_planned_ids
 from job.report.read.parsing import parse_environment, parse_result
 from job.report.read.rows import Floats, RunRows, build_rows
 from job.runs import GROUPS, Environment, RunKeys, RunResult, is_result_key
 from job.storage import Store, open_store
 
 NUM_READERS = 10
-"""Threads; botocore keeps this many connections in its pool by default."""
+"""So many threads read at once, because botocore keeps this many connections in its pool by default."""
 COLUMNS = {
     "runs": RUN_COLUMNS,
     "epochs": ("run", *EPOCH_COLUMNS),
     "classes": CLASS_COLUMNS,
     "diagnostics": ("run", "group", *DIAGNOSTIC_COLUMNS),
 }
-"""Of each table but that of the holes."""
+"""The columns of each table but that of the holes."""
 
 
 def load_runs(uri: str, *, experiment: str | None = None) -> Runs:
@@ -64,7 +64,7 @@ def read_runs(store: Store, *, experiment: str | None = None, now: datetime | No
 def read_confusion(store: Store, runs: Iterable[str]) -> tuple[list[str], Floats] | None:
     """Classes and counts of test images over `runs`, a row per true class; None where none has them.
 
-    Read from the results once more: in the tables they would be most of the memory.
+    They are read from the results a second time, because in the tables they would take most of the memory.
     """
     with ThreadPoolExecutor(NUM_READERS) as readers:
         contents = list(readers.map(lambda run: store.read(_result_key(run)), runs))
@@ -179,7 +179,7 @@ def _read_holes(store: Store, keys: Iterable[str], *, now: datetime) -> list[Hol
     planned = {}
     for key in plans:
         try:
-            planned[key.split("/")[0]] = read_plan(store.read(key))
+            planned[key.split("/")[0]] = parse_planned_ids(store.read(key))
         except ValueError as error:
             reason = f"is no plan: {str(error).splitlines()[0]}"
             holes.append(Hole(key.split("/")[0], "sweep.json", "corrupt", reason))

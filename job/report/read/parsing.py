@@ -21,7 +21,7 @@ def parse_result(content: bytes, *, key: str) -> RunResult:
 
 
 def parse_environment(content: bytes) -> Environment | None:
-    """An environment.json, None where it is none: then what made the run is unknown, and its result as good."""
+    """The record in an environment.json; None where it cannot be read. The run's result counts all the same."""
     try:
         return Environment.model_validate_json(content)
     except ValidationError:
@@ -29,7 +29,7 @@ def parse_environment(content: bytes) -> Environment | None:
 
 
 def _check(result: RunResult, key: str) -> None:
-    """Raise `ValueError` for what the schema allows and no run writes."""
+    """Raise `ValueError` for a result that fits the schema but that no run could have written."""
     if RunKeys(result.experiment, result.run_id).result != key:
         raise ValueError(f"belongs to {result.experiment}/{result.run_id}")
     scores = [result.final, result.best.test if result.best else None]

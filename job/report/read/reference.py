@@ -54,7 +54,7 @@ class Setup(_Part):
     not_stated: list[str] = []
     """What one would need to repeat the study and does not find in it."""
     classes: list[str] = []
-    """Those of `class_accuracy`, in its order."""
+    """The names of the classes, in the order of `class_accuracy`."""
     notes: list[str] = []
     """Remarks of which the file does not say whether the study states them."""
 
@@ -68,9 +68,9 @@ class Reference(_Part):
 
 
 def read_reference(location: str) -> Reference:
-    """The study in a file, under an `s3://` URI, or bundled under this name.
+    """The study at a path or an `s3://` URI, or the bundled one of this name.
 
-    Raises `UsageError` where there is none, `DataError` for what is none.
+    Raises `UsageError` where nothing is there, and `DataError` where it holds no study.
     """
     if location in BUNDLED:
         content = resources.files("job.report.read").joinpath("data", f"{location}.json").read_bytes()

@@ -112,7 +112,7 @@ def _scored_epoch(result: RunResult) -> EpochRecord | None:
 
 
 def _task(result: RunResult) -> str:
-    """The data set with a digest of what makes two scores on it comparable."""
+    """The data set's name, and a digest of all that two runs must share for their scores to be comparable."""
     dataset = result.manifest.dataset.model_dump(mode="json", exclude=later_defaults(result.manifest.dataset))
     content = json.dumps([dataset, result.classes, result.num_train, result.num_test], sort_keys=True)
     return f"{result.manifest.dataset.name}-{hashlib.sha256(content.encode()).hexdigest()[:6]}"
@@ -155,7 +155,7 @@ def _first_steps(history: Sequence[EpochRecord], group: str) -> Floats:
 
 
 def read_origin(environment: Environment | None) -> dict[str, str | None]:
-    """The facts of one run; None is what is not known."""
+    """What made a run, by the names of FACTS; None for what was not recorded."""
     if environment is None:
         return dict.fromkeys(FACTS)
     made = describe_origin(environment)

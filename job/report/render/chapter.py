@@ -20,7 +20,7 @@ class Drawing:
     """A picture as files."""
 
     path: str
-    """Below report/, without the ending."""
+    """The name of its files below report/, without `.svg` or `.png`."""
     caption: str
     svg: bytes
     png: bytes
@@ -36,14 +36,14 @@ class Chapter:
     classes: list[Drawing]
     cost: list[Drawing]
     effects: list[list[Drawing]]
-    """As many as `study.effects`."""
+    """The drawings of each of `study.effects`, in the same order."""
     reasons: list[Drawing]
-    """As many as `study.reasons`."""
+    """A drawing for each of `study.reasons`, in the same order."""
     budget: list[Drawing]
     reference: list[Drawing]
 
     def drawings(self) -> list[Drawing]:
-        """All of them."""
+        """All drawings of the chapter."""
         parts = (self.curves, self.classes, self.cost, *self.effects, self.reasons, self.budget, self.reference)
         return [drawing for part in parts for drawing in part]
 
@@ -51,7 +51,7 @@ class Chapter:
 def draw_chapter(
     study: Study, *, reference: Reference | None, confusions: Mapping[str, tuple[list[str], Floats]]
 ) -> Chapter:
-    """Draw everything; `confusions` are by the digest of a configuration."""
+    """The chapter of `study` with all its pictures drawn; `confusions` has a matrix by a configuration's digest."""
     sides = compare_with(reference, study) if reference else None
 
     def draw(wanted: Iterable[Picture]) -> list[Drawing]:

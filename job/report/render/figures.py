@@ -224,7 +224,7 @@ def _legend(figure: Figure, axes: Axes) -> None:
 
 
 def _room(axes: Axes, values: Sequence[float]) -> None:
-    """At least a point of accuracy between top and bottom: a tick must not enlarge what is nothing."""
+    """Let the axis span at least one point of accuracy, so that a tiny difference is not drawn as a large one."""
     low, high = axes.get_ylim()
     if high - low < 0.01 and values:
         middle = (min(values) + max(values)) / 2

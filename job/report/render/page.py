@@ -19,7 +19,7 @@ from job.report.analysis.times import RULE
 from job.report.render.chapter import Chapter, Drawing
 
 MOST_ROWS = 100
-"""Of the leaderboard and of the holes; the CSV files hold all."""
+"""So many rows of the leaderboard and of the holes are shown; the CSV files hold all."""
 
 
 def render_page(chapters: Sequence[Chapter], holes: pd.DataFrame, *, source: str) -> str:

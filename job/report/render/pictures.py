@@ -18,7 +18,7 @@ from job.report.analysis.wording import count, join, name_optimizer, show_seeds
 
 MOST_DOTS = 2000
 MOST_VALUES = 12
-"""Of an attribute, each with its interval and a word of its own; more numbers are dots along an axis."""
+"""So many values of an attribute get an interval and a label each; where there are more numbers, they are dots."""
 BAND = "Lines are means over seeds, bands their range."
 OTHER_SEEDS = "Not all have the same seeds, so the lines differ by their seeds as well."
 BROKEN = "Where a seed diverged, each run has a line of its own, with a cross at the last epoch before the divergence."
@@ -52,7 +52,7 @@ def build_curves(study: Study) -> list[Picture]:
 
 
 def _curves(study: Study, column: str, shown: Sequence[Configuration]) -> list[Line]:
-    """Means over seeds; where a seed diverged the single runs, as a mean over the survivors would flatter."""
+    """Means over the seeds; single runs where a seed diverged, because a mean over the survivors would flatter."""
     evidence = Evidence(shown, study.configurations, study.effects, study.measured)
     lines: list[Line] = []
     for index, configuration in enumerate(shown):
@@ -219,13 +219,13 @@ def build_reference(sides: SideBySide, study: Study) -> list[Picture]:
 
 
 def common_seeds(configurations: Sequence[Configuration]) -> set[int]:
-    """The seeds that all that always finished have, where some have more of them; else none."""
+    """The seeds shared by all configurations that always finished; empty where they all have the same seeds anyway."""
     own = [set(configuration.scores) for configuration in configurations if configuration.always_finished]
     return set[int]() if have_same_seeds(configurations) or not own else set.intersection(*own)
 
 
 def tell_seeds(configurations: Sequence[Configuration]) -> str:
-    """Over which seeds a picture is, where not all have the same."""
+    """A sentence on the seeds that a picture is over; empty where all configurations have the same seeds."""
     if seeds := common_seeds(configurations):
         return f" All over the seeds that all of them have ({show_seeds(seeds)})."
     if have_same_seeds(configurations):

@@ -20,7 +20,7 @@ EPOCH_COLUMNS = (
 
 
 def build_results(runs: Runs, studies: Sequence[Study]) -> pd.DataFrame:
-    """`Runs.runs`, best first, with what each run took to its study's target."""
+    """`Runs.runs`, best first, with the epochs and seconds that each run took to reach its study's target."""
     reached = [reach_target(study.runs, study.target).assign(target=study.target) for study in studies]
     table = runs.runs.drop(columns=["manifest"])
     if reached:

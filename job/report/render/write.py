@@ -1,4 +1,4 @@
-"""Read, think, draw, write: the one place of the report that puts things into a store."""
+"""The report from beginning to end: it reads the runs, analyses them, draws, and writes the files to the output."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from job.storage import Store
 
 @dataclass(frozen=True)
 class WrittenReport:
-    """Where the page is, and what it lacks."""
+    """Where the page is, and which runs it lacks."""
 
     location: str
     holes: pd.DataFrame
 
     @property
     def num_lacking(self) -> int:
-        """Holes that make a strict report fail."""
+        """How many holes make a strict report fail."""
         return int(self.holes["kind"].isin(STRICT_KINDS).sum())
 
 

@@ -1,4 +1,4 @@
-"""What the rules look at, what they give, what they compare with what, and the curves that several of them draw."""
+"""What rules are given (`Evidence`), what they return (`Reason`), and the comparisons and curves that they share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from job.report.analysis.origins import find_differences
 
 @dataclass(frozen=True)
 class Reason:
-    """One explanation."""
+    """An explanation of what the scores show."""
 
     title: str
     sentence: str
@@ -49,12 +49,12 @@ class Contrast:
         return _widen(self.measured.steps(configuration, quantity, seeds=self.seeds))
 
     def keep(self, others: Sequence[Configuration]) -> Contrast | None:
-        """The same against only these of the others; None against nothing."""
+        """The same contrast with these of the others alone; None where `others` is empty."""
         return Contrast(self.subject, others, self.seeds, self.measured) if others else None
 
     @property
     def everywhere(self) -> str:
-        """How often a claim about every seed was seen to hold."""
+        """Words for a claim that holds in every seed: `in each of 3 seeds`."""
         return show_seeds(len(self.seeds))
 
 
@@ -65,7 +65,7 @@ class Evidence:
     shown: Sequence[Configuration]
     """The best configuration of every optimizer, or the best few of a single one; best first."""
     configurations: Sequence[Configuration]
-    """All."""
+    """All configurations of the study."""
     effects: Sequence[OptimizerEffects]
     measured: Measurements
 
@@ -76,7 +76,7 @@ class Evidence:
 
     @property
     def subjects(self) -> list[Configuration]:
-        """Those shown and the baselines, whole ones alone."""
+        """The configurations shown and the baselines, without those of which a run diverged."""
         baselines = [effects.baseline for effects in self.effects if is_whole(effects.baseline)]
         return list({configuration.digest: configuration for configuration in (*self.whole, *baselines)}.values())
 
@@ -85,7 +85,7 @@ class Evidence:
         return self._contrast(subject, self.rivals_of(subject))
 
     def rivals_of(self, subject: Configuration) -> list[Configuration]:
-        """The others of `rivals`, whatever their seeds."""
+        """The others of `rivals`, also those that share no seed with `subject`."""
         return [
             configuration
             for configuration in self.whole
@@ -136,7 +136,7 @@ class Evidence:
         return lines
 
     def ratio_lines(self, upper: str, lower: str, configurations: Sequence[Configuration]) -> list[Line]:
-        """As `epoch_lines`, of one column over another."""
+        """As `epoch_lines`, of the ratio of two columns."""
         lines = []
         for configuration in configurations:
             ratios = divide(self.measured.epochs(configuration, upper), self.measured.epochs(configuration, lower))
