@@ -1,6 +1,8 @@
 """The report over an output's runs, from its records alone; torch is not needed.
 
-`load_runs` gives the numbers as pandas tables, `write_report` everything that they say.
+`load_runs` gives the numbers as pandas tables, `write_report` writes everything that they say. There are three rooms,
+one above the other: in `read` records become tables, in `analysis` these become sentences and charts as data, and in
+`render` those become files. The packages that all this needs are the extra `report`.
 """
 
 from job.report.read.frames import Runs
