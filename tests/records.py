@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from job.manifest import Manifest
-from job.report.load import read_runs
-from job.report.study import Study, build_studies
+from job.report.analysis.study import Study, build_studies
+from job.report.read.load import read_runs
 from job.runs import (
     BestEpoch,
     Diagnostics,

@@ -129,6 +129,7 @@ CacheOption = Annotated[
 ]
 EXTRAS = {
     "train": {"torch", "torchvision", "torchmetrics", "safetensors"},
+    "report": {"jinja2", "markupsafe", "pandas", "pyarrow", "scipy"},
     "kubernetes": {"kubernetes"},
 }
 """Modules by the extra that brings them."""
@@ -220,5 +221,7 @@ def extra(name: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if error.name and error.name.partition(".")[0] not in EXTRAS[name]:
             raise
-        missing = f"{error.name} is not installed; it belongs to the extra {name!r}"
-        raise UsageError(f"{missing}: run `make install` in the project's folder, which brings all extras") from error
+        raise UsageError(
+            f"{error.name} is not installed; it belongs to the extra {name!r}: run `make install` in the project's "
+            "folder, which brings all extras; the container image has the extra 'train' alone"
+        ) from error

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from job.cli.options import check_experiment, check_place
+from job.cli.options import check_experiment, check_place, extra
 from job.cli.streams import outlive_reader
 from job.errors import IncompleteError
 from job.home import prepare_matplotlib
@@ -37,8 +37,10 @@ def report(
     outlive_reader()
     prepare_matplotlib()
     from job.logs import configure_logs
-    from job.report import read_reference, write_report
     from job.storage import open_store
+
+    with extra("report"):
+        from job.report import read_reference, write_report
 
     configure_logs()
     if experiment is not None:

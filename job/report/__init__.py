@@ -1,11 +1,13 @@
 """The report over an output's runs, from its records alone; torch is not needed.
 
-`load_runs` gives the numbers as pandas tables, `write_report` everything that they say.
+`load_runs` gives the numbers as pandas tables, `write_report` writes everything that they say. There are three rooms,
+one above the other: in `read` records become tables, in `analysis` these become sentences and charts as data, and in
+`render` those become files. The packages that all this needs are the extra `report`.
 """
 
-from job.report.frames import Runs
-from job.report.load import load_runs
-from job.report.reference import read_reference
-from job.report.write import WrittenReport, write_report
+from job.report.read.frames import Runs
+from job.report.read.load import load_runs
+from job.report.read.reference import read_reference
+from job.report.render.write import WrittenReport, write_report
 
 __all__ = ["Runs", "WrittenReport", "load_runs", "read_reference", "write_report"]

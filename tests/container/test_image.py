@@ -140,6 +140,15 @@ def test_what_cannot_run_ends_with_its_code_and_a_message(
     assert "Traceback" not in output
 
 
+def test_report_says_what_to_install(engine: docker.DockerClient, image: str) -> None:
+    """The image trains; whoever reads reports has the project."""
+    with start(engine, image, "report", "/output", entrypoint=["job"], **HARDENED) as container:
+        seen, output = finish(container)
+    assert seen == 2, output
+    assert "it belongs to the extra 'report': run `make install` in the project's folder" in output
+    assert "Traceback" not in output
+
+
 def test_sweep_runs_in_containers_of_this_machine(job: Callable[..., Answer], image: str, tmp_path: Path) -> None:
     """`job submit --to docker` into a folder, whose files belong to whoever submitted."""
     defaults = {name: value for name, value in TINY.items() if name not in ("name", "optimizer")}

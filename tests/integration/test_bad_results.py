@@ -68,7 +68,6 @@ def test_report_over_broken_results_is_written_and_lists_them(
     for name, (content, _) in BROKEN.items():
         store.write(RunKeys("default", f"{name}-s0-0123456789").result, content)
     store.write("default/sweep.json", json.dumps({"runs": [{"run_id": "absent-s0-0123456789"}]}).encode())
-    store.write("report/cache.zip", b"no zip")
     answer = job("report", output)
     assert (answer.exit_code, answer.stdout.strip()) == (0, f"{output}/report/index.html")
     strict = job("report", output, "--strict")

@@ -9,7 +9,8 @@ import re
 import resource
 import subprocess
 import sys
-from collections.abc import Callable
+import sysconfig
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pytest
@@ -17,27 +18,33 @@ import typer
 
 from job.cli import app
 from job.storage import open_store
-from tests.conftest import TINY, Answer
+from tests.conftest import ROOT, TINY, Answer
 from tests.records import make_manifest, make_result, store_results
 
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-WITHOUT_TORCH = """
-import sys
-for name in ("torch", "torchvision", "torchmetrics", "safetensors"):
-    sys.modules[name] = None  # importing it fails, as where the extra is not installed
-from job.cli import main
-sys.argv[0] = "job"
-main()
-"""
-
-
+TRAIN, REPORT = ("torch", "torchvision", "torchmetrics", "safetensors"), ("pandas", "pyarrow", "scipy")
+"""What only these extras bring; jinja2 comes with torch as well."""
 Job = Callable[..., Answer]
 Tiny = Callable[..., Path]
+Without = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def without_torch(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", WITHOUT_TORCH, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+@pytest.fixture
+def without(tmp_path: Path) -> Without:
+    """`job` in a process where some packages are not installed: its folder of packages has links to all the others."""
+
+    def run(packages: Collection[str], *arguments: object) -> subprocess.CompletedProcess[str]:
+        site = tmp_path / f"without {' '.join(packages)}"
+        if not site.exists():
+            site.mkdir()
+            for path in Path(sysconfig.get_path("purelib")).iterdir():
+                if re.split(r"[-.]", path.name.lower())[0] not in packages:
+                    (site / path.name).symlink_to(path)
+        environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{site}"}
+        command = [sys.executable, "-S", "-m", "job", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=environment)
+
+    return run
 
 
 def test_help_takes_less_than_half_a_second_of_cpu() -> None:
@@ -52,16 +59,37 @@ def test_help_takes_less_than_half_a_second_of_cpu() -> None:
     assert min(seconds) < 0.5
 
 
-def test_everything_but_run_works_without_torch(tiny: Callable[..., Path], tmp_path: Path) -> None:
-    assert without_torch("validate", tiny()).returncode == 0
-    assert json.loads(without_torch("schema").stdout)["title"] == "Manifest"
+def test_everything_but_run_works_without_torch(tiny: Tiny, tmp_path: Path, without: Without) -> None:
+    assert without(TRAIN, "validate", tiny()).returncode == 0
+    assert json.loads(without(TRAIN, "schema").stdout)["title"] == "Manifest"
     store_results(open_store(str(tmp_path / "study")), make_result(make_manifest("adam")))
-    assert without_torch("report", tmp_path / "study").returncode == 0
-    staged = without_torch("stage", tmp_path / "staged", "--no-weights", "--data", tmp_path)
+    assert without(TRAIN, "report", tmp_path / "study").returncode == 0
+    staged = without(TRAIN, "stage", tmp_path / "staged", "--no-weights", "--data", tmp_path)
     assert staged.returncode == 66  # it looked for the files, and found none
-    run = without_torch("run", "--manifest", tiny(), "--output", tmp_path / "out")
+    run = without(TRAIN, "run", "--manifest", tiny(), "--output", tmp_path / "out")
     assert run.returncode == 2
     assert "is not installed; it belongs to the extra 'train': run `make install`" in run.stderr
+
+
+def test_everything_but_report_works_without_its_extra(tiny: Tiny, tmp_path: Path, without: Without) -> None:
+    """As in the image, which trains."""
+    run = without(REPORT, "run", "--manifest", tiny(), "--output", tmp_path / "out", "--threads", "1")
+    assert run.returncode == 0, run.stderr
+    submit = ("submit", "--manifest", tiny(), "--to", "local", "--output", tmp_path / "out", "--dry-run")
+    assert without(REPORT, *submit).returncode == 0
+
+
+@pytest.mark.parametrize("package", ["jinja2", *REPORT])
+def test_report_without_its_extra_says_what_to_install_before_it_writes(
+    package: str, tmp_path: Path, without: Without
+) -> None:
+    store_results(open_store(str(tmp_path / "study")), make_result(make_manifest("adam")))
+    report = without([package], "report", tmp_path / "study")
+    assert report.returncode == 2
+    assert f"{package} is not installed; it belongs to the extra 'report': run `make install`" in report.stderr
+    assert "the container image has the extra 'train' alone" in report.stderr
+    assert "Traceback" not in report.stderr
+    assert not (tmp_path / "study/report").exists()
 
 
 def test_version_is_the_package_s(job: Callable[..., Answer]) -> None:

@@ -5,16 +5,12 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
 
 import pytest
-from pydantic import create_model
 
 from job.errors import UsageError
-from job.manifest import Manifest, Since
 from job.report import load_runs, write_report
-from job.report.cache import CACHE_KEY
-from job.report.load import read_runs
+from job.report.read.load import read_runs
 from job.runs import Progress, RunKeys
 from job.storage import FolderStore, open_store
 from tests.records import diverged, made_by, make_environment, make_manifest, make_result, store_results
@@ -201,73 +197,7 @@ def test_what_made_a_run_is_read_from_its_environment_where_the_result_lacks_it(
     assert runs.loc[[2, 3], ["torch", "git_sha", "device", "num_threads"]].isna().all(axis=None)
 
 
-class CountingStore(FolderStore):
-    """A folder that remembers which results were read."""
-
-    def __init__(self, root: Path) -> None:
-        super().__init__(root)
-        self.read_results: list[str] = []
-
-    def read(self, key: str) -> bytes:
-        if key.endswith("result.json"):
-            self.read_results.append(key)
-        return super().read(key)
-
-
-def test_second_reading_reads_only_what_is_new_or_changed(tmp_path: Path) -> None:
-    store = CountingStore(tmp_path)
-    first, second, third = (make_result(make_manifest("adam", seed=seed), accuracy=0.8) for seed in range(3))
-    store_results(store, first, second)
-    before = read_runs(store, keep_cache=True)
-    store.read_results.clear()
-    again = read_runs(store, keep_cache=True)
-    assert store.read_results == []
-    for name in ("runs", "epochs", "classes", "diagnostics"):
-        assert getattr(again, name).equals(getattr(before, name))
-    better = make_result(make_manifest("adam", seed=1), accuracy=0.95)
-    store_results(store, third, better)
-    changed = read_runs(store, keep_cache=True)
-    assert sorted(store.read_results) == sorted(RunKeys("default", run.run_id).result for run in (third, better))
-    assert dict(zip(changed.runs["seed"], changed.runs["score"], strict=True)) == {0: 0.8, 1: 0.95, 2: 0.8}
-    assert len(changed.epochs) == 12
-    store.delete([RunKeys("default", first.run_id).result])
-    assert sorted(read_runs(store).runs["seed"]) == [1, 2]
-
-
-def test_report_of_one_experiment_keeps_the_cache_of_the_others(tmp_path: Path) -> None:
-    store = CountingStore(tmp_path)
-    store_results(store, *(make_result(make_manifest("adam"), experiment=name) for name in "ab"))
-    read_runs(store, keep_cache=True)
-    store_results(store, make_result(make_manifest("adam", seed=1), experiment="b"))
-    read_runs(store, experiment="b", keep_cache=True)
-    store.read_results.clear()
-    assert len(read_runs(store).runs) == 3
-    assert store.read_results == []
-
-
-def test_cache_of_before_a_manifest_had_a_field_is_read_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its rows would lack the field's default, as if two values had been compared."""
-    store = CountingStore(tmp_path)
-    result = make_result(make_manifest("adam"))
-    store_results(store, result)
-    read_runs(store, keep_cache=True)
-    store.read_results.clear()
-    later = create_model("Later", __base__=Manifest, clip_norm=(Annotated[float, Since("0.2.0")], 0.0))
-    monkeypatch.setattr("job.report.cache.Manifest", later)
-    read_runs(store)
-    assert store.read_results == [RunKeys("default", result.run_id).result]
-
-
-@pytest.mark.parametrize("content", [b"", b"no zip", b"PK\x05\x06" + bytes(18)])
-def test_broken_cache_is_read_over(tmp_path: Path, content: bytes) -> None:
-    store = FolderStore(tmp_path)
-    store_results(store, make_result(make_manifest("adam")))
-    store.write(CACHE_KEY, content)
-    assert len(read_runs(store, keep_cache=True).runs) == 1
-    assert len(read_runs(store).runs) == 1
-
-
-def test_cached_page_is_the_page_that_was_first_written(tmp_path: Path) -> None:
+def test_page_over_the_same_runs_is_the_same(tmp_path: Path) -> None:
     store = FolderStore(tmp_path)
     store_results(store, *(make_result(make_manifest("adam", seed=seed, epochs=2)) for seed in (0, 1)))
     write_report(store)

@@ -331,8 +331,8 @@ def test_divergence_stands_on_the_page_and_in_the_figures(unlucky: Path) -> None
 
 def test_nothing_of_a_diverged_run_is_averaged(unlucky: Path) -> None:
     """Class-wise accuracy and confusion matrices are over the seeds that finished."""
-    from job.report.load import load_runs
-    from job.report.study import build_studies
+    from job.report.analysis.study import build_studies
+    from job.report.read.load import load_runs
 
     (study,) = build_studies(load_runs(str(unlucky.parent)))
     sgd = next(line for line in study.standings if line.configuration.optimizer == "sgd")

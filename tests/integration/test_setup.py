@@ -158,7 +158,7 @@ def test_every_place_that_installs_is_found() -> None:
         ("Makefile", "requirements/audit.txt"),
         ("Dockerfile", "/build/train.txt"),
         ("Dockerfile", "/build/build.txt"),
-        ("CONTRIBUTING.md", "requirements/base.txt"),
+        ("CONTRIBUTING.md", "requirements/report.txt"),
         ("CONTRIBUTING.md", "requirements/build.txt"),
     }
 
@@ -332,14 +332,15 @@ def test_every_line_of_a_lock_is_a_version_with_hashes_and_names_no_registry(nam
         assert re.search(r"--hash=sha256:[0-9a-f]{64}", entry), entry.splitlines()[0]
 
 
-@pytest.mark.parametrize("name", ["base", "build", "train"])
+@pytest.mark.parametrize("name", ["report", "build", "train"])
 def test_what_is_shipped_is_what_is_tested(name: str) -> None:
     tested = {(one.name, one.version, one.marker) for one in read_lock(LOCKS["dev"])}
     assert {(one.name, one.version) for one in read_lock(LOCKS[name])} <= {tested_one[:2] for tested_one in tested}
 
 
 @pytest.mark.parametrize(
-    ("name", "extras"), [("base", []), ("train", ["train"]), ("dev", ["train", "kubernetes", "dev"])]
+    ("name", "extras"),
+    [("report", ["report"]), ("train", ["train"]), ("dev", ["train", "report", "kubernetes", "dev"])],
 )
 def test_locks_hold_what_pyproject_asks_for(name: str, extras: list[str]) -> None:
     """`pip check` sees no extras."""
@@ -351,6 +352,13 @@ def test_locks_hold_what_pyproject_asks_for(name: str, extras: list[str]) -> Non
         found = versions.get(requirement.name, [])
         assert found, f"{requirement.name} is not in {name}.txt: make lock"
         assert all(requirement.specifier.contains(version) for version in found), f"{requirement}: make lock"
+
+
+def test_image_installs_nothing_that_only_the_report_needs() -> None:
+    """jinja2 comes with torch."""
+    report = {Requirement(asked).name for asked in PROJECT["optional-dependencies"]["report"]} - {"jinja2"}
+    assert report == {"pandas", "pyarrow", "scipy"}
+    assert not report & {release.name for release in read_lock(LOCKS["train"])}
 
 
 def test_installs_are_found_wherever_they_stand() -> None:

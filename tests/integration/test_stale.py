@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from job.errors import ObjectMissing
-from job.report.load import read_runs
+from job.report.read.load import read_runs
 from job.runs import Environment, RunKeys, RunResult
 from job.storage import FolderStore, Store, open_store
 from job.submit.stale import describe_stale, find_stale, put_aside, read_image_origin, read_local_origin

@@ -17,8 +17,8 @@ import pytest
 
 from job import cpus
 from job.plan import SweepPlan
-from job.report.holes import describe_unfinished
-from job.report.load import read_runs
+from job.report.read.holes import describe_unfinished
+from job.report.read.load import read_runs
 from job.runs import RunKeys, judge_unfinished
 from job.storage import FolderStore, open_store
 from job.submit.estimate import read_prices

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from job.report.statistics import expected_maximum
+from job.report.analysis.statistics import expected_maximum
 from tests.records import build_study, diverged, made_by, make_manifest, make_result, make_study
 
 NOISE = [0.0, 0.01, -0.005, 0.004]

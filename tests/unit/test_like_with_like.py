@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from job.report.origins import FACTS, find_differences, read_origin
+from job.report.analysis.origins import find_differences
+from job.report.read.frames import FACTS
+from job.report.read.rows import read_origin
 from job.runs import RunResult
 from tests.records import build_study, diverged, made_by, make_environment, make_manifest, make_result
 

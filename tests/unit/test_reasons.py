@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from job.report.reasons import Reason
-from job.report.wording import part
+from job.report.analysis.reasons import Reason
+from job.report.analysis.wording import part
 from job.runs import RunResult
 from tests.records import build_study, diverged, made_by, make_manifest, make_result
 

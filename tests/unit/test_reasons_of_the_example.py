@@ -20,9 +20,9 @@ from typing import Any
 
 import pytest
 
-from job.report.load import read_runs
-from job.report.reasons import Reason
-from job.report.study import build_studies
+from job.report.analysis.reasons import Reason
+from job.report.analysis.study import build_studies
+from job.report.read.load import read_runs
 from job.storage import FolderStore
 
 EXAMPLE = Path(__file__).parents[2] / "docs/example-report"

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from job.errors import DataError, UsageError
-from job.report.pictures import draw_classes
-from job.report.reference import compare_with, read_reference
+from job.report.analysis.charts import HeatMap
+from job.report.analysis.reference import compare_with
+from job.report.read.reference import read_reference
+from job.report.render.pictures import build_class_accuracy
 from tests.conftest import SHARED
 from tests.records import build_study, diverged, make_manifest, make_result
 
@@ -150,11 +152,10 @@ def test_class_accuracies_are_over_the_seeds_that_all_have_and_not_of_survivors(
         for seed, score in family.items()
     ]
     sgd = [make_result(make_manifest("sgd", seed=seed), accuracy=0.9) for seed in (0, 1)]
-    (picture,) = draw_classes(build_study(tmp_path, *results, sgd[0], diverged(sgd[1])))
-    axes = picture.figure.axes[0]
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["Adagrad", "Adam"]
-    (image,) = axes.images
-    assert image.get_array().data[0] == pytest.approx([0.855, 0.805])
+    (picture,) = build_class_accuracy(build_study(tmp_path, *results, sgd[0], diverged(sgd[1])))
+    assert isinstance(picture.chart, HeatMap)
+    assert picture.chart.columns == ["Adagrad", "Adam"]
+    assert picture.chart.values[0] == pytest.approx([0.855, 0.805])
     assert picture.caption.endswith(
         "All over the seeds that all of them have (0 and 1). Left out: SGD (1 of 2 seeds diverged)."
     )

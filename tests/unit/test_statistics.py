@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from job.report.statistics import (
+from job.report.analysis.statistics import (
     adjust_for_seeds,
     bootstrap_mean,
     compare,

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from job.report.verdict import judge
+from job.report.analysis.field import choose_field
+from job.report.analysis.verdict import judge_field
 from job.runs import Scores
 from tests.records import build_study, diverged, make_manifest, make_result
 
@@ -185,7 +186,7 @@ def test_configurations_of_a_single_optimizer_are_compared_with_each_other(tmp_p
 
 
 def test_nothing_finished_or_nothing_to_compare_is_said() -> None:
-    assert judge([]).sentence == "No run has finished with a score here yet."
+    assert judge_field(choose_field([]), []).sentence == "No run has finished with a score here yet."
 
 
 @pytest.mark.parametrize(("num", "told"), [(1, "the only one diverged"), (3, "all 3 diverged")])

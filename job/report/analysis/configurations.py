@@ -1,0 +1,129 @@
+"""What the report compares: an optimizer with its attributes and the scores of its runs, one by seed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from job.report.analysis.origins import Origin, find_differences
+from job.report.analysis.statistics import Comparison, compare
+from job.report.analysis.wording import percent, show_attribute, show_value
+
+Attributes = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One optimizer with its attributes, and the scores of its runs."""
+
+    digest: str
+    optimizer: str
+    attributes: Attributes
+    """All fields of the manifest but name, seed and data set; a schedule is one attribute."""
+    scores: Mapping[int, float]
+    """Test top-1 by seed; a seed that diverged has none."""
+    choice: Mapping[int, float]
+    """What configurations are chosen by: validation top-1 by seed where images were held out, else the scores."""
+    is_validated: bool
+    """Whether there are validation images."""
+    runs: tuple[str, ...]
+    """Their names in the column `run` of `Runs.runs`."""
+    finished: tuple[str, ...]
+    """Those of `runs` whose seed has a score."""
+    num_diverged: int
+    """How many of `runs` diverged."""
+    seeds: tuple[int, ...]
+    """All seeds whose runs ended, whether they finished or diverged."""
+    origins: Mapping[int, Origin] = field(default_factory=dict)
+    """What made the run of each seed."""
+    label: str = ""
+    """The optimizer's name with what differs from its baseline: `Adam lr 0.01`."""
+    changed: Attributes = field(default_factory=dict)
+    """The attributes that differ from the baseline."""
+    rank_score: float | None = None
+    """The mean of `choice`, adjusted to the same seeds for all configurations of the study."""
+    adjusted: float | None = None
+    """The mean of `scores`, adjusted in the same way. It is shown where configurations are listed without a paired
+    difference."""
+
+    @property
+    def mean(self) -> float:
+        """Mean score over the seeds that finished; -1 without any, to sort last."""
+        return sum(self.scores.values()) / len(self.scores) if self.scores else -1.0
+
+    @property
+    def always_finished(self) -> bool:
+        """Whether no seed diverged."""
+        return len(self.scores) == len(self.seeds)
+
+    @property
+    def fate(self) -> str:
+        """`2 of 3 seeds diverged`, or nothing where all finished; one seed alone is `its only seed`."""
+        if self.always_finished:
+            return ""
+        if len(self.seeds) == 1:
+            return "its only seed diverged"
+        return f"{len(self.seeds) - len(self.scores)} of {len(self.seeds)} seeds diverged"
+
+    @property
+    def title(self) -> str:
+        """The label, with the seeds that diverged."""
+        return f"{self.label} ({self.fate})" if self.fate else self.label
+
+    @property
+    def told_score(self) -> str:
+        """The adjusted mean score, and how many seeds have none: `88.6 % (1 of 3 seeds diverged)`."""
+        if not self.scores:
+            return self.fate
+        return f"{percent(self.adjusted)} ({self.fate})" if self.fate else percent(self.adjusted)
+
+    @property
+    def setting(self) -> Attributes:
+        """What was chosen besides the optimizer: epochs, batch size, schedule, augmentation, precision, …"""
+        return {key: value for key, value in self.attributes.items() if not key.startswith("optimizer.")}
+
+
+def compare_configurations(ours: Configuration, theirs: Configuration) -> Comparison | None:
+    """Our test scores minus theirs, over the seeds that both have; None where they have no seed in common.
+
+    What differs between the runs of a seed besides the configuration itself stands in `unlike`.
+    """
+    comparison = compare(ours.scores, theirs.scores)
+    if comparison is None:
+        return None
+    common = ours.scores.keys() & theirs.scores.keys()
+    pairs = [(ours.origins[seed], theirs.origins[seed]) for seed in sorted(common)]
+    return replace(comparison, unlike=tuple(find_differences(pairs)))
+
+
+def have_same_seeds(configurations: Iterable[Configuration]) -> bool:
+    """Whether all configurations that have scores have them for the same seeds."""
+    return len({frozenset(configuration.scores) for configuration in configurations if configuration.scores}) < 2
+
+
+def order_configuration(configuration: Configuration) -> tuple[float, float, str]:
+    """The key that sorts the best first: part of the seeds that diverged, score over common seeds, label."""
+    diverged = 1 - len(configuration.scores) / len(configuration.seeds)
+    return diverged, math.inf if configuration.rank_score is None else -configuration.rank_score, configuration.label
+
+
+def best_of_each(configurations: Iterable[Configuration]) -> list[Configuration]:
+    """The best configuration of every optimizer, best first; `configurations` are best first.
+
+    An optimizer of which every run diverged is there with a configuration without scores.
+    """
+    best: dict[str, Configuration] = {}
+    for configuration in configurations:
+        best.setdefault(configuration.optimizer, configuration)
+    return list(best.values())
+
+
+def tell_setting(ours: Configuration, theirs: Configuration) -> list[str]:
+    """What was chosen differently besides the optimizer, such as `epochs 20 against 2`."""
+    return [
+        f"{show_attribute(key)} {show_value(value)} against {show_value(theirs.setting.get(key))}"
+        for key, value in ours.setting.items()
+        if value != theirs.setting.get(key)
+    ]

@@ -1,0 +1,86 @@
+"""What was measured along the epochs and the first steps, as arrays per configuration: a row per run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from job.report.analysis.configurations import Configuration
+from job.report.read.frames import EPOCH_COLUMNS, QUANTITIES, Runs
+from job.runs import FIRST_STEPS, GROUPS
+
+Floats = npt.NDArray[np.float64]
+
+
+class Measurements:
+    """The epochs and first steps of `runs`, as arrays of one configuration at a time."""
+
+    def __init__(self, runs: Runs) -> None:
+        self._epochs = _by_run(runs.epochs, EPOCH_COLUMNS)
+        self._steps = {
+            group: _by_run(runs.diagnostics[runs.diagnostics["group"] == group], ("step", *QUANTITIES))
+            for group in GROUPS
+        }
+        self._seeds = {run: int(seed) for run, seed in zip(runs.runs["run"], runs.runs["seed"], strict=True)}
+
+    def seeds(self, configuration: Configuration) -> list[int]:
+        """Those of the configuration's runs that have at least one epoch, smallest first."""
+        return sorted({self._seeds[run] for run in configuration.runs if run in self._epochs})
+
+    def epochs(self, configuration: Configuration, column: str, *, seeds: Sequence[int] | None = None) -> Floats:
+        """(num_runs, num_epochs) of a column of `Runs.epochs`; NaN where a run ended earlier.
+
+        With `seeds` a row for each of them, in their order.
+        """
+        index = EPOCH_COLUMNS.index(column)
+        return _pad([table[:, index] for table in self._select(self._epochs, configuration, seeds)])
+
+    def steps(
+        self,
+        configuration: Configuration,
+        quantity: str,
+        *,
+        group: str = "backbone",
+        seeds: Sequence[int] | None = None,
+    ) -> Floats:
+        """(num_runs, up to 10) of one quantity at the first steps of training; with `seeds` a row for each of them."""
+        index = 1 + QUANTITIES.index(quantity)
+        tables = self._select(self._steps[group], configuration, seeds)
+        return _pad([table[:FIRST_STEPS, index] for table in tables])
+
+    def _select(
+        self, tables: Mapping[Any, Floats], configuration: Configuration, seeds: Sequence[int] | None
+    ) -> list[Floats]:
+        """The tables of the configuration's runs that have one; with `seeds` one for each, empty where it has none."""
+        if seeds is None:
+            return [tables[run] for run in configuration.runs if run in tables]
+        by_seed = {self._seeds[run]: run for run in reversed(configuration.runs) if run in self._epochs}
+        nothing = np.empty((0, max(len(EPOCH_COLUMNS), 1 + len(QUANTITIES))))
+        return [tables.get(by_seed[seed], nothing) for seed in seeds]
+
+
+def mean_curve(values: Floats) -> Floats:
+    """The mean over the runs at each epoch or step, NaN where none was measured."""
+    known = np.isfinite(values)
+    totals = np.where(known, values, 0).sum(axis=0)
+    return np.where(known.any(axis=0), totals / np.maximum(known.sum(axis=0), 1), np.nan)
+
+
+def _by_run(table: pd.DataFrame, columns: Sequence[str]) -> dict[Any, Floats]:
+    if table.empty:
+        return {}
+    names = table["run"].to_numpy()
+    values = table[list(columns)].to_numpy(dtype=float)
+    starts = np.flatnonzero(np.concatenate([[True], names[1:] != names[:-1]]))  # a run's rows lie together
+    return dict(zip(names[starts], np.split(values, starts[1:]), strict=True))
+
+
+def _pad(rows: Sequence[Floats]) -> Floats:
+    table = np.full((len(rows), max(map(len, rows), default=0)), np.nan)
+    for index, row in enumerate(rows):
+        table[index, : len(row)] = row
+    return table

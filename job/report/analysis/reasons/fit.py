@@ -1,0 +1,162 @@
+"""Reasons in how the training images are fitted: generalisation and overfitting."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+
+from job.report.analysis.charts import Dumbbell, DumbbellChart, Line, LineChart, Picture
+from job.report.analysis.configurations import Configuration
+from job.report.analysis.measurements import Floats
+from job.report.analysis.reasons.evidence import Evidence, Reason, are_trained_alike, build_line
+from job.report.analysis.wording import join, percent, points
+
+LARGE_GAP = 0.05
+"""Five points between the generalisation gaps of two optimizers; seeds differ by one or two."""
+FITTED = 0.9
+"""Training images that must be right before a gap to the test images says something about generalisation."""
+FIT_SHARE = 0.5
+"""At most this part of the difference on test images may be a difference on training images."""
+RISEN = 1.1
+"""The test loss ends a tenth above its lowest value."""
+LEAST_RISING = 3
+"""Epochs after the lowest test loss: through fewer no trend goes."""
+
+
+def explain_gap(evidence: Evidence) -> Reason | None:
+    """Claim: two optimizers fit the training images alike, but one is far better on the test images.
+
+    Contrast: any two of those shown that were trained alike. Counter-evidence: one of them did not fit (then its small
+    gap says nothing), or the fits differ as the tests do; then nothing is said.
+    """
+    found = []
+    for wide, narrow in itertools.permutations(evidence.whole, 2):
+        contrast = evidence.pair(wide, narrow) if are_trained_alike(wide, narrow) else None
+        if contrast is None:
+            continue
+        train, test = (contrast.epochs(wide, column)[:, -1] for column in ("train_top1", "test_top1"))
+        their_train, their_test = (contrast.epochs(narrow, column)[:, -1] for column in ("train_top1", "test_top1"))
+        fitted = np.minimum(train, their_train) >= FITTED
+        wider = (train - test) - (their_train - their_test) >= LARGE_GAP
+        alike = np.abs(train - their_train) <= FIT_SHARE * (their_test - test)
+        if np.all(fitted & wider & alike):
+            scores = [float(values.mean()) for values in (train, test, their_train, their_test)]
+            found.append((scores[3] - scores[1], contrast, narrow, scores))
+    if not found:
+        return None
+    apart, contrast, narrow, (own_fit, own_score, fit, score) = max(found, key=lambda entry: entry[0])
+    wide = contrast.subject
+    numbers = {
+        "gap": own_fit - own_score, "other_gap": fit - score, "test_difference": apart,
+        "train_difference": fit - own_fit,
+    }  # fmt: skip
+    sentence = (
+        f"{wide.label} and {narrow.label} both fit the training images ({percent(own_fit)} and {percent(fit)} right in "
+        f"the last epoch), but of the test images {wide.label} gets {percent(own_score)} right and {narrow.label} "
+        f"{percent(score)}. The difference is {points(apart)} points on the test images and {points(fit - own_fit)} on "
+        f"the training images: {contrast.everywhere} most of it is one of generalisation, not of fit."
+    )
+    rows = [
+        Dumbbell(configuration.label, configuration.optimizer, *_ends(evidence, configuration))
+        for configuration in (wide, narrow)
+    ]
+    picture = Picture(
+        "reason-gap",
+        "Test (filled) and training accuracy (open) after the last epoch, and the points between them.",
+        DumbbellChart(rows, title="Generalisation gap", left="test", right="training"),
+    )
+    return Reason("They differ in how well they generalise", sentence, numbers, picture)
+
+
+def _ends(evidence: Evidence, configuration: Configuration) -> tuple[float, float]:
+    """Mean test and training accuracy in the last epoch."""
+    test, train = (float(mean_epochs(evidence, configuration, f"{part}_top1")[-1]) for part in ("test", "train"))
+    return test, train
+
+
+def explain_overfitting(evidence: Evidence) -> Reason | None:
+    """Claim: the test loss rises while the training loss falls, from which epoch on.
+
+    Contrast: the training loss, and the test losses of those trained alike. Counter-evidence: a noisy test loss has a
+    lowest value too, so the epochs after it must trend upwards in every run, also without the last of them; the
+    accuracy is told beside it, for it need not suffer.
+    """
+    onsets = [
+        (configuration, onset)
+        for configuration in evidence.whole
+        if (onset := _find_onset(evidence, configuration)) is not None
+    ]
+    if not onsets:
+        return None
+    told, numbers = [], {}
+    for configuration, onset in onsets:
+        test, train = (mean_epochs(evidence, configuration, column) for column in ("test_loss", "train_loss"))
+        top1 = mean_epochs(evidence, configuration, "test_top1")
+        numbers[f"{configuration.optimizer}_onset"] = float(onset + 1)
+        told.append(
+            f"{configuration.label}: after epoch {onset + 1} of {len(test)} the test loss rises from "
+            f"{test[onset]:.3f} to {test[-1]:.3f} in the last epoch, while the training loss falls from "
+            f"{train[onset]:.3f} to {train[-1]:.3f}; the test accuracy changes by "
+            f"{points(float(top1[-1] - top1[onset]))} points"
+        )
+    subject, onset = onsets[0]
+    calm = [
+        configuration
+        for configuration in evidence.rivals_of(subject)
+        if not any(configuration is other for other, _ in onsets)
+    ]
+    changes = [
+        f"{configuration.label} {_show_change(mean_epochs(evidence, configuration, 'test_loss'), onset)}"
+        for configuration in calm
+    ]
+    against = (
+        f" From epoch {onset + 1} to the last the test loss of the others changed by: {join(changes)}." if calm else ""
+    )
+    subjects = [configuration for configuration, _ in onsets]
+    picture = Picture(
+        "reason-overfitting",
+        "Test loss (solid) and training loss (dashed).",
+        LineChart(
+            train_and_test(evidence, subjects, "loss"), title="Where overfitting begins", xlabel="epoch",
+            ylabel="mean cross entropy (nats)",
+        ),
+    )  # fmt: skip
+    return Reason("The test loss rises while the training loss falls", f"{'. '.join(told)}.{against}", numbers, picture)
+
+
+def _find_onset(evidence: Evidence, configuration: Configuration) -> int | None:
+    """The index of the epoch with the lowest mean test loss, if from there on every run's test loss rises."""
+    tests, trains = (evidence.measured.epochs(configuration, column) for column in ("test_loss", "train_loss"))
+    if not tests.size or not np.isfinite(tests).all() or not np.isfinite(trains).all():
+        return None
+    onset = int(tests.mean(axis=0).argmin())
+    if tests.shape[1] - 1 - onset < LEAST_RISING:
+        return None
+    rising = all(_rises(tests[:, onset:end]) for end in (tests.shape[1], tests.shape[1] - 1))  # one jump is no trend
+    return onset if rising and np.all(trains[:, -1] < trains[:, onset]) else None
+
+
+def _rises(losses: Floats) -> bool:
+    """Whether after its first value, the lowest, every run's loss trends upwards and ends well above it."""
+    slopes = np.polyfit(np.arange(1, losses.shape[1]), losses[:, 1:].T, 1)[0]
+    return bool(np.all(slopes > 0) and np.all(losses[:, -1] >= RISEN * losses[:, 0]))
+
+
+def _show_change(curve: Floats, onset: int) -> str:
+    return f"{100 * (curve[-1] / curve[onset] - 1):+.0f} %".replace("-", "−")
+
+
+def mean_epochs(evidence: Evidence, configuration: Configuration, column: str) -> Floats:
+    """(num_epochs,) the mean over the configuration's runs of a column of `Runs.epochs`."""
+    mean: Floats = evidence.measured.epochs(configuration, column).mean(axis=0)
+    return mean
+
+
+def train_and_test(evidence: Evidence, subjects: list[Configuration], quantity: str) -> list[Line]:
+    """Two lines per configuration: the quantity on the test images, solid, and on the training images, dashed."""
+    return [
+        build_line(configuration, evidence.measured.epochs(configuration, f"{part}_{quantity}"), dash=dash, word=part)
+        for configuration in subjects
+        for dash, part in enumerate(("test", "train"))
+    ]

@@ -1,0 +1,1 @@
+"""What an output holds, read into tables: the room that knows records and storage, and judges nothing."""

@@ -1,0 +1,216 @@
+"""An output's runs as tables: lists the keys once, reads the results in parallel, keeps rows and drops the JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple
+from datetime import UTC, datetime
+
+import numpy as np
+import pandas as pd
+
+from job.errors import ObjectMissing, UsageError
+from job.logs import get_logger
+from job.report.read.frames import (
+    CLASS_COLUMNS,
+    DIAGNOSTIC_COLUMNS,
+    EPOCH_COLUMNS,
+    HOLE_COLUMNS,
+    QUANTITIES,
+    RUN_COLUMNS,
+    Runs,
+    add_attributes,
+)
+from job.report.read.holes import Hole, describe_unfinished, find_missing, parse_planned_ids
+from job.report.read.parsing import parse_environment, parse_result
+from job.report.read.rows import Floats, RunRows, build_rows
+from job.runs import GROUPS, Environment, RunKeys, RunResult, is_result_key
+from job.storage import Store, open_store
+
+NUM_READERS = 10
+"""So many threads read at once, because botocore keeps this many connections in its pool by default."""
+COLUMNS = {
+    "runs": RUN_COLUMNS,
+    "epochs": ("run", *EPOCH_COLUMNS),
+    "classes": CLASS_COLUMNS,
+    "diagnostics": ("run", "group", *DIAGNOSTIC_COLUMNS),
+}
+"""The columns of each table but that of the holes."""
+
+
+def load_runs(uri: str, *, experiment: str | None = None) -> Runs:
+    """The runs in a folder or under an `s3://` URI, of one experiment or of all, as pandas tables.
+
+    Raises `UsageError` where no run is, `AccessDeniedError` or `StorageError`.
+    """
+    return read_runs(open_store(uri), experiment=experiment)
+
+
+def read_runs(store: Store, *, experiment: str | None = None, now: datetime | None = None) -> Runs:
+    """`load_runs` for an open store. `now` decides which silent runs are lost."""
+    keys = list_runs(store, experiment)
+    results, broken = _read_results(store, [key for key in keys if is_result_key(key)])
+    get_logger().info("results_read", read=len(results), unusable=len(broken))
+    tables = _build_tables(sorted(results, key=lambda rows: str(rows.run["run"])))
+    holes = broken + _read_holes(store, keys, now=now or datetime.now(UTC)) + _diverged(tables["runs"])
+    return Runs(
+        runs=add_attributes(tables["runs"]),
+        **{name: tables[name] for name in ("epochs", "classes", "diagnostics")},
+        holes=pd.DataFrame([astuple(hole) for hole in holes], columns=list(HOLE_COLUMNS)),
+    )
+
+
+def read_confusion(store: Store, runs: Iterable[str]) -> tuple[list[str], Floats] | None:
+    """Classes and counts of test images over `runs`, a row per true class; None where none has them.
+
+    They are read from the results a second time, because in the tables they would take most of the memory.
+    """
+    with ThreadPoolExecutor(NUM_READERS) as readers:
+        contents = list(readers.map(lambda run: store.read(_result_key(run)), runs))
+    results = [RunResult.model_validate_json(content) for content in contents]
+    known = [result for result in results if result.confusion]
+    if not known:
+        return None
+    return known[0].classes, np.sum([np.array(result.confusion, dtype=float) for result in known], axis=0)
+
+
+def list_runs(store: Store, experiment: str | None) -> list[str]:
+    """The keys of what runs and plans left. Raises `UsageError` where there is nothing of them."""
+    keys = store.list_keys(f"{experiment}/" if experiment else "")
+    if any(_is_of_a_run_or_plan(key) for key in keys):
+        return keys
+    if experiment:
+        there = sorted({key.split("/")[0] for key in store.list_keys("") if "/runs/" in key}) or ["none"]
+        raise UsageError(f"{store.uri}: no experiment {experiment!r} here; there are: {', '.join(there)[:500]}")
+    what = "no run is here" if keys else "nothing is here"
+    inside = any(key.endswith("result.json") for key in keys)
+    advice = "this looks like the inside of one: name the folder above" if inside else "or the place is mistyped"
+    raise UsageError(
+        f"{store.uri}: {what}; name the folder or s3:// URI that runs had as --output: it holds "
+        f"<experiment>/runs/<run id>/; {advice}"
+    )
+
+
+def _is_of_a_run_or_plan(key: str) -> bool:
+    parts = key.split("/")
+    return (len(parts) >= 4 and parts[1] == "runs") or (len(parts) == 2 and parts[1] == "sweep.json")
+
+
+def _read_results(store: Store, keys: list[str]) -> tuple[list[RunRows], list[Hole]]:
+    """What the results under `keys` add to the tables, and those that cannot be used."""
+    read: list[RunRows] = []
+    broken: list[Hole] = []
+    with ThreadPoolExecutor(NUM_READERS) as readers:
+        for key, outcome in zip(keys, readers.map(lambda key: _read_result(store, key), keys), strict=True):
+            if isinstance(outcome, str):
+                get_logger().warning("result_ignored", result=store.locate(key), reason=outcome)
+                broken.append(Hole(*_parts(key), "corrupt", f"result.json {outcome}"))
+            else:
+                read.append(outcome)
+    return read, broken
+
+
+def _read_result(store: Store, key: str) -> RunRows | str:
+    """The rows, or the reason why there are none."""
+    try:
+        result = parse_result(store.read(key), key=key)
+    except ObjectMissing:
+        return "vanished while the report was written"
+    except ValueError as error:
+        return str(error)
+    if result.environment is None:  # results of before 2026-11 left it to environment.json
+        result = result.model_copy(update={"environment": _read_environment(store, key)})
+    return build_rows(result)
+
+
+def _read_environment(store: Store, result_key: str) -> Environment | None:
+    try:
+        return parse_environment(store.read(RunKeys(*_parts(result_key)).environment))
+    except ObjectMissing:
+        return None
+
+
+def _build_tables(results: list[RunRows]) -> dict[str, pd.DataFrame]:
+    """All tables but that of the holes, the rows of each in the order of `results`."""
+    if not results:
+        return {name: pd.DataFrame(columns=columns) for name, columns in COLUMNS.items()}
+    names = np.array([rows.run["run"] for rows in results], dtype=object)
+    epochs = pd.DataFrame(np.concatenate([rows.epochs for rows in results]), columns=list(EPOCH_COLUMNS))
+    epochs["epoch"] = epochs["epoch"].astype(int)
+    epochs.insert(0, "run", names.repeat([len(rows.epochs) for rows in results]))
+    classes = pd.DataFrame(
+        {
+            "run": names.repeat([len(rows.classes) for rows in results]),
+            "class": [name for rows in results for name in rows.classes],
+            "top1": np.array([value for rows in results for value in rows.classes.values()], dtype=float),
+        }
+    )
+    return {
+        "runs": pd.DataFrame([rows.run for rows in results], columns=list(RUN_COLUMNS)),
+        "epochs": epochs,
+        "classes": classes,
+        "diagnostics": _build_diagnostics(results),
+    }
+
+
+def _build_diagnostics(results: list[RunRows]) -> pd.DataFrame:
+    parts = [(rows.run["run"], group, rows.diagnostics[group]) for rows in results for group in GROUPS]
+    table = pd.DataFrame(np.concatenate([values for *_, values in parts]), columns=list(DIAGNOSTIC_COLUMNS))
+    table["step"] = table["step"].astype(int)
+    sizes = [len(values) for *_, values in parts]
+    table.insert(0, "group", np.array([group for _, group, _ in parts], dtype=object).repeat(sizes))
+    table.insert(0, "run", np.array([run for run, *_ in parts], dtype=object).repeat(sizes))
+    return table.astype(dict.fromkeys(QUANTITIES, "float64"))
+
+
+def _read_holes(store: Store, keys: Iterable[str], *, now: datetime) -> list[Hole]:
+    """Runs without a result, and planned ones without a trace."""
+    seen, finished, plans = set(), set(), []
+    for key in keys:
+        parts = key.split("/")
+        if len(parts) >= 4 and parts[1] == "runs":
+            seen.add(_parts(key))
+            if is_result_key(key):
+                finished.add(_parts(key))
+        elif len(parts) == 2 and parts[1] == "sweep.json":
+            plans.append(key)
+    holes: list[Hole] = []
+    planned = {}
+    for key in plans:
+        try:
+            planned[key.split("/")[0]] = parse_planned_ids(store.read(key))
+        except ValueError as error:
+            reason = f"is no plan: {str(error).splitlines()[0]}"
+            holes.append(Hole(key.split("/")[0], "sweep.json", "corrupt", reason))
+    unfinished = sorted(seen - finished)
+    with ThreadPoolExecutor(NUM_READERS) as readers:
+        states = readers.map(lambda run: _read_progress(store, *run), unfinished)
+        holes += [describe_unfinished(*run, state, now=now) for run, state in zip(unfinished, states, strict=True)]
+    return holes + find_missing(planned, seen)
+
+
+def _read_progress(store: Store, experiment: str, run_id: str) -> bytes | None:
+    try:
+        return store.read(RunKeys(experiment, run_id).progress)
+    except ObjectMissing:
+        return None
+
+
+def _diverged(runs: pd.DataFrame) -> list[Hole]:
+    lost = runs[runs["status"] == "diverged"]
+    return [
+        Hole(run.experiment, run.run_id, "diverged", f"loss not finite in epoch {epoch:.0f}, step {step:.0f}")
+        for run, epoch, step in zip(lost.itertuples(), lost["diverged_epoch"], lost["diverged_step"], strict=True)
+    ]
+
+
+def _parts(key: str) -> tuple[str, str]:
+    """Experiment and run id of a key of a run."""
+    experiment, _, run_id, *_ = key.split("/")
+    return experiment, run_id
+
+
+def _result_key(run: str) -> str:
+    experiment, _, run_id = run.partition("/")
+    return RunKeys(experiment, run_id).result

@@ -1,0 +1,77 @@
+"""A study with its pictures drawn: what HTML and Markdown both show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from job import plots
+from job.report.analysis.charts import Picture
+from job.report.analysis.measurements import Floats
+from job.report.analysis.reference import SideBySide, compare_with
+from job.report.analysis.study import Study
+from job.report.read.reference import Reference
+from job.report.render import figures, pictures
+from job.report.render.effect_pictures import build_effects
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A picture as files."""
+
+    path: str
+    """The name of its files below report/, without `.svg` or `.png`."""
+    caption: str
+    svg: bytes
+    png: bytes
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One study, ready to be shown."""
+
+    study: Study
+    sides: SideBySide | None
+    curves: list[Drawing]
+    classes: list[Drawing]
+    cost: list[Drawing]
+    effects: list[list[Drawing]]
+    """The drawings of each of `study.effects`, in the same order."""
+    reasons: list[Drawing]
+    """A drawing for each of `study.reasons`, in the same order."""
+    budget: list[Drawing]
+    reference: list[Drawing]
+
+    def drawings(self) -> list[Drawing]:
+        """All drawings of the chapter."""
+        parts = (self.curves, self.classes, self.cost, *self.effects, self.reasons, self.budget, self.reference)
+        return [drawing for part in parts for drawing in part]
+
+
+def draw_chapter(
+    study: Study, *, reference: Reference | None, confusions: Mapping[str, tuple[list[str], Floats]]
+) -> Chapter:
+    """The chapter of `study` with all its pictures drawn; `confusions` has a matrix by a configuration's digest."""
+    sides = compare_with(reference, study) if reference else None
+
+    def draw(wanted: Iterable[Picture]) -> list[Drawing]:
+        return [_render(f"figures/{study.slug}/{picture.name}", picture) for picture in wanted]
+
+    return Chapter(
+        study,
+        sides,
+        curves=draw(pictures.build_curves(study)),
+        classes=draw([*pictures.build_class_accuracy(study), *pictures.build_confusions(confusions, study)]),
+        cost=draw(pictures.build_cost(study)),
+        effects=[draw(build_effects(effects)) for effects in study.effects],
+        reasons=draw(reason.picture for reason in study.reasons),
+        budget=draw(pictures.build_budget(study)),
+        reference=draw(pictures.build_reference(sides, study)) if sides else [],
+    )
+
+
+def _render(path: str, picture: Picture) -> Drawing:
+    figure = figures.draw(picture.chart)
+    svg = plots.render(figure, "svg")
+    figure.set_layout_engine("none")  # what it has found holds for the second format: half of the time is this
+    return Drawing(path, picture.caption, svg, plots.render(figure, "png"))

@@ -1,0 +1,93 @@
+"""The numbers behind the page, for people with their own tools: CSV and Parquet."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+import pyarrow  # noqa: F401 - pandas imports it late: a missing one would end the report after everything was drawn
+
+from job.report.analysis.leaderboard import reach_target
+from job.report.analysis.study import Study
+from job.report.read.frames import Runs
+
+EPOCH_COLUMNS = (
+    "experiment", "run_id", "name", "optimizer", "seed", "epoch", "learning_rate",
+    "train_loss", "train_top1", "test_loss", "test_top1", "test_top5", "train_seconds", "evaluate_seconds",
+)  # fmt: skip
+
+
+def build_results(runs: Runs, studies: Sequence[Study]) -> pd.DataFrame:
+    """`Runs.runs`, best first, with the epochs and seconds that each run took to reach its study's target."""
+    reached = [reach_target(study.runs, study.target).assign(target=study.target) for study in studies]
+    table = runs.runs.drop(columns=["manifest"])
+    if reached:
+        table = table.merge(pd.concat(reached), on="run", how="left")
+    return table.sort_values(["score", "run"], ascending=[False, True], na_position="last", ignore_index=True)
+
+
+def build_leaderboard(studies: Sequence[Study]) -> pd.DataFrame:
+    """A row per configuration, in the order of the leaderboards; `num_seeds` counts those with a score."""
+    rows: list[dict[str, Any]] = []
+    for study in studies:
+        for place, line in enumerate(study.standings, 1):
+            score, behind, reach = line.score, line.behind, line.reach
+            rows.append(
+                {
+                    "study": study.title,
+                    "place": place,
+                    "configuration": line.configuration.digest,
+                    "optimizer": line.configuration.optimizer,
+                    "label": line.configuration.label,
+                    "num_seeds": len(line.configuration.scores),
+                    "num_seeds_diverged": len(line.configuration.seeds) - len(line.configuration.scores),
+                    "num_diverged": line.configuration.num_diverged,
+                    "validation_top1": line.validation,
+                    "score": score.mean if score else None,
+                    "score_low": score.low if score else None,
+                    "score_high": score.high if score else None,
+                    "difference_to_leader": behind.difference if behind else None,
+                    "num_common_seeds": behind.num if behind else None,
+                    "difference_low": behind.low if behind else None,
+                    "difference_high": behind.high if behind else None,
+                    "p": behind.p if behind else None,
+                    "holm_p": behind.adjusted_p if behind else None,
+                    "unlike_leader": "; ".join(behind.unlike) if behind else None,
+                    "made_with": line.made_with or None,
+                    "top5": line.top5,
+                    "test_loss": line.loss,
+                    "train_top1": line.train_top1,
+                    "target": study.target,
+                    "num_reached_target": reach.num_reached,
+                    "epochs_to_target": reach.epochs,
+                    "seconds_to_target": reach.seconds,
+                    "usd_to_target": reach.cost_usd,
+                    "images_per_second": line.images_per_second,
+                    "utilisation_fraction": line.utilisation_fraction,
+                    "joules_per_run": line.energy_joules,
+                    "usd_per_run": line.cost_usd,
+                    "times_comparable": study.times_apart is None,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def build_epochs(runs: Runs) -> pd.DataFrame:
+    """A row for every epoch of every run; losses in nats, accuracies as fractions of one."""
+    names = runs.runs[["run", "experiment", "run_id", "name", "optimizer", "seed"]]
+    table = runs.epochs.merge(names, on="run", how="inner")[list(EPOCH_COLUMNS)]
+    return table.round({"train_seconds": 3, "evaluate_seconds": 3})
+
+
+def render_csv(table: pd.DataFrame) -> bytes:
+    """CSV in UTF-8 with a line of column names."""
+    return str(table.to_csv(index=False, lineterminator="\n")).encode(errors="replace")
+
+
+def render_parquet(table: pd.DataFrame) -> bytes:
+    """Parquet; attributes that are lists stay lists."""
+    buffer = io.BytesIO()
+    table.to_parquet(buffer, engine="pyarrow", index=False)
+    return buffer.getvalue()

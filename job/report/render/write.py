@@ -1,0 +1,77 @@
+"""The report from beginning to end: it reads the runs, analyses them, draws, and writes the files to the output."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+
+import pandas as pd
+
+from job.logs import get_logger
+from job.report.analysis.study import build_studies
+from job.report.read.holes import STRICT_KINDS
+from job.report.read.load import NUM_READERS, read_confusion, read_runs
+from job.report.read.reference import Reference
+from job.report.render.chapter import draw_chapter
+from job.report.render.markdown import render_markdown
+from job.report.render.page import render_page
+from job.report.render.tables import build_epochs, build_leaderboard, build_results, render_csv, render_parquet
+from job.runs import EPOCHS_KEY, REPORT_KEY
+from job.storage import Store
+
+
+@dataclass(frozen=True)
+class WrittenReport:
+    """Where the page is, and which runs it lacks."""
+
+    location: str
+    holes: pd.DataFrame
+
+    @property
+    def num_lacking(self) -> int:
+        """How many holes make a strict report fail."""
+        return int(self.holes["kind"].isin(STRICT_KINDS).sum())
+
+
+def write_report(
+    store: Store,
+    *,
+    experiment: str | None = None,
+    reference: Reference | None = None,
+    target: float | None = None,
+    now: datetime | None = None,
+) -> WrittenReport:
+    """Write the report over the runs of `store` to its report/, the page last.
+
+    Raises `UsageError` where no run is.
+    """
+    runs = read_runs(store, experiment=experiment, now=now)
+    if runs.runs.empty:
+        get_logger().warning("no_results", output=store.uri)
+    studies = build_studies(runs, target=target)
+    chapters = []
+    for study in studies:
+        matrices = {
+            configuration.digest: read_confusion(store, configuration.finished) for configuration in study.shown
+        }
+        known = {digest: matrix for digest, matrix in matrices.items() if matrix is not None}
+        chapters.append(draw_chapter(study, reference=reference, confusions=known))
+    results = build_results(runs, studies)
+    files = {
+        "report/results.csv": render_csv(results),
+        "report/results.parquet": render_parquet(results),
+        "report/leaderboard.csv": render_csv(build_leaderboard(studies)),
+        "report/holes.csv": render_csv(runs.holes),
+        EPOCHS_KEY: render_csv(build_epochs(runs)),
+        "report/report.md": render_markdown(chapters, runs.holes, source=store.uri).encode(errors="replace"),
+    }
+    for chapter in chapters:
+        for drawing in chapter.drawings():
+            files[f"report/{drawing.path}.svg"] = drawing.svg
+            files[f"report/{drawing.path}.png"] = drawing.png
+    with ThreadPoolExecutor(NUM_READERS) as writers:
+        list(writers.map(lambda item: store.write(*item), files.items()))
+    page = render_page(chapters, runs.holes, source=store.uri)
+    store.write(REPORT_KEY, page.encode(errors="replace"))
+    return WrittenReport(store.locate(REPORT_KEY), runs.holes)
