@@ -14,7 +14,7 @@ import torch
 
 from job.runs import CheckpointDigest
 from job.storage import FolderStore
-from job.training.record.writer import checkpoint_artefacts
+from job.training.record.checkpoints import checkpoint_artefacts
 from tests.conftest import TINY, Answer, in_each_precision
 from tests.results import metrics, result_in
 from tests.unit.test_model import Bomb, zip_file

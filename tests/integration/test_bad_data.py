@@ -238,6 +238,7 @@ def test_run_does_not_execute_its_weights(
     assert not (tmp_path / "exploded").exists()
 
 
+@pytest.mark.real_network
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

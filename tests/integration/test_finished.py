@@ -26,6 +26,8 @@ from tests.faulty_s3 import FaultyS3
 from tests.records import make_result, store_results
 from tests.unit.test_cifar100 import write_cifar100
 
+pytestmark = pytest.mark.real_network  # its weights are of torchvision's ResNet18
+
 Job = Callable[..., Answer]
 Tiny = Callable[..., Path]
 Run = Callable[..., Answer]

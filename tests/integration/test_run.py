@@ -113,6 +113,7 @@ def test_environment_tells_what_the_numbers_depend_on_and_no_secret(
         assert not file.is_file() or b"planted" not in file.read_bytes(), file
 
 
+@pytest.mark.real_network
 def test_weights_load_into_a_plain_torchvision_network(job: Job, tiny: Tiny, tmp_path: Path) -> None:
     assert job("run", "--manifest", tiny(epochs=1), "--output", tmp_path / "out").exit_code == 0
     (path,) = tmp_path.rglob("model.safetensors")
@@ -158,6 +159,7 @@ def test_hundred_classes_of_another_size_train(job: Job, tmp_path: Path) -> None
     assert len(result.class_accuracy) == len(result.confusion) == 100
 
 
+@pytest.mark.real_network
 @pytest.mark.slow
 @pytest.mark.skipif(not (SHARED / "photos").is_dir(), reason="the photographs are on the development machines only")
 def test_pretrained_weights_learn_real_photographs(job: Job, tmp_path: Path) -> None:
