@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from job.errors import DataError
 from job.manifest.models import Augmentation
-from job.training.inputs.datasets import ImageData
+from job.training.engine.image_data import ImageData
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

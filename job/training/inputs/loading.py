@@ -13,8 +13,8 @@ from job.manifest import models
 
 if TYPE_CHECKING:  # the command makes an `Inputs` before it imports torch
     from job.manifest import Manifest
+    from job.training.engine.image_data import ImageData
     from job.training.engine.model import Weights
-    from job.training.inputs.datasets import ImageData
     from job.training.settings import RunSettings
 
 Value = TypeVar("Value")
