@@ -10,8 +10,6 @@ from job.training.engine.image_data import ImageData, Images, Labels
 from job.training.inputs.files import BinaryFiles
 
 SIZE = 32
-RECORD_BYTES = 2 + 3 * SIZE * SIZE
-"""A byte for the coarse label, one for the fine label, then the image, channel by channel, row by row."""
 FILES = BinaryFiles(
     dataset="cifar100",
     folder="cifar-100-binary",
@@ -24,15 +22,21 @@ FILES = BinaryFiles(
 def load(folder: Path) -> ImageData:
     """The 50000 training and 10000 test images in `folder` with their fine labels. Raises `DataError`."""
     classes = FILES.read_classes(folder / "fine_label_names.txt")
-    train_images, train_labels = _read_records(folder / "train.bin", num_classes=len(classes))
-    test_images, test_labels = _read_records(folder / "test.bin", num_classes=len(classes))
+    train_images, train_labels = read_records(FILES, folder / "train.bin", num_classes=len(classes), num_labels=2)
+    test_images, test_labels = read_records(FILES, folder / "test.bin", num_classes=len(classes), num_labels=2)
     return ImageData(classes, train_images, train_labels, test_images, test_labels)
 
 
-def _read_records(path: Path, *, num_classes: int) -> tuple[Images, Labels]:
+def read_records(files: BinaryFiles, path: Path, *, num_classes: int, num_labels: int) -> tuple[Images, Labels]:
+    """Images (N, 3, 32, 32) uint8 and labels (N,) int64 of one of CIFAR's binary files.
+
+    A record is `num_labels` bytes, the last of which is the label (before it CIFAR-100 has a coarse one), then the
+    image, channel by channel and row by row. Raises `DataError`.
+    """
+    record_bytes = num_labels + 3 * SIZE * SIZE
     content = np.fromfile(path, dtype=np.uint8)
-    if content.size == 0 or content.size % RECORD_BYTES:
-        raise FILES.fault(path, f"{content.size} bytes are not a whole number of records of {RECORD_BYTES} bytes")
-    records = content.reshape(-1, RECORD_BYTES)
-    labels = FILES.check_labels(records[:, 1].astype(np.int64), num_classes=num_classes, path=path)
-    return np.ascontiguousarray(records[:, 2:]).reshape(-1, 3, SIZE, SIZE), labels
+    if content.size == 0 or content.size % record_bytes:
+        raise files.fault(path, f"{content.size} bytes are not a whole number of records of {record_bytes} bytes")
+    records = content.reshape(-1, record_bytes)
+    labels = files.check_labels(records[:, num_labels - 1].astype(np.int64), num_classes=num_classes, path=path)
+    return np.ascontiguousarray(records[:, num_labels:]).reshape(-1, 3, SIZE, SIZE), labels
