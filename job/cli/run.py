@@ -56,6 +56,7 @@ class StagedDataset(StrEnum):
     """What `job stage` can put somewhere beside the weights."""
 
     STL10 = "stl10"
+    CIFAR10 = "cifar10"
     CIFAR100 = "cifar100"
     NONE = "none"
 

@@ -51,6 +51,13 @@ class STL10(OfficialDataset):
     size, num_train, num_test = 96, 5000, 8000
 
 
+class CIFAR10(OfficialDataset):
+    """50000 training and 10000 test photographs, 32x32, ten classes (Krizhevsky 2009)."""
+
+    name: Literal["cifar10"]
+    size, num_train, num_test = 32, 50_000, 10_000
+
+
 class CIFAR100(OfficialDataset):
     """50000 training and 10000 test photographs, 32x32, a hundred classes (Krizhevsky 2009)."""
 
@@ -78,7 +85,7 @@ class Synthetic(DatasetModel):
     """Number of test images."""
 
 
-Dataset = Annotated[STL10 | CIFAR100 | Folder | Synthetic, Field(discriminator="name")]
+Dataset = Annotated[STL10 | CIFAR10 | CIFAR100 | Folder | Synthetic, Field(discriminator="name")]
 
 
 class Model(StrictModel):

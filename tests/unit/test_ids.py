@@ -45,6 +45,7 @@ SEEN = [
     ({"optimizer": {"name": "sgd"}}, "mine-s0-3b548d9e47"),
     ({"dataset": {"name": "stl10"}}, "mine-s0-63e6e4e0c8"),
     ({"dataset": {"name": "cifar100"}}, "mine-s0-583d0a6688"),
+    ({"dataset": {"name": "cifar10"}}, "mine-s0-030b822c23"),
     ({"dataset": {"name": "folder"}}, "mine-s0-12f329a14a"),
     ({"dataset": {"name": "synthetic"}}, "mine-s0-84777b653d"),
     ({"schedule": {"name": "none"}}, "mine-s0-63e6e4e0c8"),
@@ -201,9 +202,20 @@ def models(*roots: object) -> set[type[BaseModel]]:
     return found
 
 
+def inherited_fields(kind: type[BaseModel]) -> dict[str, Any]:
+    """The fields that a later class shares with classes of the first version: they count in its ids as in theirs."""
+    shared = {
+        name for base in kind.__mro__[1:] if base is not BaseModel for name in getattr(base, "__annotations__", {})
+    }
+    siblings = [
+        FIELDS[other.__name__] for other in KINDS if other.__name__ in FIELDS and issubclass(other, kind.__base__)
+    ]
+    return {name: fields[name] for fields in siblings for name in shared & fields.keys()}
+
+
 def faults(kind: type[BaseModel], *, name: str | None = None) -> list[str]:
     """What is wrong with the fields of a model."""
-    first = FIELDS.get(name or kind.__name__, {})
+    first = FIELDS.get(name or kind.__name__) or inherited_fields(kind)
     found = []
     for field_name, field in kind.model_fields.items():
         what = f"{kind.__name__}.{field_name}"

@@ -191,7 +191,7 @@ FAULTS: dict[str, tuple[bytes, str]] = {
     "optimizer_unnamed": (changed(optimizer={"lr": 1}), 'optimizer is {"lr": 1}; must be an object with a name'),
     "dataset_typo": (
         changed(dataset={"name": "stl-10"}),
-        "dataset.name is \"stl-10\"; did you mean 'stl10'? accepted: stl10, cifar100, folder, synthetic",
+        "dataset.name is \"stl-10\"; did you mean 'stl10'? accepted: stl10, cifar10, cifar100, folder, synthetic",
     ),
     "schedule_typo": (
         changed(schedule={"name": "cosin"}),

@@ -12,7 +12,7 @@ from job.errors import DataError
 from job.manifest import models
 from job.storage import is_remote
 from job.training.engine.image_data import ImageData
-from job.training.inputs.datasets import cifar100, stl10
+from job.training.inputs.datasets import cifar10, cifar100, stl10
 from job.training.inputs.datasets.folder import load_folder
 from job.training.inputs.datasets.synthetic import load_synthetic
 from job.training.inputs.files import BinaryFiles
@@ -26,7 +26,11 @@ class _Module(Protocol):
     def load(self, folder: Path) -> ImageData: ...
 
 
-_OFFICIAL: dict[type[models.OfficialDataset], _Module] = {models.STL10: stl10, models.CIFAR100: cifar100}
+_OFFICIAL: dict[type[models.OfficialDataset], _Module] = {
+    models.STL10: stl10,
+    models.CIFAR10: cifar10,
+    models.CIFAR100: cifar100,
+}
 STAGED: dict[str, BinaryFiles] = {module.FILES.dataset: module.FILES for module in _OFFICIAL.values()}
 """The files of the data sets that can be staged in a bucket, by the data set's name."""
 
