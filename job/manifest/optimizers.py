@@ -1,16 +1,19 @@
-"""The optimizers as data: torch's names, defaults and ranges; `training.optimizers` builds them.
+"""The optimizers as data: each is one class, and everything else reads what it says here.
 
-Each class lists the arguments of the torch.optim constructor of the same name that change what is
-computed. Left out are the switches between implementations of the same formula (foreach, fused,
-capturable, differentiable), which training chooses for the device, and maximize, which would climb the loss.
+The class has the name of torch's class in `torch.optim`. Training finds torch's class by this name, and the report
+writes it. The fields are the arguments of torch's constructor that change what is computed, with torch's defaults.
+Left out are the switches between implementations of the same formula (foreach, fused, capturable, differentiable),
+which training chooses for the device, and maximize, which would climb the loss.
 Defaults and ranges: https://docs.pytorch.org/docs/stable/optim.html.
+
+This module must not import torch: a report or a submission needs the optimizers, and not torch.
 
 A field that is added here is marked `Since`, so that no run id changes: `job.manifest.base` has the rule.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -32,8 +35,34 @@ Decoupled = Annotated[
 ]
 
 
-class Adam(StrictModel):
+class OptimizerModel(StrictModel):
+    """What every optimizer says about itself besides its attributes."""
+
+    colour: ClassVar[str]
+    """Of its lines and points in the report. Most are Okabe and Ito's, told apart also by colour-blind people
+    (https://jfly.uni-koeln.de/color/); their yellow, unreadable on white, is darkened."""
+    marker: ClassVar[str]
+    """matplotlib's marker of its points, which no other optimizer has."""
+    is_fused: ClassVar[bool] = False
+    """Whether torch has one kernel for its whole step, on CPU and CUDA. The others are stepped tensor list by tensor
+    list on CUDA."""
+    is_capturable: ClassVar[bool] = True
+    """Whether a CUDA graph can hold its step. torch reads numbers back to the host in the others."""
+    torch_release: ClassVar[str] = "2.11"
+    """The oldest release of torch that has the class and that this program works with."""
+
+    @classmethod
+    def tag(cls) -> str:
+        """The name that a manifest gives it, such as `adam` for `Adam`."""
+        return str(get_args(cls.model_fields["name"].annotation)[0])
+
+
+class Adam(OptimizerModel):
     """Kingma and Ba 2014, arXiv:1412.6980."""
+
+    colour = "#0072B2"
+    marker = "o"
+    is_fused = True
 
     name: Literal["adam"]
     lr: LearningRate = 0.001
@@ -45,8 +74,12 @@ class Adam(StrictModel):
     decoupled_weight_decay: Decoupled = False
 
 
-class AdamW(StrictModel):
+class AdamW(OptimizerModel):
     """Loshchilov and Hutter 2017, arXiv:1711.05101."""
+
+    colour = "#56B4E9"
+    marker = "P"
+    is_fused = True
 
     name: Literal["adamw"]
     lr: LearningRate = 0.001
@@ -57,8 +90,11 @@ class AdamW(StrictModel):
     """Keep the largest second moment seen (Reddi et al. 2018, arXiv:1904.09237)."""
 
 
-class Adamax(StrictModel):
+class Adamax(OptimizerModel):
     """Adam with the infinity norm, arXiv:1412.6980 section 7.1."""
+
+    colour = "#000000"
+    marker = "X"
 
     name: Literal["adamax"]
     lr: LearningRate = 0.002
@@ -67,8 +103,11 @@ class Adamax(StrictModel):
     weight_decay: WeightDecay = 0.0
 
 
-class NAdam(StrictModel):
+class NAdam(OptimizerModel):
     """Adam with Nesterov momentum, Dozat 2016."""
+
+    colour = "#6b7280"
+    marker = "<"
 
     name: Literal["nadam"]
     lr: LearningRate = 0.002
@@ -80,8 +119,11 @@ class NAdam(StrictModel):
     decoupled_weight_decay: Decoupled = False
 
 
-class RAdam(StrictModel):
+class RAdam(OptimizerModel):
     """Rectified Adam, Liu et al. 2019, arXiv:1908.03265."""
+
+    colour = "#9C8F00"
+    marker = ">"
 
     name: Literal["radam"]
     lr: LearningRate = 0.001
@@ -91,8 +133,12 @@ class RAdam(StrictModel):
     decoupled_weight_decay: Decoupled = False
 
 
-class Adagrad(StrictModel):
+class Adagrad(OptimizerModel):
     """Duchi, Hazan and Singer 2011, JMLR 12."""
+
+    colour = "#009E73"
+    marker = "s"
+    is_fused = True
 
     name: Literal["adagrad"]
     lr: LearningRate = 0.01
@@ -104,8 +150,11 @@ class Adagrad(StrictModel):
     eps: Eps = 1e-10
 
 
-class Adadelta(StrictModel):
+class Adadelta(OptimizerModel):
     """Zeiler 2012, arXiv:1212.5701. The method was designed for lr 1."""
+
+    colour = "#CC79A7"
+    marker = "D"
 
     name: Literal["adadelta"]
     lr: LearningRate = 1.0
@@ -115,8 +164,11 @@ class Adadelta(StrictModel):
     weight_decay: WeightDecay = 0.0
 
 
-class RMSprop(StrictModel):
+class RMSprop(OptimizerModel):
     """Tieleman and Hinton 2012, lecture 6.5; with `centered`, Graves 2013, arXiv:1308.0850."""
+
+    colour = "#D55E00"
+    marker = "^"
 
     name: Literal["rmsprop"]
     lr: LearningRate = 0.01
@@ -130,8 +182,12 @@ class RMSprop(StrictModel):
     """Divide by the estimated standard deviation instead of the root mean square."""
 
 
-class SGD(StrictModel):
+class SGD(OptimizerModel):
     """Stochastic gradient descent, with momentum as in Sutskever et al. 2013."""
+
+    colour = "#E69F00"
+    marker = "v"
+    is_fused = True
 
     name: Literal["sgd"]
     lr: LearningRate = 0.001
@@ -154,3 +210,6 @@ Optimizer = Annotated[
     Adam | AdamW | Adamax | NAdam | RAdam | Adagrad | Adadelta | RMSprop | SGD,
     Field(discriminator="name"),
 ]
+
+OPTIMIZERS: dict[str, type[OptimizerModel]] = {kind.tag(): kind for kind in get_args(get_args(Optimizer)[0])}
+"""The classes by the name that a manifest gives them."""

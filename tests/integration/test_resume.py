@@ -15,12 +15,12 @@ import pytest
 from job.errors import Terminated
 from job.logs import configure_logs
 from job.manifest import Manifest
+from job.manifest.optimizers import OPTIMIZERS
 from job.runs import RunKeys, RunResult, is_result_key, run_id
 from job.storage import FolderStore
 from job.training.completion import Completion
 from job.training.control import Control
 from job.training.inputs import Inputs
-from job.training.optimizers import CLASSES
 from job.training.run import run_manifest
 from job.training.settings import RunSettings
 from job.training.state import TrainingState
@@ -93,7 +93,7 @@ def test_what_is_left_to_complete_holds_no_network(tmp_path: Path) -> None:
 
 
 @in_each_precision
-@pytest.mark.parametrize("name", sorted(CLASSES))
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
 def test_resumed_run_equals_the_uninterrupted_one(name: str, precision_fields: dict[str, Any], tmp_path: Path) -> None:
     """Stopped in the middle of the second epoch and again in its evaluation, for every optimizer."""
     fields = {"optimizer": {"name": name}, "augmentation": "crop_flip", "schedule": {"name": "onecycle"}}

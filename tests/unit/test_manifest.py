@@ -9,21 +9,22 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import jsonschema
 import pytest
-import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from job.errors import ManifestError
-from job.manifest import Manifest, Optimizer, parse_manifest
+from job.manifest import Manifest, parse_manifest
+from job.manifest.optimizers import OPTIMIZERS as OURS
 from job.manifest.parsing import MAX_BYTES
 from job.plan import as_sweep, build_plan, parse_document
 from job.runs import configuration_digest, run_id
 from job.storage import open_store
 from tests.conftest import ROOT, Answer
+from tests.optimizers import CONFIGURED
 
 UNDER_COVERAGE = 4
 """How much longer CPU time may be than alone: where every line is counted, on a machine with other work."""
@@ -31,20 +32,10 @@ Job = Callable[..., Answer]
 
 VALID: dict[str, Any] = {"name": "mine", "optimizer": {"name": "adam"}}
 NAME_RULE = "must be 1 to 40 lower-case letters, digits and dashes, no dash at the ends"
-OPTIMIZERS = {
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
-    "adamax": torch.optim.Adamax,
-    "nadam": torch.optim.NAdam,
-    "radam": torch.optim.RAdam,
-    "adagrad": torch.optim.Adagrad,
-    "adadelta": torch.optim.Adadelta,
-    "rmsprop": torch.optim.RMSprop,
-    "sgd": torch.optim.SGD,
-}
+OPTIMIZERS = {name: kind for name, (kind, _) in CONFIGURED.items()}
+"""torch's classes."""
 SWITCHES = {"self", "params", "foreach", "fused", "capturable", "differentiable", "maximize"}
 """Arguments of torch's constructors that choose an implementation, or are not ours to give."""
-MODELS = {model.model_fields["name"].annotation.__args__[0]: model for model in get_args(get_args(Optimizer)[0])}
 REPORTED = ("adam", "adagrad", "adadelta", "rmsprop")
 """The optimizers of the published study."""
 
@@ -443,39 +434,56 @@ def test_byte_order_mark_is_no_fault() -> None:
 # Properties
 
 rates = st.floats(min_value=0, max_value=1, exclude_max=True)
-large = st.floats(min_value=0, max_value=1e6)
-positive = st.floats(min_value=0, max_value=1e6, exclude_min=True)
-ATTRIBUTES: dict[str, st.SearchStrategy[object]] = {
-    "lr": positive,
-    "betas": st.tuples(rates, rates).map(list),
-    "eps": large,
-    "weight_decay": large,
-    "amsgrad": st.booleans(),
-    "decoupled_weight_decay": st.booleans(),
-    "momentum_decay": large,
-    "lr_decay": large,
-    "initial_accumulator_value": large,
-    "rho": st.floats(min_value=0, max_value=1),
-    "alpha": rates,
-    "momentum": rates,
-    "centered": st.booleans(),
-    "dampening": st.floats(min_value=0, max_value=1),
-    "nesterov": st.booleans(),
-}
+
+
+def values(field: dict[str, Any], schema: dict[str, Any]) -> st.SearchStrategy[object]:
+    """What `field` of a JSON Schema accepts."""
+    match field:
+        case {"$ref": str(reference)}:
+            return values(schema["$defs"][reference.rpartition("/")[2]], schema)
+        case {"const": value} | {"enum": value}:
+            return st.sampled_from(value if isinstance(value, list) else [value])
+        case {"anyOf": [*choices]}:
+            return st.one_of([values(choice, schema) for choice in choices])
+        case {"prefixItems": [*items]}:
+            return st.tuples(*[values(item, schema) for item in items]).map(list)
+        case {"properties": {**fields}}:
+            required = {name: values(fields.pop(name), schema) for name in field.get("required", ())}
+            optional = {name: values(content, schema) for name, content in fields.items()}
+            return st.fixed_dictionaries(required, optional=optional)
+        case _:
+            return plain_values(field)
+
+
+def plain_values(field: dict[str, Any]) -> st.SearchStrategy[object]:
+    lowest, highest = (field.get(key, field.get(f"exclusive{key.title()}")) for key in ("minimum", "maximum"))
+    return {
+        "null": st.none(),
+        "boolean": st.booleans(),
+        "integer": st.integers(lowest, highest),
+        "number": st.floats(
+            lowest, highest, exclude_min="exclusiveMinimum" in field, exclude_max="exclusiveMaximum" in field
+        ),
+    }[field["type"]]
+
+
 NAMES = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?", fullmatch=True)
 
 
-def _with_momentum(attributes: dict[str, object]) -> dict[str, object]:
-    return attributes | {"momentum": 0.5, "dampening": 0} if attributes.get("nesterov") else attributes
+def _with_momentum(attributes: Any) -> dict[str, object]:
+    """As SGD's nesterov needs it."""
+    is_nesterov = attributes["name"] == "sgd" and attributes.get("nesterov")
+    return attributes | {"momentum": 0.5, "dampening": 0} if is_nesterov else attributes
 
 
 def optimizers(name: str) -> st.SearchStrategy[dict[str, object]]:
-    optional = {key: ATTRIBUTES[key] for key in MODELS[name].model_fields if key != "name"}
-    return st.fixed_dictionaries({"name": st.just(name)}, optional=optional).map(_with_momentum)
+    """Every optimizer of this name that the schema accepts."""
+    schema = OURS[name].model_json_schema()
+    return values(schema, schema).map(_with_momentum)
 
 
 manifests = st.fixed_dictionaries(
-    {"name": NAMES, "optimizer": st.sampled_from(sorted(MODELS)).flatmap(optimizers)},
+    {"name": NAMES, "optimizer": st.sampled_from(sorted(OURS)).flatmap(optimizers)},
     optional={
         "epochs": st.integers(10, 9_999),
         "batch_size": st.integers(2, 65_536),
@@ -652,14 +660,14 @@ def test_any_setting_ends_in_a_manifest_or_a_manifest_error(setting: str) -> Non
 
 
 def test_every_optimizer_of_the_union_is_compared_with_torch() -> None:
-    assert MODELS.keys() == OPTIMIZERS.keys()
+    assert OURS.keys() == OPTIMIZERS.keys()
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_attributes_and_defaults_are_those_of_torch(name: str) -> None:
     parameters = inspect.signature(OPTIMIZERS[name].__init__).parameters
     expected = {key: value.default for key, value in parameters.items() if key not in SWITCHES}
-    fields = MODELS[name].model_fields
+    fields = OURS[name].model_fields
     assert {key: field.default for key, field in fields.items() if key != "name"} == expected
 
 

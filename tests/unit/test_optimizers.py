@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +18,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, O
 
 from job.manifest import Manifest, parse_manifest
 from job.manifest.models import Constant, Cosine, OneCycle, Schedule
+from job.manifest.optimizers import OPTIMIZERS
 from job.training.optimizers import (
     IMPLEMENTATION,
     build_optimizer,
@@ -21,8 +26,11 @@ from job.training.optimizers import (
     restore_optimizer,
     set_learning_rate,
 )
+from tests.conftest import Answer
 from tests.optimizers import CONFIGURED
 
+Job = Callable[..., Answer]
+Tiny = Callable[..., Path]
 LR = 0.1
 
 
@@ -222,3 +230,30 @@ def test_state_of_another_device_s_implementation_is_taken_over(name: str, captu
         for mine, theirs in zip(optimizer.state.values(), saved.state.values(), strict=True):
             assert mine.keys() == theirs.keys()
             torch.testing.assert_close(mine, theirs)
+
+
+# What an optimizer says about itself
+
+
+def test_torch_without_the_class_is_named_with_the_release_that_has_it(
+    job: Job, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No attempt on the same image can do better, so the scheduler must not try again."""
+    monkeypatch.delattr(torch.optim, "NAdam")
+    answer = job("run", "--manifest", tiny(optimizer={"name": "nadam"}), "--output", tmp_path / "out")
+    assert answer.exit_code == 65
+    assert answer.stderr.splitlines()[-1] == (
+        f"error: optimizer.name is 'nadam', but the installed torch {torch.__version__} has no torch.optim.NAdam; "
+        "install torch 2.11 or newer, or take another optimizer"
+    )
+
+
+def test_no_two_optimizers_look_alike_in_the_report() -> None:
+    for looks in ([kind.colour.lower() for kind in OPTIMIZERS.values()], [kind.marker for kind in OPTIMIZERS.values()]):
+        assert len(set(looks)) == len(OPTIMIZERS)
+
+
+def test_optimizers_are_known_without_torch() -> None:
+    """A machine that submits or reports has none."""
+    program = "import sys; sys.modules['torch'] = None; import job.manifest.optimizers, job.report.figures"
+    subprocess.run([sys.executable, "-c", program], check=True)
