@@ -17,7 +17,7 @@ from typing import Annotated, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from job.manifest.base import StrictModel
+from job.manifest.base import StrictModel, tag
 
 LearningRate = Annotated[float, Field(gt=0, le=1e6, description="Learning rate.")]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
@@ -50,11 +50,6 @@ class OptimizerModel(StrictModel):
     """Whether a CUDA graph can hold its step. torch reads numbers back to the host in the others."""
     torch_release: ClassVar[str] = "2.11"
     """The oldest release of torch that has the class and that this program works with."""
-
-    @classmethod
-    def tag(cls) -> str:
-        """The name that a manifest gives it, such as `adam` for `Adam`."""
-        return str(get_args(cls.model_fields["name"].annotation)[0])
 
 
 class Adam(OptimizerModel):
@@ -211,5 +206,5 @@ Optimizer = Annotated[
     Field(discriminator="name"),
 ]
 
-OPTIMIZERS: dict[str, type[OptimizerModel]] = {kind.tag(): kind for kind in get_args(get_args(Optimizer)[0])}
+OPTIMIZERS: dict[str, type[OptimizerModel]] = {tag(kind): kind for kind in get_args(get_args(Optimizer)[0])}
 """The classes by the name that a manifest gives them."""

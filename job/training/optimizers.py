@@ -12,6 +12,7 @@ from torch import Tensor
 
 from job.errors import ManifestError
 from job.manifest import Optimizer
+from job.manifest.base import tag
 from job.manifest.models import Constant, Cosine, OneCycle, Schedule
 from job.manifest.optimizers import OptimizerModel
 
@@ -50,7 +51,7 @@ def find_torch_class(kind: type[OptimizerModel]) -> type[torch.optim.Optimizer]:
     found: type[torch.optim.Optimizer] | None = getattr(torch.optim, kind.__name__, None)
     if found is None:
         raise ManifestError(
-            f"optimizer.name is {kind.tag()!r}, but the installed torch {torch.__version__} has no "
+            f"optimizer.name is {tag(kind)!r}, but the installed torch {torch.__version__} has no "
             f"torch.optim.{kind.__name__}; install torch {kind.torch_release} or newer, or take another optimizer"
         )
     return found

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from job.errors import ManifestError
 from job.manifest import Manifest, parse_manifest
+from job.manifest.document import MAX_BYTES
 from job.manifest.optimizers import OPTIMIZERS as OURS
-from job.manifest.parsing import MAX_BYTES
 from job.plan import as_sweep, build_plan, parse_document
 from job.runs import configuration_digest, run_id
 from job.storage import open_store
