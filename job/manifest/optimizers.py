@@ -117,7 +117,7 @@ class NAdam(OptimizerModel):
 class RAdam(OptimizerModel):
     """Rectified Adam, Liu et al. 2019, arXiv:1908.03265."""
 
-    colour = "#9C8F00"
+    colour = "#a070f0"
     marker = ">"
 
     name: Literal["radam"]

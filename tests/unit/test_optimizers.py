@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from hypothesis import given, settings
@@ -31,6 +34,7 @@ from tests.optimizers import CONFIGURED
 
 Job = Callable[..., Answer]
 Tiny = Callable[..., Path]
+Floats = npt.NDArray[np.float64]
 LR = 0.1
 
 
@@ -248,9 +252,43 @@ def test_torch_without_the_class_is_named_with_the_release_that_has_it(
     )
 
 
-def test_no_two_optimizers_look_alike_in_the_report() -> None:
-    for looks in ([kind.colour.lower() for kind in OPTIMIZERS.values()], [kind.marker for kind in OPTIMIZERS.values()]):
-        assert len(set(looks)) == len(OPTIMIZERS)
+SIGHT = {
+    "all colours": np.eye(3),
+    "no red": np.array([[0.1523, 1.0526, -0.2049], [0.1145, 0.7863, 0.0992], [-0.0039, -0.0481, 1.0520]]),
+    "no green": np.array([[0.3673, 0.8606, -0.2280], [0.2801, 0.6725, 0.0474], [-0.0118, 0.0429, 0.9689]]),
+    "no blue": np.array([[1.2555, -0.0767, -0.1788], [-0.0784, 0.9308, 0.1476], [0.0047, 0.6914, 0.3039]]),
+}  # fmt: skip
+"""What is left of linear RGB to whoever lacks a kind of cone (Machado, Oliveira and Fernandes 2009, table 1)."""
+
+
+def seen(colour: str, sight: Floats) -> Floats:
+    """A colour of the report in Oklab, where distances are those that people see (Ottosson 2020)."""
+    rgb = np.array([int(colour[start : start + 2], 16) for start in (1, 3, 5)]) / 255
+    linear = sight @ np.where(rgb <= 0.0404, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    cones = [
+        [0.4122, 0.5363, 0.0514],
+        [0.2119, 0.6807, 0.1074],
+        [0.0883, 0.2817, 0.6300],
+    ]
+    to_lab = [
+        [0.2105, 0.7936, -0.0041],
+        [1.9780, -2.4286, 0.4506],
+        [0.0259, 0.7828, -0.8087],
+    ]
+    return np.array(to_lab) @ np.cbrt(np.array(cones) @ np.clip(linear, 0, 1))  # fmt: skip
+
+
+@pytest.mark.parametrize("sight", SIGHT)
+def test_no_two_optimizers_look_alike_in_the_report(sight: str) -> None:
+    markers = [kind.marker for kind in OPTIMIZERS.values()]
+    assert len(set(markers)) == len(OPTIMIZERS)
+    colours = {name: seen(kind.colour, SIGHT[sight]) for name, kind in OPTIMIZERS.items()}
+    alike = [
+        pair
+        for pair in itertools.combinations(colours, 2)
+        if np.linalg.norm(colours[pair[0]] - colours[pair[1]]) < 0.07
+    ]
+    assert alike == []
 
 
 def test_optimizers_are_known_without_torch() -> None:
