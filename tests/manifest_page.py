@@ -31,7 +31,8 @@ def _render() -> Iterator[str]:
     yield from _section("## Model", manifest["$defs"]["Model"], manifest)
     for field, heading in SECTIONS.items():
         yield from (f"## {heading}", "", f"What `{field}` may be, by its `name`:", "")
-        yield from (f"- [`{name}`](#{field}-{name}): {schema['description']}" for name, schema in choices[field])
+        for name, schema in choices[field]:
+            yield f"- [`{name}`](#{field}-{name}): {schema['description'].replace(chr(10), ' ')}"
         yield ""
         for name, schema in choices[field]:
             yield from _section(f"### {field} `{name}`", schema, manifest)
