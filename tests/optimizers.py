@@ -39,5 +39,9 @@ CONFIGURED: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
         torch.optim.SGD,
         {"lr": 0.02, "momentum": 0.5, "dampening": 0.0, "weight_decay": 0.1, "nesterov": True},
     ),
+    "adafactor": (
+        torch.optim.Adafactor,
+        {"lr": 0.02, "beta2_decay": -0.6, "eps": (1e-4, 0.01), "d": 1.5, "weight_decay": 0.1},
+    ),
 }
 """Every attribute away from its default, so that one lost on the way changes the weights."""

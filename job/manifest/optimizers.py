@@ -17,9 +17,10 @@ from typing import Annotated, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from job.manifest.base import StrictModel, tag
+from job.manifest.base import Since, StrictModel, tag
 
-LearningRate = Annotated[float, Field(gt=0, le=1e6, description="Learning rate.")]
+Positive = Annotated[float, Field(gt=0, le=1e6)]
+LearningRate = Annotated[Positive, Field(description="Learning rate.")]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 NonNegative = Annotated[float, Field(ge=0, le=1e6)]
 Betas = Annotated[
@@ -201,8 +202,29 @@ class SGD(OptimizerModel):
         return self
 
 
+class Adafactor(OptimizerModel):
+    """Shazeer and Stern 2018, arXiv:1804.04235. It keeps only the means of the squared gradients over rows and columns;
+    torch takes each 3x3 part of a convolution's kernel for a matrix."""
+
+    colour = "#0018a8"
+    marker = "p"
+    is_capturable = False
+
+    name: Literal["adafactor"]
+    lr: Annotated[Positive, Since("0.2.0")] = 0.01
+    """The largest step relative to the size of a weight; the step also shrinks with 1 / sqrt(number of steps)."""
+    beta2_decay: Annotated[float, Field(ge=-10, le=0), Since("0.2.0")] = -0.8
+    """Step t enters the running averages with weight t ** beta2_decay."""
+    eps: Annotated[tuple[NonNegative | None, NonNegative], Since("0.2.0")] = (None, 0.001)
+    """The smallest root of a mean square that is divided by, null for the precision of fp32, and the smallest size of a
+    weight that a step is relative to."""
+    d: Annotated[float, Field(ge=1, le=1e6), Since("0.2.0")] = 1.0
+    """The root mean square above which an update is scaled down to it."""
+    weight_decay: Annotated[WeightDecay, Since("0.2.0")] = 0.0
+
+
 Optimizer = Annotated[
-    Adam | AdamW | Adamax | NAdam | RAdam | Adagrad | Adadelta | RMSprop | SGD,
+    Adam | AdamW | Adamax | NAdam | RAdam | Adagrad | Adadelta | RMSprop | SGD | Adafactor,
     Field(discriminator="name"),
 ]
 
