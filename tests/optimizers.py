@@ -43,5 +43,6 @@ CONFIGURED: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
         torch.optim.Adafactor,
         {"lr": 0.02, "beta2_decay": -0.6, "eps": (1e-4, 0.01), "d": 1.5, "weight_decay": 0.1},
     ),
+    "asgd": (torch.optim.ASGD, {"lr": 0.02, "lambd": 0.1, "alpha": 0.5, "t0": 3.0, "weight_decay": 0.1}),
 }
 """Every attribute away from its default, so that one lost on the way changes the weights."""

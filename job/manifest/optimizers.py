@@ -223,8 +223,28 @@ class Adafactor(OptimizerModel):
     weight_decay: Annotated[WeightDecay, Since("0.2.0")] = 0.0
 
 
+class ASGD(OptimizerModel):
+    """Averaged SGD, Polyak and Juditsky 1992. torch keeps the average beside the weights and does not use it: what is
+    evaluated are the weights, so this is SGD with a falling learning rate."""
+
+    colour = "#603000"
+    marker = "h"
+
+    name: Literal["asgd"]
+    lr: Annotated[Positive, Since("0.2.0")] = 0.01
+    """Learning rate of the first step. After t steps it is lr / (1 + lambd * lr * t) ** alpha, with the lr that the
+    schedule gave to the step before."""
+    lambd: Annotated[NonNegative, Since("0.2.0")] = 0.0001
+    """Part of the weights that decays with each unit of learning rate, and how fast the learning rate falls."""
+    alpha: Annotated[NonNegative, Since("0.2.0")] = 0.75
+    """Power with which the learning rate falls."""
+    t0: Annotated[float, Field(ge=0, le=1e9), Since("0.2.0")] = 1e6
+    """Step from which on torch averages the weights."""
+    weight_decay: Annotated[WeightDecay, Since("0.2.0")] = 0.0
+
+
 Optimizer = Annotated[
-    Adam | AdamW | Adamax | NAdam | RAdam | Adagrad | Adadelta | RMSprop | SGD | Adafactor,
+    Adam | AdamW | Adamax | NAdam | RAdam | Adagrad | Adadelta | RMSprop | SGD | Adafactor | ASGD,
     Field(discriminator="name"),
 ]
 

@@ -44,6 +44,7 @@ SEEN = [
     ({"optimizer": {"name": "rmsprop"}}, "mine-s0-3d15f78ed7"),
     ({"optimizer": {"name": "sgd"}}, "mine-s0-3b548d9e47"),
     ({"optimizer": {"name": "adafactor"}}, "mine-s0-37464dbab4"),
+    ({"optimizer": {"name": "asgd"}}, "mine-s0-6ce21c56bc"),
     ({"dataset": {"name": "stl10"}}, "mine-s0-63e6e4e0c8"),
     ({"dataset": {"name": "cifar100"}}, "mine-s0-583d0a6688"),
     ({"dataset": {"name": "folder"}}, "mine-s0-12f329a14a"),
