@@ -44,5 +44,6 @@ CONFIGURED: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
         {"lr": 0.02, "beta2_decay": -0.6, "eps": (1e-4, 0.01), "d": 1.5, "weight_decay": 0.1},
     ),
     "asgd": (torch.optim.ASGD, {"lr": 0.02, "lambd": 0.1, "alpha": 0.5, "t0": 3.0, "weight_decay": 0.1}),
+    "rprop": (torch.optim.Rprop, {"lr": 0.02, "etas": (0.6, 1.4), "step_sizes": (1e-3, 0.03)}),
 }
 """Every attribute away from its default, so that one lost on the way changes the weights."""

@@ -243,8 +243,33 @@ class ASGD(OptimizerModel):
     weight_decay: Annotated[WeightDecay, Since("0.2.0")] = 0.0
 
 
+class Rprop(OptimizerModel):
+    """Riedmiller and Braun 1993: steps by the gradient's sign, each weight with a step size of its own. It is made for
+    gradients over all images: the noise of small batches changes signs and shrinks the steps."""
+
+    colour = "#904830"
+    marker = "*"
+
+    name: Literal["rprop"]
+    lr: Annotated[Positive, Since("0.2.0")] = 0.01
+    """The first step of each weight. Later ones do not depend on it, so a schedule changes the first step alone."""
+    etas: Annotated[
+        tuple[Annotated[float, Field(gt=0, lt=1)], Annotated[float, Field(gt=1, le=1e6)]], Since("0.2.0")
+    ] = (0.5, 1.2)
+    """What a step size is multiplied with where the gradient's sign has changed, and where it has not."""
+    step_sizes: Annotated[tuple[NonNegative, NonNegative], Since("0.2.0")] = (1e-6, 50.0)
+    """The smallest and the largest step size."""
+
+    @model_validator(mode="after")
+    def _smallest_step_is_below_the_largest(self) -> Self:
+        smallest, largest = self.step_sizes
+        if smallest > largest:
+            raise ValueError(f"step_sizes is [{smallest:g}, {largest:g}]; the first must be at most the second")
+        return self
+
+
 Optimizer = Annotated[
-    Adam | AdamW | Adamax | NAdam | RAdam | Adagrad | Adadelta | RMSprop | SGD | Adafactor | ASGD,
+    Adam | AdamW | Adamax | NAdam | RAdam | Adagrad | Adadelta | RMSprop | SGD | Adafactor | ASGD | Rprop,
     Field(discriminator="name"),
 ]
 

@@ -135,6 +135,10 @@ FAULTS: dict[str, tuple[bytes, str]] = {
         optimizer("adagrad", initial_accumulator_value=-1),
         "optimizer.initial_accumulator_value is -1; must be >= 0",
     ),
+    "step_sizes": (
+        optimizer("rprop", step_sizes=[2, 1]),
+        "optimizer: step_sizes is [2, 1]; the first must be at most the second",
+    ),
     "momentum_decay": (optimizer("nadam", momentum_decay=-1), "optimizer.momentum_decay is -1; must be >= 0"),
     "epochs_zero": (changed(epochs=0), "epochs is 0; must be >= 1"),
     "epochs_many": (changed(epochs=10_000), "epochs is 10000; must be <= 9999"),
@@ -470,16 +474,16 @@ def plain_values(field: dict[str, Any]) -> st.SearchStrategy[object]:
 NAMES = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?", fullmatch=True)
 
 
-def _with_momentum(attributes: Any) -> dict[str, object]:
-    """As SGD's nesterov needs it."""
-    is_nesterov = attributes["name"] == "sgd" and attributes.get("nesterov")
-    return attributes | {"momentum": 0.5, "dampening": 0} if is_nesterov else attributes
+def _as_rules_between_fields_demand(attributes: Any) -> dict[str, object]:
+    if attributes["name"] == "sgd" and attributes.get("nesterov"):
+        return attributes | {"momentum": 0.5, "dampening": 0}
+    return attributes | {key: sorted(attributes[key]) for key in ("step_sizes",) if key in attributes}
 
 
 def optimizers(name: str) -> st.SearchStrategy[dict[str, object]]:
     """Every optimizer of this name that the schema accepts."""
     schema = OURS[name].model_json_schema()
-    return values(schema, schema).map(_with_momentum)
+    return values(schema, schema).map(_as_rules_between_fields_demand)
 
 
 manifests = st.fixed_dictionaries(
