@@ -49,6 +49,8 @@ class OptimizerModel(StrictModel):
     list on CUDA."""
     is_capturable: ClassVar[bool] = True
     """Whether a CUDA graph can hold its step. torch reads numbers back to the host in the others."""
+    needs_backbone: ClassVar[bool] = False
+    """Whether it is for kernels of convolutions, so that a frozen backbone leaves it nothing to train."""
     torch_release: ClassVar[str] = "2.11"
     """The oldest release of torch that has the class and that this program works with."""
 
