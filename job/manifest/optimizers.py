@@ -22,6 +22,7 @@ from job.manifest.base import Since, StrictModel, tag
 Positive = Annotated[float, Field(gt=0, le=1e6)]
 LearningRate = Annotated[Positive, Field(description="Learning rate.")]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
+Coefficient = Annotated[float, Field(ge=-1000, le=1000)]
 NonNegative = Annotated[float, Field(ge=0, le=1e6)]
 Betas = Annotated[
     tuple[Momentum, Momentum],
@@ -270,8 +271,43 @@ class Rprop(OptimizerModel):
         return self
 
 
+class Muon(OptimizerModel):
+    """Jordan et al. 2024, https://kellerjordan.github.io/posts/muon: a step along the momentum, made orthogonal. Muon
+    takes matrices, so it trains the kernels of convolutions, each as a matrix with a row for an output channel. AdamW,
+    with the attributes that begin with `adamw_`, trains the rest: BatchNorm, biases and fc. On a CPU the orthogonal
+    matrix is computed in fp32, elsewhere in bf16."""
+
+    colour = "#604878"
+    marker = "d"
+    is_capturable = False
+    needs_backbone = True
+
+    name: Literal["muon"]
+    lr: Annotated[Positive, Since("0.2.0")] = 0.001
+    """Learning rate of Muon. Its steps are as large as this times an orthogonal matrix: the author takes 0.02."""
+    weight_decay: Annotated[NonNegative, Since("0.2.0")] = 0.1
+    """Muon's decay of the weights, decoupled from the gradient."""
+    momentum: Annotated[Momentum, Since("0.2.0")] = 0.95
+    """Decay rate of the accumulated gradient."""
+    nesterov: Annotated[bool, Since("0.2.0")] = True
+    """Look ahead by one momentum step."""
+    ns_coefficients: Annotated[tuple[Coefficient, Coefficient, Coefficient], Since("0.2.0")] = (3.4445, -4.775, 2.0315)
+    """Coefficients of the Newton-Schulz iteration that makes a matrix orthogonal."""
+    eps: Annotated[Eps, Since("0.2.0")] = 1e-7
+    ns_steps: Annotated[int, Field(ge=1, le=99), Since("0.2.0")] = 5
+    """Iterations of Newton-Schulz."""
+    adjust_lr_fn: Annotated[Literal["original", "match_rms_adamw", "spectral_unclamped"] | None, Since("0.2.0")] = None
+    """How the learning rate depends on the shape of a matrix; null means `original`. An old torch lacks some."""
+    adamw_lr: Annotated[Positive, Since("0.2.0")] = 0.001
+    """Learning rate of AdamW. A schedule changes both in the same proportion."""
+    adamw_betas: Annotated[Betas, Since("0.2.0")] = (0.9, 0.999)
+    adamw_eps: Annotated[Eps, Since("0.2.0")] = 1e-8
+    adamw_weight_decay: Annotated[NonNegative, Since("0.2.0")] = 0.01
+    """AdamW's decay of the weights."""
+
+
 Optimizer = Annotated[
-    Adam | AdamW | Adamax | NAdam | RAdam | Adagrad | Adadelta | RMSprop | SGD | Adafactor | ASGD | Rprop,
+    Adam | AdamW | Adamax | NAdam | RAdam | Adagrad | Adadelta | RMSprop | SGD | Adafactor | ASGD | Rprop | Muon,
     Field(discriminator="name"),
 ]
 

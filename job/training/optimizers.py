@@ -14,7 +14,8 @@ from job.errors import ManifestError
 from job.manifest import Optimizer
 from job.manifest.base import tag
 from job.manifest.models import Constant, Cosine, OneCycle, Schedule
-from job.manifest.optimizers import OptimizerModel
+from job.manifest.optimizers import Muon, OptimizerModel
+from job.training.muon import MuonWithAdamW
 
 IMPLEMENTATION = ("fused", "foreach", "capturable")
 """What differs between devices in an optimizer's settings, and is no attribute of it."""
@@ -30,17 +31,22 @@ def build_optimizer(
     """
     parameters = list(parameters)
     device, kind = parameters[0].device, find_torch_class(type(config))
+    if isinstance(config, Muon):
+        kind = MuonWithAdamW
     settings = config.model_dump(exclude={"name"})
     capturable = capturable and config.is_capturable
     if config.is_fused:
         settings["fused"] = True
-    elif device.type == "cuda" or capturable:
+    elif (device.type == "cuda" or capturable) and "foreach" in inspect.signature(kind).parameters:
         settings["foreach"] = True
     if capturable:
         settings["lr"] = torch.tensor(config.lr, device=device)
         if "capturable" in inspect.signature(kind).parameters:  # fused Adagrad and SGD are without it
             settings["capturable"] = True
-    return kind(parameters, **settings)
+    try:
+        return kind(parameters, **settings)
+    except ValueError as error:  # of an older torch, which does not know a value
+        raise ManifestError(f"optimizer {config.name}: torch {torch.__version__} refuses it: {error}") from error
 
 
 def find_torch_class(kind: type[OptimizerModel]) -> type[torch.optim.Optimizer]:
@@ -66,12 +72,15 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
-    """For the next step; where it lies on the device, into the same memory."""
+    """For the next step; where it lies on the device, into the same memory.
+
+    A group with a `relative_lr` gets this multiple of it.
+    """
     for group in optimizer.param_groups:
         if isinstance(group["lr"], Tensor):
             group["lr"].fill_(learning_rate)
         else:
-            group["lr"] = learning_rate
+            group["lr"] = learning_rate * group.get("relative_lr", 1.0)
 
 
 def learning_rate_factor(schedule: Schedule, *, step: int, num_epochs: int, num_steps: int) -> float:

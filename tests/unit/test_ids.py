@@ -46,6 +46,7 @@ SEEN = [
     ({"optimizer": {"name": "adafactor"}}, "mine-s0-37464dbab4"),
     ({"optimizer": {"name": "asgd"}}, "mine-s0-6ce21c56bc"),
     ({"optimizer": {"name": "rprop"}}, "mine-s0-2f286dbd37"),
+    ({"optimizer": {"name": "muon"}}, "mine-s0-afac6863ef"),
     ({"dataset": {"name": "stl10"}}, "mine-s0-63e6e4e0c8"),
     ({"dataset": {"name": "cifar100"}}, "mine-s0-583d0a6688"),
     ({"dataset": {"name": "folder"}}, "mine-s0-12f329a14a"),

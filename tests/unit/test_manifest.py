@@ -135,6 +135,10 @@ FAULTS: dict[str, tuple[bytes, str]] = {
         optimizer("adagrad", initial_accumulator_value=-1),
         "optimizer.initial_accumulator_value is -1; must be >= 0",
     ),
+    "muon_without_kernels": (
+        changed(optimizer={"name": "muon"}, model={"freeze_backbone": True}),
+        "optimizer muon trains kernels of convolutions, and model.freeze_backbone leaves none of them; take another",
+    ),
     "step_sizes": (
         optimizer("rprop", step_sizes=[2, 1]),
         "optimizer: step_sizes is [2, 1]; the first must be at most the second",
@@ -519,6 +523,8 @@ manifests = st.fixed_dictionaries(
         "precision": st.sampled_from(["auto", "bf16", "fp16", "tf32", "fp32"]),
         "deterministic": st.booleans(),
     },
+).filter(
+    lambda document: document["optimizer"]["name"] != "muon" or not document.get("model", {}).get("freeze_backbone")
 )
 
 
@@ -671,6 +677,9 @@ def test_every_optimizer_of_the_union_is_compared_with_torch() -> None:
 def test_attributes_and_defaults_are_those_of_torch(name: str) -> None:
     parameters = inspect.signature(OPTIMIZERS[name].__init__).parameters
     expected = {key: value.default for key, value in parameters.items() if key not in SWITCHES}
+    if name == "muon":  # which leaves the other weights to AdamW
+        adamw = inspect.signature(OPTIMIZERS["adamw"].__init__).parameters
+        expected |= {f"adamw_{key}": adamw[key].default for key in ("lr", "betas", "eps", "weight_decay")}
     fields = OURS[name].model_fields
     assert {key: field.default for key, field in fields.items() if key != "name"} == expected
 

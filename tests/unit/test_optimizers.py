@@ -19,9 +19,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, OneCycleLR
 
+from job.errors import ManifestError
 from job.manifest import Manifest, parse_manifest
 from job.manifest.models import Constant, Cosine, OneCycle, Schedule
 from job.manifest.optimizers import OPTIMIZERS
+from job.training.muon import InFloat32
 from job.training.optimizers import (
     IMPLEMENTATION,
     build_optimizer,
@@ -30,7 +32,7 @@ from job.training.optimizers import (
     set_learning_rate,
 )
 from tests.conftest import Answer
-from tests.optimizers import CONFIGURED
+from tests.optimizers import ALONE, CONFIGURED
 
 Job = Callable[..., Answer]
 Tiny = Callable[..., Path]
@@ -55,17 +57,17 @@ def trained(optimizer: torch.optim.Optimizer, weights: list[nn.Parameter], *, nu
 
 def fresh_weights() -> list[nn.Parameter]:
     generator = torch.Generator().manual_seed(0)
-    return [nn.Parameter(torch.randn(shape, generator=generator)) for shape in [(3, 4), (5,)]]
+    return [nn.Parameter(torch.randn(shape, generator=generator)) for shape in [(3, 4), (5,), (4, 3, 3, 3)]]
 
 
-@pytest.mark.parametrize("name", CONFIGURED)
+@pytest.mark.parametrize("name", ALONE)
 def test_optimizer_is_the_class_of_its_name_with_the_attributes_of_the_manifest(name: str) -> None:
     expected, attributes = CONFIGURED[name]
     optimizer = build_optimizer(manifest(name, attributes).optimizer, fresh_weights())
     assert type(optimizer) is expected
     (group,) = optimizer.param_groups
     assert {key: group[key] for key in attributes} == attributes
-    assert len(group["params"]) == 2
+    assert len(group["params"]) == 3
 
 
 @pytest.mark.parametrize("name", CONFIGURED)
@@ -78,7 +80,7 @@ def test_table_of_this_test_covers_every_attribute(name: str) -> None:
 
 
 @pytest.mark.parametrize("configured", [False, True], ids=["defaults", "configured"])
-@pytest.mark.parametrize("name", CONFIGURED)
+@pytest.mark.parametrize("name", ALONE)
 def test_steps_are_those_of_torchs_plain_loop(name: str, configured: bool) -> None:
     expected, attributes = CONFIGURED[name]
     attributes = attributes if configured else {}
@@ -295,3 +297,63 @@ def test_optimizers_are_known_without_torch() -> None:
     """A machine that submits or reports has none."""
     program = "import sys; sys.modules['torch'] = None; import job.manifest.optimizers, job.report.figures"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+# Muon
+
+
+def plain_muon(weights: list[nn.Parameter], attributes: dict[str, Any]) -> list[Tensor]:
+    """The weights after steps of torch's Muon with a copy of the kernel as a matrix, and of its AdamW with the rest."""
+    matrix, kernel, *others = [nn.Parameter(weights[2].detach().reshape(4, -1)), weights[2], *weights[:2]]
+    adamw = {key.removeprefix("adamw_"): value for key, value in attributes.items() if key.startswith("adamw_")}
+    optimizers = [
+        torch.optim.Muon([matrix], **{key: value for key, value in attributes.items() if not key.startswith("adamw_")}),
+        torch.optim.AdamW(others, **adamw),
+    ]
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(8):
+        for weight in weights:
+            weight.grad = torch.randn(weight.shape, generator=generator)
+        matrix.grad = kernel.grad.reshape(4, -1)  # type: ignore[union-attr]
+        for optimizer in optimizers:
+            optimizer.step()
+    return [*(weight.detach() for weight in others), matrix.detach().view_as(kernel)]
+
+
+@pytest.mark.parametrize("attributes", [{}, CONFIGURED["muon"][1]], ids=["defaults", "configured"])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["contiguous", "channels_last"])
+def test_muon_trains_kernels_as_matrices_and_adamw_the_rest(
+    layout: torch.memory_format, attributes: dict[str, Any]
+) -> None:
+    ours, theirs = fresh_weights(), fresh_weights()
+    ours[2] = nn.Parameter(ours[2].detach().to(memory_format=layout))
+    stepped = trained(build_optimizer(manifest("muon", attributes).optimizer, ours), ours)
+    with InFloat32():
+        expected = plain_muon(theirs, attributes)
+    for weight, want, start in zip(stepped, expected, fresh_weights(), strict=True):
+        torch.testing.assert_close(weight, want)
+        assert not torch.equal(weight, start)
+
+
+def test_muon_in_fp32_is_torchs_but_for_the_rounding_to_bf16() -> None:
+    ours, theirs = fresh_weights(), fresh_weights()
+    stepped = trained(build_optimizer(manifest("muon", {"lr": 0.02}).optimizer, ours), ours)
+    expected = plain_muon(theirs, {"lr": 0.02})
+    change = (expected[2] - fresh_weights()[2].detach()).norm()
+    assert 0 < (stepped[2] - expected[2]).norm() < 0.02 * change
+
+
+def test_learning_rates_of_muon_and_adamw_keep_their_proportion() -> None:
+    optimizer = build_optimizer(manifest("muon", {"lr": 0.02, "adamw_lr": 0.001}).optimizer, fresh_weights())
+    set_learning_rate(optimizer, 0.01)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.01, pytest.approx(0.0005)]
+
+
+def test_value_that_an_older_torch_does_not_know_is_a_fault_of_the_manifest(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise ValueError("Adjust learning rate function spectral_unclamped is not supported")
+
+    monkeypatch.setattr(torch.optim.Muon, "__init__", refuse)
+    config = manifest("muon", {"adjust_lr_fn": "spectral_unclamped"}).optimizer
+    with pytest.raises(ManifestError, match=r"optimizer muon: torch .* refuses it: Adjust learning rate function"):
+        build_optimizer(config, fresh_weights())
