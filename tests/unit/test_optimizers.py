@@ -357,3 +357,27 @@ def test_value_that_an_older_torch_does_not_know_is_a_fault_of_the_manifest(monk
     config = manifest("muon", {"adjust_lr_fn": "spectral_unclamped"}).optimizer
     with pytest.raises(ManifestError, match=r"optimizer muon: torch .* refuses it: Adjust learning rate function"):
         build_optimizer(config, fresh_weights())
+
+
+# Learning
+
+LEARNING_RATES = {"sgd": 0.1, "asgd": 0.1, "adadelta": 1.0, "muon": 0.02, "radam": 0.05, "adafactor": 0.1}
+"""Where 0.005 is too small a one."""
+
+
+@pytest.mark.parametrize("name", CONFIGURED)
+def test_optimizer_learns_to_tell_two_kinds_of_images_apart(name: str) -> None:
+    torch.manual_seed(0)
+    images, labels = torch.randn(64, 1, 8, 8), torch.arange(64) % 2
+    images[labels == 1, :, :, 4:] += 1
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2))
+    config = manifest(name, {"lr": LEARNING_RATES.get(name, 0.005)}).optimizer
+    optimizer = build_optimizer(config, network.parameters())
+    losses = []
+    for _ in range(40):
+        loss = nn.functional.cross_entropy(network(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] / 3
