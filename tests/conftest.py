@@ -176,10 +176,11 @@ def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 @pytest.fixture
 def capturable_on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """torch's capturable implementations run anywhere; it lets them run only where graphs are."""
-    from job.training.engine.optimizers import CLASSES
+    from job.manifest.optimizers import OPTIMIZERS
+    from job.training.engine.optimizers import find_torch_class
 
-    for kind in CLASSES.values():
-        module = sys.modules[kind.__module__]
+    for kind in OPTIMIZERS.values():
+        module = sys.modules[find_torch_class(kind).__module__]
         if hasattr(module, "_get_capturable_supported_devices"):
             monkeypatch.setattr(module, "_get_capturable_supported_devices", lambda *_, **__: ["cpu", "cuda"])
 

@@ -31,7 +31,8 @@ def _render() -> Iterator[str]:
     yield from _section("## Model", manifest["$defs"]["Model"], manifest)
     for field, heading in SECTIONS.items():
         yield from (f"## {heading}", "", f"What `{field}` may be, by its `name`:", "")
-        yield from (f"- [`{name}`](#{field}-{name}): {schema['description']}" for name, schema in choices[field])
+        for name, schema in choices[field]:
+            yield f"- [`{name}`](#{field}-{name}): {schema['description'].replace(chr(10), ' ')}"
         yield ""
         for name, schema in choices[field]:
             yield from _section(f"### {field} `{name}`", schema, manifest)
@@ -67,7 +68,8 @@ def _type(field: Schema, root: Schema) -> str:
     if "anyOf" in field:
         return " or ".join(_type(part, root) for part in field["anyOf"])
     if "prefixItems" in field:
-        return f"list of {len(field['prefixItems'])} {_type(field['prefixItems'][0], root)}s"
+        kinds = list(dict.fromkeys(_type(part, root) for part in field["prefixItems"]))
+        return f"list of {len(field['prefixItems'])} {kinds[0]}s" if len(kinds) == 1 else f"list of {', '.join(kinds)}"
     if field.get("type") == "array":
         items = _type(field["items"], root) if field["items"] else "value"
         return f"list of {items}s"
@@ -91,7 +93,8 @@ def _accepted(field: Schema, root: Schema) -> str:
     if "pattern" in field:
         return f"`{field['pattern']}`"
     if "prefixItems" in field:
-        return f"each {_accepted(field['prefixItems'][0], root)}"
+        parts = list(dict.fromkeys(_accepted(part, root) for part in field["prefixItems"]))
+        return f"each {parts[0]}" if len(parts) == 1 else ", then ".join(parts)
     if "oneOf" in field:
         return ", ".join(f"`{name}`" for name, _ in _choices(field, root))
     if field.get("type") == "array":

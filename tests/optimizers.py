@@ -39,5 +39,19 @@ CONFIGURED: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
         torch.optim.SGD,
         {"lr": 0.02, "momentum": 0.5, "dampening": 0.0, "weight_decay": 0.1, "nesterov": True},
     ),
+    "adafactor": (
+        torch.optim.Adafactor,
+        {"lr": 0.02, "beta2_decay": -0.6, "eps": (1e-4, 0.01), "d": 1.5, "weight_decay": 0.1},
+    ),
+    "asgd": (torch.optim.ASGD, {"lr": 0.02, "lambd": 0.1, "alpha": 0.5, "t0": 3.0, "weight_decay": 0.1}),
+    "rprop": (torch.optim.Rprop, {"lr": 0.02, "etas": (0.6, 1.4), "step_sizes": (1e-3, 0.03)}),
+    "muon": (
+        torch.optim.Muon,
+        {"lr": 0.02, "weight_decay": 0.2, "momentum": 0.5, "nesterov": False, "ns_coefficients": (3.0, -3.2, 1.2)}
+        | {"eps": 1e-3, "ns_steps": 2, "adjust_lr_fn": "match_rms_adamw"}
+        | {"adamw_lr": 0.01, "adamw_betas": (0.8, 0.95), "adamw_eps": 1e-3, "adamw_weight_decay": 0.1},
+    ),
 }
 """Every attribute away from its default, so that one lost on the way changes the weights."""
+ALONE = [name for name in CONFIGURED if name != "muon"]
+"""Those that train all weights with torch's class alone."""

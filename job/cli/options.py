@@ -161,7 +161,7 @@ def name_source(location: str) -> str:
 
 def _read_standard_input() -> bytes:
     """All of it, up to a size that is refused in any case. Raises `ManifestError` where it is closed."""
-    from job.manifest.parsing import MAX_BYTES
+    from job.manifest.document import MAX_BYTES
 
     if sys.stdin is None:
         raise ManifestError(f"{name_source(STANDARD_INPUT)}: is closed; pipe a manifest into it")

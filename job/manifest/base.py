@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.fields import FieldInfo
@@ -37,6 +37,11 @@ class StrictModel(BaseModel):
         validate_default=True,
         use_attribute_docstrings=True,
     )
+
+
+def tag(kind: type[BaseModel]) -> str:
+    """The `name` by which a document chooses `kind` among other classes, such as `adam` for `Adam`."""
+    return str(get_args(kind.model_fields["name"].annotation)[0])
 
 
 @dataclass(frozen=True)

@@ -192,3 +192,12 @@ class Manifest(StrictModel):
         if warmup_epochs > self.epochs:
             raise ValueError(f"schedule.warmup_epochs is {warmup_epochs:g}, more than the {self.epochs} epochs")
         return self
+
+    @model_validator(mode="after")
+    def _optimizer_has_weights_to_train(self) -> Self:
+        if self.optimizer.needs_backbone and self.model.freeze_backbone:
+            raise ValueError(
+                f"optimizer {self.optimizer.name} trains kernels of convolutions, and model.freeze_backbone leaves "
+                "none of them; take another optimizer, such as adamw"
+            )
+        return self

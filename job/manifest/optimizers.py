@@ -1,23 +1,28 @@
-"""The optimizers as data: torch's names, defaults and ranges; `training.optimizers` builds them.
+"""The optimizers as data: each is one class, and everything else reads what it says here.
 
-Each class lists the arguments of the torch.optim constructor of the same name that change what is
-computed. Left out are the switches between implementations of the same formula (foreach, fused,
-capturable, differentiable), which training chooses for the device, and maximize, which would climb the loss.
+The class has the name of torch's class in `torch.optim`. Training finds torch's class by this name, and the report
+writes it. The fields are the arguments of torch's constructor that change what is computed, with torch's defaults.
+Left out are the switches between implementations of the same formula (foreach, fused, capturable, differentiable),
+which training chooses for the device, and maximize, which would climb the loss.
 Defaults and ranges: https://docs.pytorch.org/docs/stable/optim.html.
+
+This module must not import torch: a report or a submission needs the optimizers, and not torch.
 
 A field that is added here is marked `Since`, so that no run id changes: `job.manifest.base` has the rule.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from job.manifest.base import StrictModel
+from job.manifest.base import Since, StrictModel, tag
 
-LearningRate = Annotated[float, Field(gt=0, le=1e6, description="Learning rate.")]
+Positive = Annotated[float, Field(gt=0, le=1e6)]
+LearningRate = Annotated[Positive, Field(description="Learning rate.")]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
+Coefficient = Annotated[float, Field(ge=-1000, le=1000)]
 NonNegative = Annotated[float, Field(ge=0, le=1e6)]
 Betas = Annotated[
     tuple[Momentum, Momentum],
@@ -32,8 +37,31 @@ Decoupled = Annotated[
 ]
 
 
-class Adam(StrictModel):
+class OptimizerModel(StrictModel):
+    """What every optimizer says about itself besides its attributes."""
+
+    colour: ClassVar[str]
+    """Of its lines and points in the report. Most are Okabe and Ito's, told apart also by colour-blind people
+    (https://jfly.uni-koeln.de/color/); their yellow, unreadable on white, is darkened."""
+    marker: ClassVar[str]
+    """matplotlib's marker of its points, which no other optimizer has."""
+    is_fused: ClassVar[bool] = False
+    """Whether torch has one kernel for its whole step, on CPU and CUDA. The others are stepped tensor list by tensor
+    list on CUDA."""
+    is_capturable: ClassVar[bool] = True
+    """Whether a CUDA graph can hold its step. torch reads numbers back to the host in the others."""
+    needs_backbone: ClassVar[bool] = False
+    """Whether it is for kernels of convolutions, so that a frozen backbone leaves it nothing to train."""
+    torch_release: ClassVar[str] = "2.11"
+    """The oldest release of torch that has the class and that this program works with."""
+
+
+class Adam(OptimizerModel):
     """Kingma and Ba 2014, arXiv:1412.6980."""
+
+    colour = "#0072B2"
+    marker = "o"
+    is_fused = True
 
     name: Literal["adam"]
     lr: LearningRate = 0.001
@@ -45,8 +73,12 @@ class Adam(StrictModel):
     decoupled_weight_decay: Decoupled = False
 
 
-class AdamW(StrictModel):
+class AdamW(OptimizerModel):
     """Loshchilov and Hutter 2017, arXiv:1711.05101."""
+
+    colour = "#56B4E9"
+    marker = "P"
+    is_fused = True
 
     name: Literal["adamw"]
     lr: LearningRate = 0.001
@@ -57,8 +89,11 @@ class AdamW(StrictModel):
     """Keep the largest second moment seen (Reddi et al. 2018, arXiv:1904.09237)."""
 
 
-class Adamax(StrictModel):
+class Adamax(OptimizerModel):
     """Adam with the infinity norm, arXiv:1412.6980 section 7.1."""
+
+    colour = "#000000"
+    marker = "X"
 
     name: Literal["adamax"]
     lr: LearningRate = 0.002
@@ -67,8 +102,11 @@ class Adamax(StrictModel):
     weight_decay: WeightDecay = 0.0
 
 
-class NAdam(StrictModel):
+class NAdam(OptimizerModel):
     """Adam with Nesterov momentum, Dozat 2016."""
+
+    colour = "#6b7280"
+    marker = "<"
 
     name: Literal["nadam"]
     lr: LearningRate = 0.002
@@ -80,8 +118,11 @@ class NAdam(StrictModel):
     decoupled_weight_decay: Decoupled = False
 
 
-class RAdam(StrictModel):
+class RAdam(OptimizerModel):
     """Rectified Adam, Liu et al. 2019, arXiv:1908.03265."""
+
+    colour = "#a070f0"
+    marker = ">"
 
     name: Literal["radam"]
     lr: LearningRate = 0.001
@@ -91,8 +132,12 @@ class RAdam(StrictModel):
     decoupled_weight_decay: Decoupled = False
 
 
-class Adagrad(StrictModel):
+class Adagrad(OptimizerModel):
     """Duchi, Hazan and Singer 2011, JMLR 12."""
+
+    colour = "#009E73"
+    marker = "s"
+    is_fused = True
 
     name: Literal["adagrad"]
     lr: LearningRate = 0.01
@@ -104,8 +149,11 @@ class Adagrad(StrictModel):
     eps: Eps = 1e-10
 
 
-class Adadelta(StrictModel):
+class Adadelta(OptimizerModel):
     """Zeiler 2012, arXiv:1212.5701. The method was designed for lr 1."""
+
+    colour = "#CC79A7"
+    marker = "D"
 
     name: Literal["adadelta"]
     lr: LearningRate = 1.0
@@ -115,8 +163,11 @@ class Adadelta(StrictModel):
     weight_decay: WeightDecay = 0.0
 
 
-class RMSprop(StrictModel):
+class RMSprop(OptimizerModel):
     """Tieleman and Hinton 2012, lecture 6.5; with `centered`, Graves 2013, arXiv:1308.0850."""
+
+    colour = "#D55E00"
+    marker = "^"
 
     name: Literal["rmsprop"]
     lr: LearningRate = 0.01
@@ -130,8 +181,12 @@ class RMSprop(StrictModel):
     """Divide by the estimated standard deviation instead of the root mean square."""
 
 
-class SGD(StrictModel):
+class SGD(OptimizerModel):
     """Stochastic gradient descent, with momentum as in Sutskever et al. 2013."""
+
+    colour = "#E69F00"
+    marker = "v"
+    is_fused = True
 
     name: Literal["sgd"]
     lr: LearningRate = 0.001
@@ -150,7 +205,111 @@ class SGD(StrictModel):
         return self
 
 
+class Adafactor(OptimizerModel):
+    """Shazeer and Stern 2018, arXiv:1804.04235. It keeps only the means of the squared gradients over rows and columns;
+    torch takes each 3x3 part of a convolution's kernel for a matrix."""
+
+    colour = "#0018a8"
+    marker = "p"
+    is_capturable = False
+
+    name: Literal["adafactor"]
+    lr: Annotated[Positive, Since("0.2.0")] = 0.01
+    """The largest step relative to the size of a weight; the step also shrinks with 1 / sqrt(number of steps)."""
+    beta2_decay: Annotated[float, Field(ge=-10, le=0), Since("0.2.0")] = -0.8
+    """Step t enters the running averages with weight t ** beta2_decay."""
+    eps: Annotated[tuple[NonNegative | None, NonNegative], Since("0.2.0")] = (None, 0.001)
+    """The smallest root of a mean square that is divided by, null for the precision of fp32, and the smallest size of a
+    weight that a step is relative to."""
+    d: Annotated[float, Field(ge=1, le=1e6), Since("0.2.0")] = 1.0
+    """The root mean square above which an update is scaled down to it."""
+    weight_decay: Annotated[WeightDecay, Since("0.2.0")] = 0.0
+
+
+class ASGD(OptimizerModel):
+    """Averaged SGD, Polyak and Juditsky 1992. torch keeps the average beside the weights and does not use it: what is
+    evaluated are the weights, so this is SGD with a falling learning rate."""
+
+    colour = "#603000"
+    marker = "h"
+
+    name: Literal["asgd"]
+    lr: Annotated[Positive, Since("0.2.0")] = 0.01
+    """Learning rate of the first step. After t steps it is lr / (1 + lambd * lr * t) ** alpha, with the lr that the
+    schedule gave to the step before."""
+    lambd: Annotated[NonNegative, Since("0.2.0")] = 0.0001
+    """Part of the weights that decays with each unit of learning rate, and how fast the learning rate falls."""
+    alpha: Annotated[NonNegative, Since("0.2.0")] = 0.75
+    """Power with which the learning rate falls."""
+    t0: Annotated[float, Field(ge=0, le=1e9), Since("0.2.0")] = 1e6
+    """Step from which on torch averages the weights."""
+    weight_decay: Annotated[WeightDecay, Since("0.2.0")] = 0.0
+
+
+class Rprop(OptimizerModel):
+    """Riedmiller and Braun 1993: steps by the gradient's sign, each weight with a step size of its own. It is made for
+    gradients over all images: the noise of small batches changes signs and shrinks the steps."""
+
+    colour = "#904830"
+    marker = "*"
+
+    name: Literal["rprop"]
+    lr: Annotated[Positive, Since("0.2.0")] = 0.01
+    """The first step of each weight. Later ones do not depend on it, so a schedule changes the first step alone."""
+    etas: Annotated[
+        tuple[Annotated[float, Field(gt=0, lt=1)], Annotated[float, Field(gt=1, le=1e6)]], Since("0.2.0")
+    ] = (0.5, 1.2)
+    """What a step size is multiplied with where the gradient's sign has changed, and where it has not."""
+    step_sizes: Annotated[tuple[NonNegative, NonNegative], Since("0.2.0")] = (1e-6, 50.0)
+    """The smallest and the largest step size."""
+
+    @model_validator(mode="after")
+    def _smallest_step_is_below_the_largest(self) -> Self:
+        smallest, largest = self.step_sizes
+        if smallest > largest:
+            raise ValueError(f"step_sizes is [{smallest:g}, {largest:g}]; the first must be at most the second")
+        return self
+
+
+class Muon(OptimizerModel):
+    """Jordan et al. 2024, https://kellerjordan.github.io/posts/muon: a step along the momentum, made orthogonal. Muon
+    takes matrices, so it trains the kernels of convolutions, each as a matrix with a row for an output channel. AdamW,
+    with the attributes that begin with `adamw_`, trains the rest: BatchNorm, biases and fc. On a CPU the orthogonal
+    matrix is computed in fp32, elsewhere in bf16."""
+
+    colour = "#604878"
+    marker = "d"
+    is_capturable = False
+    needs_backbone = True
+
+    name: Literal["muon"]
+    lr: Annotated[Positive, Since("0.2.0")] = 0.001
+    """Learning rate of Muon. Its steps are as large as this times an orthogonal matrix: the author takes 0.02."""
+    weight_decay: Annotated[NonNegative, Since("0.2.0")] = 0.1
+    """Muon's decay of the weights, decoupled from the gradient."""
+    momentum: Annotated[Momentum, Since("0.2.0")] = 0.95
+    """Decay rate of the accumulated gradient."""
+    nesterov: Annotated[bool, Since("0.2.0")] = True
+    """Look ahead by one momentum step."""
+    ns_coefficients: Annotated[tuple[Coefficient, Coefficient, Coefficient], Since("0.2.0")] = (3.4445, -4.775, 2.0315)
+    """Coefficients of the Newton-Schulz iteration that makes a matrix orthogonal."""
+    eps: Annotated[Eps, Since("0.2.0")] = 1e-7
+    ns_steps: Annotated[int, Field(ge=1, le=99), Since("0.2.0")] = 5
+    """Iterations of Newton-Schulz."""
+    adjust_lr_fn: Annotated[Literal["original", "match_rms_adamw", "spectral_unclamped"] | None, Since("0.2.0")] = None
+    """How the learning rate depends on the shape of a matrix; null means `original`. An old torch lacks some."""
+    adamw_lr: Annotated[Positive, Since("0.2.0")] = 0.001
+    """Learning rate of AdamW. A schedule changes both in the same proportion."""
+    adamw_betas: Annotated[Betas, Since("0.2.0")] = (0.9, 0.999)
+    adamw_eps: Annotated[Eps, Since("0.2.0")] = 1e-8
+    adamw_weight_decay: Annotated[NonNegative, Since("0.2.0")] = 0.01
+    """AdamW's decay of the weights."""
+
+
 Optimizer = Annotated[
-    Adam | AdamW | Adamax | NAdam | RAdam | Adagrad | Adadelta | RMSprop | SGD,
+    Adam | AdamW | Adamax | NAdam | RAdam | Adagrad | Adadelta | RMSprop | SGD | Adafactor | ASGD | Rprop | Muon,
     Field(discriminator="name"),
 ]
+
+OPTIMIZERS: dict[str, type[OptimizerModel]] = {tag(kind): kind for kind in get_args(get_args(Optimizer)[0])}
+"""The classes by the name that a manifest gives them."""

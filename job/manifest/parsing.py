@@ -1,13 +1,14 @@
-"""From bytes to a validated model, or to one `ManifestError` that names every fault at once."""
+"""From a JSON document to a validated model, or to one `ManifestError` that names all faults at once.
+
+`job.manifest.document` reads the JSON.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import math
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any, TypeVar, get_args
 
@@ -15,20 +16,20 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from job.errors import ManifestError
-from job.manifest.base import AS_WRITTEN
+from job.manifest.base import AS_WRITTEN, tag
+from job.manifest.document import (
+    JSON_WORDS,
+    MAX_FAULTS,
+    find_infinite,
+    load,
+    parse_json_object,
+    set_path,
+    show,
+    show_key,
+)
 from job.manifest.models import Manifest
 
-MAX_BYTES = 1024 * 1024
-"""A manifest is a few hundred bytes; anything near this size is not one."""
-MAX_FAULTS = 100
-"""More faults than this are counted, not listed."""
 ModelT = TypeVar("ModelT", bound=BaseModel)
-
-_JSON_WORDS = {"true": "true", "false": "false", "none": "null", "null": "null"}
-"""What JSON writes for a word that another language, or another case of letters, has for it."""
-_JSON_WORD = re.compile(rf"({'|'.join(_JSON_WORDS)})\b", re.IGNORECASE)
-_FRACTIONS = re.compile(r'"(?:[^"\\]|\\.)*"|-?Infinity|NaN|-?\d+[.eE][\d.eE+-]*')
-"""What JSON reads as a float, and strings, so that what stands in them is passed over."""
 
 
 def parse_manifest(content: bytes, *, source: str, settings: Iterable[str] = ()) -> Manifest:
@@ -58,80 +59,6 @@ def describe_faults(error: ValidationError, *, source: str, root: type[BaseModel
     return faults
 
 
-def parse_json_object(content: bytes, *, source: str) -> dict[str, Any]:
-    """The JSON object in `content`, refused where two readers could understand it differently.
-
-    Raises `ManifestError` for a duplicate key, NaN, anything but an object, or JSON that is none.
-    """
-    if len(content) > MAX_BYTES:
-        raise ManifestError(f"{source}: {len(content)} bytes is too large; a manifest has at most {MAX_BYTES}")
-    if not content.strip():
-        raise ManifestError(f"{source}: is empty; must be a JSON object")
-    try:
-        text = content.decode("utf-8-sig")
-        document = _load(text)
-    except UnicodeDecodeError as error:
-        raise ManifestError(f"{source}: not UTF-8 text (byte {error.start})") from error
-    except RecursionError as error:
-        raise ManifestError(f"{source}: nested too deeply") from error
-    except json.JSONDecodeError as error:
-        word = _JSON_WORD.match(error.doc, error.pos)
-        if word and error.msg == "Expecting value":
-            fault = f"{word[0]} must be written {_JSON_WORDS[word[0].lower()]}, or in quotes where a text is meant,"
-        else:
-            fault = error.msg
-        raise ManifestError(f"{source}: not JSON: {fault} at line {error.lineno}, column {error.colno}") from error
-    except ValueError as error:  # what the two functions below refuse, or an integer of thousands of digits
-        raise ManifestError(f"{source}: not JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise ManifestError(f"{source}: must be a JSON object, is {_show(document)}")
-    faults = _find_infinite(document, text)
-    if faults:
-        shown = [f"{source}: {fault}" for fault in faults[:MAX_FAULTS]]
-        more = [f"{source}: and {len(faults) - MAX_FAULTS} faults more"] if len(faults) > MAX_FAULTS else []
-        raise ManifestError(*shown, *more)
-    return document
-
-
-def _load(text: str) -> Any:
-    """JSON as one reader alone could understand it; minus zero is zero, so that one configuration has one digest."""
-    return json.loads(text, parse_float=lambda number: float(number) + 0.0, object_pairs_hook=_refuse_duplicates)
-
-
-def _find_infinite(document: Any, text: str) -> list[str]:
-    """A fault for each number of `document` that is not finite, with the line of `text` that it stands in."""
-    fractions = (found for found in _FRACTIONS.finditer(text) if found[0][0] != '"')
-    places = [found.start() for found in fractions if not math.isfinite(float(found[0]))]
-    if not places:
-        return []
-    infinite = [(path, value) for path, value in _walk_fractions(document) if not math.isfinite(value)]
-    return [
-        f"{path} is {json.dumps(value)} in line {text.count(chr(10), 0, place) + 1}; must be a finite number"
-        for (path, value), place in zip(infinite, places, strict=True)
-    ]
-
-
-def _walk_fractions(document: Any) -> Iterator[tuple[str, float]]:
-    """Every float in `document` with its dotted path, in the order of the text."""
-    left = [("", document)]
-    while left:
-        path, value = left.pop()
-        if isinstance(value, float):
-            yield path, value
-        elif isinstance(value, dict):
-            left += [(f"{path}.{_show_key(key)}".lstrip("."), child) for key, child in reversed(value.items())]
-        elif isinstance(value, list):
-            left += [(f"{path}[{index}]", child) for index, child in reversed(list(enumerate(value)))]
-
-
-def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    counts = Counter(key for key, _ in pairs)
-    for key, count in counts.items():
-        if count > 1:
-            raise ValueError(f"key {_show(key)} stands twice in one object")
-    return dict(pairs)
-
-
 def apply_settings(document: dict[str, Any], settings: Iterable[str]) -> dict[str, Any]:
     """A copy of `document` in which each setting `dotted.path=value` replaces the value at that path.
 
@@ -153,14 +80,14 @@ def apply_settings(document: dict[str, Any], settings: Iterable[str]) -> dict[st
 def _parse_value(text: str, *, path: str) -> Any:
     """The value of a setting for the field at `path`. Raises `ValueError`."""
     try:
-        value = _load(text)
+        value = load(text)
     except (json.JSONDecodeError, RecursionError):
-        word = _JSON_WORDS.get(text.lower())
+        word = JSON_WORDS.get(text.lower())
         if word and text != "none":  # which several fields accept
             accepted = "write none" if word == "null" and _accepts_none(path) else f"JSON writes {word}"
             raise ValueError(f'{accepted}; a text is "{text}", in quotes') from None
         return text
-    if _find_infinite(value, text):
+    if find_infinite(value, text):
         raise ValueError("numbers must be finite")
     return value
 
@@ -181,21 +108,10 @@ def _accepts_none(path: str) -> bool:
     return False
 
 
-def set_path(document: dict[str, Any], path: str, value: Any) -> None:
-    """Put `value` at the dotted `path` of `document`. Raises `ValueError` where the path leads through a value."""
-    *parents, key = path.split(".")
-    for parent in parents:
-        child = document.setdefault(parent, {})
-        if not isinstance(child, dict):
-            raise ValueError(f"{parent} is {_show(child)}, it has no fields")  # noqa: TRY004 - the document is at fault
-        document = child
-    document[key] = value
-
-
 def _describe(fault: ErrorDetails, root: type[BaseModel]) -> str:
-    """One fault as `path is value; what is accepted`."""
+    """`fault` as one line: `path is value; what is accepted`."""
     path, owner = _locate(fault["loc"], root)
-    kind, seen, context = fault["type"], _show(fault["input"]), fault.get("ctx", {})
+    kind, seen, context = fault["type"], show(fault["input"]), fault.get("ctx", {})
     if kind == "json_invalid":  # Python reads it, pydantic does not: a lone surrogate, or 200 levels and more
         return f"not JSON: {context['error'].partition(' at line')[0]}"
     if kind == "extra_forbidden":
@@ -208,7 +124,7 @@ def _describe(fault: ErrorDetails, root: type[BaseModel]) -> str:
     if kind == "union_tag_invalid":
         accepted = [tag.strip("' ") for tag in context["expected_tags"].split(",")]
         name = fault["input"]["name"]
-        return f"{path}.name is {_show(name)}; {_suggest(name, accepted)}"
+        return f"{path}.name is {show(name)}; {_suggest(name, accepted)}"
     if kind == "value_error":
         return f"{path}: {context['error']}" if path else str(context["error"])
     told = _describe_accepted(fault, path)
@@ -251,10 +167,10 @@ def _locate(location: tuple[int | str, ...], root: type[BaseModel]) -> tuple[str
             path, holder, owner, members = f"{path}[{part}]", None, members[0], []
             continue
         if members:
-            owner = next((member for member in members if _tag(member) == part), None)
+            owner = next((member for member in members if tag(member) == part), None)
             members = []
             continue
-        path = f"{path}[{part}]" if isinstance(part, int) else f"{path}.{_show_key(part)}".lstrip(".")
+        path = f"{path}[{part}]" if isinstance(part, int) else f"{path}.{show_key(part)}".lstrip(".")
         holder = owner
         field = owner.model_fields.get(str(part)) if owner else None
         members = [model for model in _models_of(field.annotation) if model is not field.annotation] if field else []
@@ -271,16 +187,15 @@ def _models_of(annotation: Any) -> list[type[BaseModel]]:
     return [model for model in (annotation, *get_args(annotation)) if _is_model(model)]
 
 
-def _tag(model: type[BaseModel]) -> str:
-    return str(get_args(model.model_fields["name"].annotation)[0])
-
-
 def _suggest(word: object, known: list[str]) -> str:
     return f"{_hint(word, known)}accepted: {', '.join(known)}"
 
 
 def _hint(word: object, known: list[str]) -> str:
-    """`did you mean …? ` or nothing. Capitals and punctuation differ before letters do: AdamW is adamw, not adam."""
+    """`did you mean …? ` with the known word that is nearest to `word`, or nothing if none is near.
+
+    Capitals and punctuation are not looked at, so that AdamW is taken for adamw and not for adam.
+    """
     plain = {_plain(name): name for name in reversed(known)}
     close = get_close_matches(_plain(str(word)), plain, n=1, cutoff=0.6 if len(plain) > 1 else 1.0)
     return f"did you mean {plain[close[0]]!r}? " if close else ""
@@ -294,18 +209,7 @@ def _show_as_list(value: object, path: str) -> str:
     """How `value` would be written as a list, in a file and for `--set`."""
     parts = [part for part in re.split(r"[\s,;]+", str(value).strip("()[]{} ")) if part]
     try:
-        shown = f"[{','.join(json.dumps(_load(part)) for part in parts)}]"
+        shown = f"[{','.join(json.dumps(load(part)) for part in parts)}]"
     except (ValueError, RecursionError):
         return ", in brackets"
     return f", such as {shown}; on the command line: --set {path}={shown}" if len(shown) <= 80 else ", in brackets"
-
-
-def _show_key(key: str) -> str:
-    """A key as it is where it can be read, else as JSON: it may hold line breaks, or be a megabyte long."""
-    return key if re.fullmatch(r"\w{1,40}", key, re.ASCII) else _show(key)
-
-
-def _show(value: object) -> str:
-    """A value as JSON, shortened: messages stay readable whatever was in the file."""
-    text = json.dumps(value, default=str)
-    return text if len(text) <= 80 else f"{text[:77]}..."

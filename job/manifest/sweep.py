@@ -14,8 +14,9 @@ from pydantic import Field, model_validator
 
 from job.errors import ManifestError
 from job.manifest.base import StrictModel
+from job.manifest.document import MAX_FAULTS, set_path
 from job.manifest.models import Manifest, Name, Seed
-from job.manifest.parsing import MAX_FAULTS, set_path, validate
+from job.manifest.parsing import validate
 
 MAX_RUNS = 10_000
 """Children of an AWS Batch array job, https://docs.aws.amazon.com/batch/latest/userguide/array_jobs.html."""

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from job.manifest import Manifest
+from job.manifest.optimizers import OPTIMIZERS
 from job.training.engine.batches import BatchSource, batch_bounds, split_data
 from job.training.engine.loop import Sources
 from job.training.engine.model import build_model
@@ -55,6 +56,8 @@ def prepare(*, graphs: bool = True, **fields: object) -> tuple[TrainingState, So
 @pytest.mark.parametrize("name", sorted(CONFIGURED))
 def test_host_never_waits_within_an_epoch(name: str, graphs: bool, no_waiting: Callable[[], None]) -> None:
     """In the second epoch: in the first the graphs are captured, which waits once for each."""
+    if not OPTIMIZERS[name].is_capturable or (name == "asgd" and not graphs):
+        pytest.skip("torch's own step reads numbers back to the host")
     state, sources = prepare(optimizer={"name": name}, precision="bf16", epochs=2, graphs=graphs)
 
     def on_pause() -> None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from job.manifest import Manifest
+from job.manifest.optimizers import OPTIMIZERS
 from job.training.engine import graphs
 from job.training.engine.batches import BatchSource, batch_bounds, split_data
 from job.training.engine.loop import Sources
@@ -112,7 +113,7 @@ def test_replayed_training_equals_the_called_one(
     model = SmallNet()
     replayed, num_recordings = train(manifest, copy.deepcopy(model), monkeypatch, recorded=True)
     called, _ = train(manifest, model, monkeypatch, recorded=False)
-    assert num_recordings == 3  # measured steps, other steps, evaluation
+    assert num_recordings == (3 if OPTIMIZERS[name].is_capturable else 1)  # measured steps, other steps, evaluation
     assert replayed == called
 
 

@@ -13,16 +13,18 @@ from torch.nn import functional
 
 from job.manifest import Manifest
 from job.manifest.models import Synthetic
+from job.manifest.optimizers import OPTIMIZERS
 from job.training.engine.batches import BatchSource, batch_bounds, split_data
 from job.training.engine.loop import Diverged, Epoch, Sources
 from job.training.engine.model import Weights, build_model
-from job.training.engine.optimizers import CLASSES, FUSED, learning_rate_factor
+from job.training.engine.optimizers import find_torch_class, learning_rate_factor
 from job.training.engine.state import TrainingState
 from job.training.inputs.datasets import ImageData
 from job.training.inputs.datasets.synthetic import load_synthetic
 from job.training.machine import choose_device
 from job.training.settings import RunSettings
 from tests.epochs import whole_epochs
+from tests.optimizers import ALONE
 
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
 STD = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
@@ -72,7 +74,9 @@ def plain_losses(name: str, data: ImageData, *, num_steps: int) -> list[float]:
     """The reference: nothing of the project but the agreed order of the images."""
     torch.manual_seed(0)
     model = torchvision.models.resnet18(num_classes=10).to(memory_format=torch.channels_last)
-    optimizer = CLASSES[name](model.parameters(), lr=0.001, **({"fused": True} if name in FUSED else {}))
+    kind = OPTIMIZERS[name]
+    settings = {"fused": True} if kind.is_fused else {}
+    optimizer = find_torch_class(kind)(model.parameters(), lr=0.001, **settings)
     order = np.random.default_rng((0, 1)).permutation(len(data.train_labels))
     losses = []
     for step in range(num_steps):
@@ -87,7 +91,7 @@ def plain_losses(name: str, data: ImageData, *, num_steps: int) -> list[float]:
     return losses
 
 
-@pytest.mark.parametrize("name", sorted(CLASSES))
+@pytest.mark.parametrize("name", sorted(ALONE))
 def test_first_twenty_losses_equal_a_plain_loop(name: str, data: ImageData) -> None:
     state, sources = prepare(manifest_with(optimizer={"name": name, "lr": 0.001}), data)
     losses: list[Tensor] = []
@@ -108,7 +112,7 @@ def test_learning_rate_of_every_step_is_the_schedule_s(data: ImageData) -> None:
     assert [epoch.record.learning_rate for epoch in epochs] == [seen[3], seen[7]]
 
 
-@pytest.mark.parametrize("name", sorted(FUSED))
+@pytest.mark.parametrize("name", [name for name, kind in OPTIMIZERS.items() if kind.is_fused])
 def test_fused_step_equals_the_formula_written_out(name: str) -> None:
     """One step from the same gradient: torch's single-tensor form is the readable one."""
     start, gradient = torch.linspace(-1, 1, 1000), torch.linspace(2, -3, 1000)
@@ -116,7 +120,7 @@ def test_fused_step_equals_the_formula_written_out(name: str) -> None:
     for fused in (True, False):
         weight = torch.nn.Parameter(start.clone())
         weight.grad = gradient.clone()
-        CLASSES[name]([weight], lr=0.01, fused=fused, foreach=False).step()
+        find_torch_class(OPTIMIZERS[name])([weight], lr=0.01, fused=fused, foreach=False).step()
         results.append(weight.detach())
     torch.testing.assert_close(results[0], results[1], rtol=1e-6, atol=1e-7)
 

@@ -13,9 +13,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from job.manifest.optimizers import OPTIMIZERS
 from job.runs import EpochRecord, Scores
 from job.storage import Store, open_store
 from tests.conftest import Answer
+from tests.optimizers import CONFIGURED
 from tests.records import diverged, made_by, make_manifest, make_result, make_study, on_device, store_results
 
 Job = Callable[..., Answer]
@@ -67,6 +69,24 @@ def test_files_hold_the_numbers_best_first(job: Job, output: str) -> None:
     assert list(table["optimizer.betas"][1]) == [0.9, 0.999]
     assert [row["label"] for row in rows(store, "leaderboard.csv")] == ["Adagrad", "Adam"]
     assert "**Undecided: Adagrad 87.6 %" in store.read("report/report.md").decode()
+
+
+def test_report_over_all_optimizers_calls_each_by_torchs_name(job: Job, tmp_path: Path) -> None:
+    """Also where its attributes are pairs and nulls, as Rprop's and Muon's are."""
+    store = open_store(str(tmp_path))
+    store_results(store, *(
+        make_result(make_manifest(name, seed=seed, epochs=2, **CONFIGURED[name][1]), accuracy=0.4 + 0.03 * place)
+        for place, name in enumerate(OPTIMIZERS) for seed in (0, 1)
+    ))  # fmt: skip
+    answer = job("report", tmp_path)
+    assert answer.exit_code == 0, answer.stderr
+    page = store.read("report/index.html").decode()
+    assert all(kind.__name__ in page for kind in OPTIMIZERS.values())
+    assert {row["optimizer"] for row in rows(store, "results.csv")} == OPTIMIZERS.keys()
+    table = pd.read_parquet(io.BytesIO(store.read("report/results.parquet"))).set_index("optimizer")
+    assert table["optimizer.eps"]["adafactor"].tolist() == ["[0.0001, 0.01]"] * 2
+    assert table["optimizer.eps"]["adam"].tolist() == ["0.001"] * 2
+    assert table["optimizer.betas"]["adam"].iloc[0].tolist() == [0.8, 0.95]
 
 
 def test_every_figure_is_in_the_page_the_markdown_and_the_folder(study: Path) -> None:

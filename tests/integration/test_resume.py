@@ -15,10 +15,10 @@ import pytest
 from job.errors import Terminated
 from job.logs import configure_logs
 from job.manifest import Manifest
+from job.manifest.optimizers import OPTIMIZERS
 from job.runs import RunKeys, RunResult, is_result_key, run_id
 from job.storage import FolderStore
 from job.training.control import Control
-from job.training.engine.optimizers import CLASSES
 from job.training.engine.state import TrainingState
 from job.training.record.completion import Completion
 from job.training.record.folder import RunFolder
@@ -89,7 +89,7 @@ def test_what_is_left_to_complete_holds_no_network(tmp_path: Path) -> None:
 
 
 @in_each_precision
-@pytest.mark.parametrize("name", sorted(CLASSES))
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
 def test_resumed_run_equals_the_uninterrupted_one(
     name: str, precision_fields: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

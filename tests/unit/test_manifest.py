@@ -9,21 +9,22 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import jsonschema
 import pytest
-import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from job.errors import ManifestError
-from job.manifest import Manifest, Optimizer, parse_manifest
-from job.manifest.parsing import MAX_BYTES
+from job.manifest import Manifest, parse_manifest
+from job.manifest.document import MAX_BYTES
+from job.manifest.optimizers import OPTIMIZERS as OURS
 from job.plan import as_sweep, build_plan, parse_document
 from job.runs import configuration_digest, run_id
 from job.storage import open_store
 from tests.conftest import ROOT, Answer
+from tests.optimizers import CONFIGURED
 
 UNDER_COVERAGE = 4
 """How much longer CPU time may be than alone: where every line is counted, on a machine with other work."""
@@ -31,20 +32,10 @@ Job = Callable[..., Answer]
 
 VALID: dict[str, Any] = {"name": "mine", "optimizer": {"name": "adam"}}
 NAME_RULE = "must be 1 to 40 lower-case letters, digits and dashes, no dash at the ends"
-OPTIMIZERS = {
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
-    "adamax": torch.optim.Adamax,
-    "nadam": torch.optim.NAdam,
-    "radam": torch.optim.RAdam,
-    "adagrad": torch.optim.Adagrad,
-    "adadelta": torch.optim.Adadelta,
-    "rmsprop": torch.optim.RMSprop,
-    "sgd": torch.optim.SGD,
-}
+OPTIMIZERS = {name: kind for name, (kind, _) in CONFIGURED.items()}
+"""torch's classes."""
 SWITCHES = {"self", "params", "foreach", "fused", "capturable", "differentiable", "maximize"}
 """Arguments of torch's constructors that choose an implementation, or are not ours to give."""
-MODELS = {model.model_fields["name"].annotation.__args__[0]: model for model in get_args(get_args(Optimizer)[0])}
 REPORTED = ("adam", "adagrad", "adadelta", "rmsprop")
 """The optimizers of the published study."""
 
@@ -143,6 +134,14 @@ FAULTS: dict[str, tuple[bytes, str]] = {
     "accumulator": (
         optimizer("adagrad", initial_accumulator_value=-1),
         "optimizer.initial_accumulator_value is -1; must be >= 0",
+    ),
+    "muon_without_kernels": (
+        changed(optimizer={"name": "muon"}, model={"freeze_backbone": True}),
+        "optimizer muon trains kernels of convolutions, and model.freeze_backbone leaves none of them; take another",
+    ),
+    "step_sizes": (
+        optimizer("rprop", step_sizes=[2, 1]),
+        "optimizer: step_sizes is [2, 1]; the first must be at most the second",
     ),
     "momentum_decay": (optimizer("nadam", momentum_decay=-1), "optimizer.momentum_decay is -1; must be >= 0"),
     "epochs_zero": (changed(epochs=0), "epochs is 0; must be >= 1"),
@@ -443,39 +442,56 @@ def test_byte_order_mark_is_no_fault() -> None:
 # Properties
 
 rates = st.floats(min_value=0, max_value=1, exclude_max=True)
-large = st.floats(min_value=0, max_value=1e6)
-positive = st.floats(min_value=0, max_value=1e6, exclude_min=True)
-ATTRIBUTES: dict[str, st.SearchStrategy[object]] = {
-    "lr": positive,
-    "betas": st.tuples(rates, rates).map(list),
-    "eps": large,
-    "weight_decay": large,
-    "amsgrad": st.booleans(),
-    "decoupled_weight_decay": st.booleans(),
-    "momentum_decay": large,
-    "lr_decay": large,
-    "initial_accumulator_value": large,
-    "rho": st.floats(min_value=0, max_value=1),
-    "alpha": rates,
-    "momentum": rates,
-    "centered": st.booleans(),
-    "dampening": st.floats(min_value=0, max_value=1),
-    "nesterov": st.booleans(),
-}
+
+
+def values(field: dict[str, Any], schema: dict[str, Any]) -> st.SearchStrategy[object]:
+    """What `field` of a JSON Schema accepts."""
+    match field:
+        case {"$ref": str(reference)}:
+            return values(schema["$defs"][reference.rpartition("/")[2]], schema)
+        case {"const": value} | {"enum": value}:
+            return st.sampled_from(value if isinstance(value, list) else [value])
+        case {"anyOf": [*choices]}:
+            return st.one_of([values(choice, schema) for choice in choices])
+        case {"prefixItems": [*items]}:
+            return st.tuples(*[values(item, schema) for item in items]).map(list)
+        case {"properties": {**fields}}:
+            required = {name: values(fields.pop(name), schema) for name in field.get("required", ())}
+            optional = {name: values(content, schema) for name, content in fields.items()}
+            return st.fixed_dictionaries(required, optional=optional)
+        case _:
+            return plain_values(field)
+
+
+def plain_values(field: dict[str, Any]) -> st.SearchStrategy[object]:
+    lowest, highest = (field.get(key, field.get(f"exclusive{key.title()}")) for key in ("minimum", "maximum"))
+    return {
+        "null": st.none(),
+        "boolean": st.booleans(),
+        "integer": st.integers(lowest, highest),
+        "number": st.floats(
+            lowest, highest, exclude_min="exclusiveMinimum" in field, exclude_max="exclusiveMaximum" in field
+        ),
+    }[field["type"]]
+
+
 NAMES = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?", fullmatch=True)
 
 
-def _with_momentum(attributes: dict[str, object]) -> dict[str, object]:
-    return attributes | {"momentum": 0.5, "dampening": 0} if attributes.get("nesterov") else attributes
+def _as_rules_between_fields_demand(attributes: Any) -> dict[str, object]:
+    if attributes["name"] == "sgd" and attributes.get("nesterov"):
+        return attributes | {"momentum": 0.5, "dampening": 0}
+    return attributes | {key: sorted(attributes[key]) for key in ("step_sizes",) if key in attributes}
 
 
 def optimizers(name: str) -> st.SearchStrategy[dict[str, object]]:
-    optional = {key: ATTRIBUTES[key] for key in MODELS[name].model_fields if key != "name"}
-    return st.fixed_dictionaries({"name": st.just(name)}, optional=optional).map(_with_momentum)
+    """Every optimizer of this name that the schema accepts."""
+    schema = OURS[name].model_json_schema()
+    return values(schema, schema).map(_as_rules_between_fields_demand)
 
 
 manifests = st.fixed_dictionaries(
-    {"name": NAMES, "optimizer": st.sampled_from(sorted(MODELS)).flatmap(optimizers)},
+    {"name": NAMES, "optimizer": st.sampled_from(sorted(OURS)).flatmap(optimizers)},
     optional={
         "epochs": st.integers(10, 9_999),
         "batch_size": st.integers(2, 65_536),
@@ -507,6 +523,8 @@ manifests = st.fixed_dictionaries(
         "precision": st.sampled_from(["auto", "bf16", "fp16", "tf32", "fp32"]),
         "deterministic": st.booleans(),
     },
+).filter(
+    lambda document: document["optimizer"]["name"] != "muon" or not document.get("model", {}).get("freeze_backbone")
 )
 
 
@@ -652,14 +670,17 @@ def test_any_setting_ends_in_a_manifest_or_a_manifest_error(setting: str) -> Non
 
 
 def test_every_optimizer_of_the_union_is_compared_with_torch() -> None:
-    assert MODELS.keys() == OPTIMIZERS.keys()
+    assert OURS.keys() == OPTIMIZERS.keys()
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_attributes_and_defaults_are_those_of_torch(name: str) -> None:
     parameters = inspect.signature(OPTIMIZERS[name].__init__).parameters
     expected = {key: value.default for key, value in parameters.items() if key not in SWITCHES}
-    fields = MODELS[name].model_fields
+    if name == "muon":  # which leaves the other weights to AdamW
+        adamw = inspect.signature(OPTIMIZERS["adamw"].__init__).parameters
+        expected |= {f"adamw_{key}": adamw[key].default for key in ("lr", "betas", "eps", "weight_decay")}
+    fields = OURS[name].model_fields
     assert {key: field.default for key, field in fields.items() if key != "name"} == expected
 
 

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,8 +19,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, OneCycleLR
 
+from job.errors import ManifestError
 from job.manifest import Manifest, parse_manifest
 from job.manifest.models import Constant, Cosine, OneCycle, Schedule
+from job.manifest.optimizers import OPTIMIZERS
+from job.training.engine.muon import InFloat32
 from job.training.engine.optimizers import (
     IMPLEMENTATION,
     build_optimizer,
@@ -21,8 +31,12 @@ from job.training.engine.optimizers import (
     restore_optimizer,
     set_learning_rate,
 )
-from tests.optimizers import CONFIGURED
+from tests.conftest import Answer
+from tests.optimizers import ALONE, CONFIGURED
 
+Job = Callable[..., Answer]
+Tiny = Callable[..., Path]
+Floats = npt.NDArray[np.float64]
 LR = 0.1
 
 
@@ -43,17 +57,17 @@ def trained(optimizer: torch.optim.Optimizer, weights: list[nn.Parameter], *, nu
 
 def fresh_weights() -> list[nn.Parameter]:
     generator = torch.Generator().manual_seed(0)
-    return [nn.Parameter(torch.randn(shape, generator=generator)) for shape in [(3, 4), (5,)]]
+    return [nn.Parameter(torch.randn(shape, generator=generator)) for shape in [(3, 4), (5,), (4, 3, 3, 3)]]
 
 
-@pytest.mark.parametrize("name", CONFIGURED)
+@pytest.mark.parametrize("name", ALONE)
 def test_optimizer_is_the_class_of_its_name_with_the_attributes_of_the_manifest(name: str) -> None:
     expected, attributes = CONFIGURED[name]
     optimizer = build_optimizer(manifest(name, attributes).optimizer, fresh_weights())
     assert type(optimizer) is expected
     (group,) = optimizer.param_groups
     assert {key: group[key] for key in attributes} == attributes
-    assert len(group["params"]) == 2
+    assert len(group["params"]) == 3
 
 
 @pytest.mark.parametrize("name", CONFIGURED)
@@ -66,7 +80,7 @@ def test_table_of_this_test_covers_every_attribute(name: str) -> None:
 
 
 @pytest.mark.parametrize("configured", [False, True], ids=["defaults", "configured"])
-@pytest.mark.parametrize("name", CONFIGURED)
+@pytest.mark.parametrize("name", ALONE)
 def test_steps_are_those_of_torchs_plain_loop(name: str, configured: bool) -> None:
     expected, attributes = CONFIGURED[name]
     attributes = attributes if configured else {}
@@ -222,3 +236,148 @@ def test_state_of_another_device_s_implementation_is_taken_over(name: str, captu
         for mine, theirs in zip(optimizer.state.values(), saved.state.values(), strict=True):
             assert mine.keys() == theirs.keys()
             torch.testing.assert_close(mine, theirs)
+
+
+# What an optimizer says about itself
+
+
+def test_torch_without_the_class_is_named_with_the_release_that_has_it(
+    job: Job, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No attempt on the same image can do better, so the scheduler must not try again."""
+    monkeypatch.delattr(torch.optim, "NAdam")
+    answer = job("run", "--manifest", tiny(optimizer={"name": "nadam"}), "--output", tmp_path / "out")
+    assert answer.exit_code == 65
+    assert answer.stderr.splitlines()[-1] == (
+        f"error: optimizer.name is 'nadam', but the installed torch {torch.__version__} has no torch.optim.NAdam; "
+        "install torch 2.11 or newer, or take another optimizer"
+    )
+
+
+SIGHT = {
+    "all colours": np.eye(3),
+    "no red": np.array([[0.1523, 1.0526, -0.2049], [0.1145, 0.7863, 0.0992], [-0.0039, -0.0481, 1.0520]]),
+    "no green": np.array([[0.3673, 0.8606, -0.2280], [0.2801, 0.6725, 0.0474], [-0.0118, 0.0429, 0.9689]]),
+    "no blue": np.array([[1.2555, -0.0767, -0.1788], [-0.0784, 0.9308, 0.1476], [0.0047, 0.6914, 0.3039]]),
+}  # fmt: skip
+"""What is left of linear RGB to whoever lacks a kind of cone (Machado, Oliveira and Fernandes 2009, table 1)."""
+
+
+def seen(colour: str, sight: Floats) -> Floats:
+    """A colour of the report in Oklab, where distances are those that people see (Ottosson 2020)."""
+    rgb = np.array([int(colour[start : start + 2], 16) for start in (1, 3, 5)]) / 255
+    linear = sight @ np.where(rgb <= 0.0404, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    cones = [
+        [0.4122, 0.5363, 0.0514],
+        [0.2119, 0.6807, 0.1074],
+        [0.0883, 0.2817, 0.6300],
+    ]
+    to_lab = [
+        [0.2105, 0.7936, -0.0041],
+        [1.9780, -2.4286, 0.4506],
+        [0.0259, 0.7828, -0.8087],
+    ]
+    return np.array(to_lab) @ np.cbrt(np.array(cones) @ np.clip(linear, 0, 1))  # fmt: skip
+
+
+@pytest.mark.parametrize("sight", SIGHT)
+def test_no_two_optimizers_look_alike_in_the_report(sight: str) -> None:
+    markers = [kind.marker for kind in OPTIMIZERS.values()]
+    assert len(set(markers)) == len(OPTIMIZERS)
+    colours = {name: seen(kind.colour, SIGHT[sight]) for name, kind in OPTIMIZERS.items()}
+    alike = [
+        pair
+        for pair in itertools.combinations(colours, 2)
+        if np.linalg.norm(colours[pair[0]] - colours[pair[1]]) < 0.07
+    ]
+    assert alike == []
+
+
+def test_optimizers_are_known_without_torch() -> None:
+    """A machine that submits or reports has none."""
+    program = "import sys; sys.modules['torch'] = None; import job.manifest.optimizers, job.report.figures"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+# Muon
+
+
+def plain_muon(weights: list[nn.Parameter], attributes: dict[str, Any]) -> list[Tensor]:
+    """The weights after steps of torch's Muon with a copy of the kernel as a matrix, and of its AdamW with the rest."""
+    matrix, kernel, *others = [nn.Parameter(weights[2].detach().reshape(4, -1)), weights[2], *weights[:2]]
+    adamw = {key.removeprefix("adamw_"): value for key, value in attributes.items() if key.startswith("adamw_")}
+    optimizers = [
+        torch.optim.Muon([matrix], **{key: value for key, value in attributes.items() if not key.startswith("adamw_")}),
+        torch.optim.AdamW(others, **adamw),
+    ]
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(8):
+        for weight in weights:
+            weight.grad = torch.randn(weight.shape, generator=generator)
+        matrix.grad = kernel.grad.reshape(4, -1)  # type: ignore[union-attr]
+        for optimizer in optimizers:
+            optimizer.step()
+    return [*(weight.detach() for weight in others), matrix.detach().view_as(kernel)]
+
+
+@pytest.mark.parametrize("attributes", [{}, CONFIGURED["muon"][1]], ids=["defaults", "configured"])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["contiguous", "channels_last"])
+def test_muon_trains_kernels_as_matrices_and_adamw_the_rest(
+    layout: torch.memory_format, attributes: dict[str, Any]
+) -> None:
+    ours, theirs = fresh_weights(), fresh_weights()
+    ours[2] = nn.Parameter(ours[2].detach().to(memory_format=layout))
+    stepped = trained(build_optimizer(manifest("muon", attributes).optimizer, ours), ours)
+    with InFloat32():
+        expected = plain_muon(theirs, attributes)
+    for weight, want, start in zip(stepped, expected, fresh_weights(), strict=True):
+        torch.testing.assert_close(weight, want)
+        assert not torch.equal(weight, start)
+
+
+def test_muon_in_fp32_is_torchs_but_for_the_rounding_to_bf16() -> None:
+    ours, theirs = fresh_weights(), fresh_weights()
+    stepped = trained(build_optimizer(manifest("muon", {"lr": 0.02}).optimizer, ours), ours)
+    expected = plain_muon(theirs, {"lr": 0.02})
+    change = (expected[2] - fresh_weights()[2].detach()).norm()
+    assert 0 < (stepped[2] - expected[2]).norm() < 0.02 * change
+
+
+def test_learning_rates_of_muon_and_adamw_keep_their_proportion() -> None:
+    optimizer = build_optimizer(manifest("muon", {"lr": 0.02, "adamw_lr": 0.001}).optimizer, fresh_weights())
+    set_learning_rate(optimizer, 0.01)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.01, pytest.approx(0.0005)]
+
+
+def test_value_that_an_older_torch_does_not_know_is_a_fault_of_the_manifest(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise ValueError("Adjust learning rate function spectral_unclamped is not supported")
+
+    monkeypatch.setattr(torch.optim.Muon, "__init__", refuse)
+    config = manifest("muon", {"adjust_lr_fn": "spectral_unclamped"}).optimizer
+    with pytest.raises(ManifestError, match=r"optimizer muon: torch .* refuses it: Adjust learning rate function"):
+        build_optimizer(config, fresh_weights())
+
+
+# Learning
+
+LEARNING_RATES = {"sgd": 0.1, "asgd": 0.1, "adadelta": 1.0, "muon": 0.02, "radam": 0.05, "adafactor": 0.1}
+"""Where 0.005 is too small a one."""
+
+
+@pytest.mark.parametrize("name", CONFIGURED)
+def test_optimizer_learns_to_tell_two_kinds_of_images_apart(name: str) -> None:
+    torch.manual_seed(0)
+    images, labels = torch.randn(64, 1, 8, 8), torch.arange(64) % 2
+    images[labels == 1, :, :, 4:] += 1
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2))
+    config = manifest(name, {"lr": LEARNING_RATES.get(name, 0.005)}).optimizer
+    optimizer = build_optimizer(config, network.parameters())
+    losses = []
+    for _ in range(40):
+        loss = nn.functional.cross_entropy(network(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] / 3

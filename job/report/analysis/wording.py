@@ -6,19 +6,15 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from job.manifest.optimizers import OPTIMIZERS
 from job.report.analysis.statistics import Comparison, Estimate
 
-OPTIMIZERS = {
-    "adam": "Adam", "adamw": "AdamW", "adamax": "Adamax", "nadam": "NAdam", "radam": "RAdam", "adagrad": "Adagrad",
-    "adadelta": "Adadelta", "rmsprop": "RMSprop", "sgd": "SGD",
-}  # fmt: skip
-"""The optimizers' names as their authors write them."""
 NOTHING = "–"
 
 
 def name_optimizer(name: str) -> str:
-    """The optimizer's name in prose."""
-    return OPTIMIZERS.get(name, name)
+    """The optimizer's name in prose, as torch writes it. A published study may name one that is not ours."""
+    return OPTIMIZERS[name].__name__ if name in OPTIMIZERS else name
 
 
 def show_value(value: Any) -> str:

@@ -1,8 +1,7 @@
 """The report's charts as matplotlib figures: `job.report.analysis.charts` says what is in them, and here how they look.
 
-They are sized to be read on a phone: 345 points wide, so that nothing is scaled down at 390 pixels. The colours are
-Okabe and Ito's, told apart also by colour-blind people (https://jfly.uni-koeln.de/color/); every optimizer has its own,
-with a marker of its own, in every figure. Their yellow, unreadable on white, is darkened.
+They are sized to be read on a phone: 345 points wide, so that nothing is scaled down at 390 pixels. An optimizer has
+the same colour and marker in every figure, and no other has them (`job.manifest.optimizers`).
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, PercentFormatter
 
+from job.manifest.optimizers import OPTIMIZERS
 from job.plots import STYLE, draw_confusion, fit_label, new_figure
 from job.report.analysis.charts import (
     BarChart,
@@ -30,14 +30,8 @@ from job.report.analysis.charts import (
     PointChart,
 )
 
-COLOURS = {
-    "adam": "#0072B2", "adagrad": "#009E73", "adadelta": "#CC79A7", "rmsprop": "#D55E00", "sgd": "#E69F00",
-    "adamw": "#56B4E9", "adamax": "#000000", "nadam": "#6b7280", "radam": "#9C8F00",
-}  # fmt: skip
-MARKERS = {
-    "adam": "o", "adagrad": "s", "adadelta": "D", "rmsprop": "^", "sgd": "v", "adamw": "P", "adamax": "X",
-    "nadam": "<", "radam": ">",
-}  # fmt: skip
+COLOURS = {name: kind.colour for name, kind in OPTIMIZERS.items()}
+MARKERS = {name: kind.marker for name, kind in OPTIMIZERS.items()}
 OTHER = "#6b7280"
 DASHES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 1)))
 WIDTH, HEIGHT = 4.8, 3.3

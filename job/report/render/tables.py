@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -87,7 +88,19 @@ def render_csv(table: pd.DataFrame) -> bytes:
 
 
 def render_parquet(table: pd.DataFrame) -> bytes:
-    """Parquet; attributes that are lists stay lists."""
+    """Parquet; attributes that are lists stay lists.
+
+    A column of Parquet has one type. An attribute that is a list for one optimizer and a number for another, such as
+    `eps`, is written as JSON text.
+    """
+    mixed = [name for name in table.columns if table[name].dtype == object and _is_mixed(table[name].dropna())]
     buffer = io.BytesIO()
-    table.to_parquet(buffer, engine="pyarrow", index=False)
+    table.assign(**{name: table[name].map(json.dumps, na_action="ignore") for name in mixed}).to_parquet(
+        buffer, engine="pyarrow", index=False
+    )
     return buffer.getvalue()
+
+
+def _is_mixed(values: Iterable[Any]) -> bool:
+    """Whether `values` are lists and others."""
+    return len({isinstance(value, tuple) for value in values}) == 2

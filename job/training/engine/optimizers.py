@@ -10,22 +10,13 @@ from typing import Any, assert_never
 import torch
 from torch import Tensor
 
+from job.errors import ManifestError
 from job.manifest import Optimizer
+from job.manifest.base import tag
 from job.manifest.models import Constant, Cosine, OneCycle, Schedule
+from job.manifest.optimizers import Muon, OptimizerModel
+from job.training.engine.muon import MuonWithAdamW
 
-CLASSES: dict[str, type[torch.optim.Optimizer]] = {
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
-    "adamax": torch.optim.Adamax,
-    "nadam": torch.optim.NAdam,
-    "radam": torch.optim.RAdam,
-    "adagrad": torch.optim.Adagrad,
-    "adadelta": torch.optim.Adadelta,
-    "rmsprop": torch.optim.RMSprop,
-    "sgd": torch.optim.SGD,
-}
-FUSED = {"adam", "adamw", "adagrad", "sgd"}
-"""Those with one kernel for the whole step, on CPU and CUDA; the others go tensor list by tensor list on CUDA."""
 IMPLEMENTATION = ("fused", "foreach", "capturable")
 """What differs between devices in an optimizer's settings, and is no attribute of it."""
 
@@ -35,20 +26,41 @@ def build_optimizer(
 ) -> torch.optim.Optimizer:
     """torch's optimizer with the attributes of `config`, in the implementation that suits the device.
 
-    A `capturable` one may step in a CUDA graph: its learning rate and its count of steps lie on the device.
+    A `capturable` one may step in a CUDA graph: its learning rate and its count of steps lie on the device. That is not
+    done for an optimizer that no graph can hold. Raises `ManifestError` where the installed torch is too old.
     """
     parameters = list(parameters)
-    device, kind = parameters[0].device, CLASSES[config.name]
+    device, kind = parameters[0].device, find_torch_class(type(config))
+    if isinstance(config, Muon):
+        kind = MuonWithAdamW
     settings = config.model_dump(exclude={"name"})
-    if config.name in FUSED:
+    capturable = capturable and config.is_capturable
+    if config.is_fused:
         settings["fused"] = True
-    elif device.type == "cuda" or capturable:
+    elif (device.type == "cuda" or capturable) and "foreach" in inspect.signature(kind).parameters:
         settings["foreach"] = True
     if capturable:
         settings["lr"] = torch.tensor(config.lr, device=device)
         if "capturable" in inspect.signature(kind).parameters:  # fused Adagrad and SGD are without it
             settings["capturable"] = True
-    return kind(parameters, **settings)
+    try:
+        return kind(parameters, **settings)
+    except ValueError as error:  # of an older torch, which does not know a value
+        raise ManifestError(f"optimizer {config.name}: torch {torch.__version__} refuses it: {error}") from error
+
+
+def find_torch_class(kind: type[OptimizerModel]) -> type[torch.optim.Optimizer]:
+    """torch's class for `kind`, which has the same name.
+
+    Raises `ManifestError` where the installed torch has none: then no attempt on this image can succeed.
+    """
+    found: type[torch.optim.Optimizer] | None = getattr(torch.optim, kind.__name__, None)
+    if found is None:
+        raise ManifestError(
+            f"optimizer.name is {tag(kind)!r}, but the installed torch {torch.__version__} has no "
+            f"torch.optim.{kind.__name__}; install torch {kind.torch_release} or newer, or take another optimizer"
+        )
+    return found
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
@@ -60,12 +72,15 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
-    """For the next step; where it lies on the device, into the same memory."""
+    """For the next step; where it lies on the device, into the same memory.
+
+    A group with a `relative_lr` gets this multiple of it.
+    """
     for group in optimizer.param_groups:
         if isinstance(group["lr"], Tensor):
             group["lr"].fill_(learning_rate)
         else:
-            group["lr"] = learning_rate
+            group["lr"] = learning_rate * group.get("relative_lr", 1.0)
 
 
 def learning_rate_factor(schedule: Schedule, *, step: int, num_epochs: int, num_steps: int) -> float:

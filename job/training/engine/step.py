@@ -26,8 +26,9 @@ class TrainingStep:
         self._bounds = batch_bounds(len(source.part), state.manifest.batch_size)
         device = state.device
         self._within_batch = torch.arange(state.manifest.batch_size, device=device.torch_device)
-        graphed = device.graphed if not state.scaler.is_enabled() else lambda function: function  # it reads back
         self._planned_epoch: int | None = None
+        can_be_graphed = state.manifest.optimizer.is_capturable and not state.scaler.is_enabled()  # it reads back
+        graphed = device.graphed if can_be_graphed else lambda function: function
         self._full = {measured: graphed(partial(self._take_full, measured=measured)) for measured in (True, False)}
 
     def __call__(self) -> None:
