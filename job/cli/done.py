@@ -14,7 +14,7 @@ from job.cli.options import DEFAULT_CACHE
 
 if TYPE_CHECKING:
     from job.runs import RunResult
-    from job.submit.launch import Work
+    from job.submit.work import Work
 
 NUM_READERS = 16
 """Results that are read at the same time."""

@@ -29,7 +29,7 @@ from job.errors import UsageError
 from job.places import CLAIM_SCHEME, is_remote
 
 if TYPE_CHECKING:
-    from job.submit.launch import Work
+    from job.submit.work import Work
 
 WATCH_SECONDS = 15
 OutputArgument = Annotated[
@@ -98,7 +98,7 @@ def submit(
     from job.logs import configure_logs
     from job.plan import build_plan
     from job.submit import batch, kubernetes, kubernetes_documents, processes
-    from job.submit.launch import check_inputs, prepare
+    from job.submit.work import check_inputs, prepare
 
     configure_logs()
     sweep = read_sweep(manifest, settings or [])

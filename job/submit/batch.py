@@ -15,7 +15,7 @@ from job.errors import UsageError
 from job.plan import SubmittedJob
 from job.storage.aws import build_client
 from job.storage.faults import translate_errors
-from job.submit.launch import MAX_ATTEMPTS, Launch
+from job.submit.work import MAX_ATTEMPTS, Launch
 from job.submit.observation import Child
 
 MAX_DESCRIBED = 100

@@ -17,7 +17,7 @@ from job import __version__
 from job.errors import UsageError
 from job.places import CLAIM_SCHEME
 from job.plan import Submission
-from job.submit.launch import MAX_ATTEMPTS, PERMANENT_EXIT_CODES, Launch
+from job.submit.work import MAX_ATTEMPTS, PERMANENT_EXIT_CODES, Launch
 
 SUBMISSION_FOLDER = "/etc/job"
 SUBMISSION_FILE = "submission.json"

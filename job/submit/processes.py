@@ -13,7 +13,7 @@ from pathlib import Path
 from job.cpus import available_cpus
 from job.errors import Terminated, UsageError
 from job.storage import is_remote
-from job.submit.launch import MAX_ATTEMPTS, RETRYABLE_EXIT_CODES, Launch
+from job.submit.work import MAX_ATTEMPTS, RETRYABLE_EXIT_CODES, Launch
 
 AWS_VARIABLES = (
     "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION",

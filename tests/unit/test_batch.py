@@ -11,9 +11,9 @@ from botocore.session import get_session
 from botocore.validate import validate_parameters
 
 from job.errors import UsageError
-from job.submit import launch as launches
+from job.submit import work as launches
 from job.submit.batch import BatchSettings, render
-from job.submit.launch import MAX_ATTEMPTS, Launch
+from job.submit.work import MAX_ATTEMPTS, Launch
 from tests.batch_retries import EVALUATE_ON_EXIT, exit_codes
 
 SETTINGS = BatchSettings(

@@ -16,7 +16,7 @@ from job.errors import UsageError
 from job.manifest import Sweep
 from job.plan import Submission, build_plan, build_submission
 from job.submit.kubernetes_documents import KubernetesSettings, render, show
-from job.submit.launch import Launch
+from job.submit.work import Launch
 from tests.conftest import ROOT, Answer
 from tests.kubernetes_rules import RULES, Documents, container, decide, failure_rules, find_empty, job, pod
 from tests.template_rules import load_template
