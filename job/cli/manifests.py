@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from job.cli.options import ManifestOption, SettingsOption, check_place, name_source, read_document, read_sweep
+from job.cli.options import ManifestOption, OverridesOption, check_place, name_source, read_document, read_sweep
 from job.errors import ManifestError
 
 
@@ -20,7 +20,7 @@ class Kind(StrEnum):
 
 def validate(
     manifests: Annotated[list[str], typer.Argument(help="Paths or s3:// URIs of manifests and sweeps, or -.")],
-    settings: SettingsOption = None,
+    overrides: OverridesOption = None,
 ) -> None:
     """Check manifests without running them; every fault is named. Exits with 65 if there is one."""
     from job.manifest import Manifest
@@ -31,7 +31,7 @@ def validate(
     for location in manifests:
         source = name_source(location)
         try:
-            document = read_document(location, settings or [])
+            document = read_document(location, overrides or [])
             if isinstance(document, Manifest):
                 what = f"run id {run_id(document)}"
             else:
@@ -57,7 +57,7 @@ def schema(
 
 def plan(
     manifest: ManifestOption,
-    settings: SettingsOption = None,
+    overrides: OverridesOption = None,
     instance: Annotated[
         str, typer.Option(help="Instance type that time and cost are estimated for; see --prices.")
     ] = "g5.xlarge",
@@ -77,7 +77,7 @@ def plan(
     from job.plan import build_plan
     from job.submit.estimate import estimate, read_prices
 
-    planned = build_plan(read_sweep(manifest, settings or []), source=name_source(manifest))
+    planned = build_plan(read_sweep(manifest, overrides or []), source=name_source(manifest))
     table = read_prices(prices)
     if as_json:
         typer.echo(planned.model_dump_json(indent=1))

@@ -1,12 +1,10 @@
-"""What commands share: options, reading a manifest or sweep, and saying which extra is missing."""
+"""What commands share: options, the checks of their values, and reading a manifest, a sweep or an output."""
 
 from __future__ import annotations
 
 import math
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +12,7 @@ import typer
 
 from job.errors import ManifestError, ObjectMissing, StorageError, UnusablePlace, UsageError
 from job.places import CLAIM_SCHEME, is_remote, parse_place
+from job.versions import extra as extra  # job.cli.run still imports it from here
 
 if TYPE_CHECKING:
     from job.manifest import Manifest, Sweep
@@ -91,10 +90,11 @@ ManifestOption = Annotated[
         help="Path or s3:// URI of a manifest or a sweep; - reads it from standard input.",
     ),
 ]
-SettingsOption = Annotated[
+OverridesOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change one field of the manifest, such as optimizer.lr=0.01."),
 ]
+SettingsOption = OverridesOption  # the name that job.cli.run still imports
 OutputOption = Annotated[
     str,
     typer.Option(
@@ -127,14 +127,9 @@ CacheOption = Annotated[
         help="Folder for downloads and decoded images.",
     ),
 ]
-EXTRAS = {
-    "train": {"torch", "torchvision", "torchmetrics", "safetensors"},
-    "kubernetes": {"kubernetes"},
-}
-"""Modules by the extra that brings them."""
 
 
-def read_document(location: str, settings: list[str]) -> Manifest | Sweep | Submission:
+def read_document(location: str, overrides: list[str]) -> Manifest | Sweep | Submission:
     """The manifest, sweep or submission at a path or s3:// URI, or on standard input.
 
     Raises `ManifestError` also where there is none.
@@ -150,7 +145,7 @@ def read_document(location: str, settings: list[str]) -> Manifest | Sweep | Subm
         if is_remote(location):
             raise
         raise ManifestError(f"{location}: not a readable file") from error
-    return parse_document(content, source=name_source(location), settings=settings)
+    return parse_document(content, source=name_source(location), overrides=overrides)
 
 
 def name_source(location: str) -> str:
@@ -167,13 +162,13 @@ def _read_standard_input() -> bytes:
     return sys.stdin.buffer.read(MAX_BYTES + 1)
 
 
-def read_sweep(location: str, settings: list[str]) -> Sweep:
+def read_sweep(location: str, overrides: list[str]) -> Sweep:
     """The sweep that `read_document` finds; one manifest is a sweep of one. Raises `ManifestError`."""
     from job.manifest import Manifest, Sweep, later_defaults
     from job.manifest.sweep import Block
     from job.plan import as_sweep
 
-    document = read_document(location, settings)
+    document = read_document(location, overrides)
     if not isinstance(document, Manifest):
         return as_sweep(document)
     base = document.model_dump(mode="json", exclude=later_defaults(document) | {"seed": True})
@@ -210,15 +205,3 @@ def open_output(location: str) -> Store:
             "`job submit`: it holds <experiment>/runs/<run id>/"
         )
     return store
-
-
-@contextmanager
-def extra(name: str) -> Iterator[None]:
-    """Say which extra is missing instead of which module."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if error.name and error.name.partition(".")[0] not in EXTRAS[name]:
-            raise
-        missing = f"{error.name} is not installed; it belongs to the extra {name!r}"
-        raise UsageError(f"{missing}: run `make install` in the project's folder, which brings all extras") from error

@@ -3,7 +3,7 @@
 from job.manifest.base import Since, later_defaults
 from job.manifest.models import Manifest
 from job.manifest.optimizers import Optimizer
-from job.manifest.parsing import apply_settings, parse_json_object, parse_manifest, validate
+from job.manifest.parsing import apply_overrides, parse_json_object, parse_manifest, validate
 from job.manifest.sweep import MAX_RUNS, Configuration, Sweep, expand
 
 __all__ = [
@@ -13,7 +13,7 @@ __all__ = [
     "Optimizer",
     "Since",
     "Sweep",
-    "apply_settings",
+    "apply_overrides",
     "expand",
     "later_defaults",
     "parse_json_object",

@@ -6,22 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from job.runs import Record, judge_unfinished
+from job.runs import judge_unfinished
 
 STRICT_KINDS = ("missing", "failed", "lost", "running", "interrupted", "corrupt")
 """What makes a strict report fail: all but `diverged`, which is a result."""
-
-
-class PlannedRun(Record):
-    """An entry of a plan, as far as the report needs it: `job.plan` of another version may know other manifests."""
-
-    run_id: str
-
-
-class Plan(Record):
-    """sweep.json, as far as the report needs it."""
-
-    runs: list[PlannedRun]
 
 
 @dataclass(frozen=True)
@@ -32,11 +20,6 @@ class Hole:
     run_id: str
     kind: str
     reason: str
-
-
-def read_plan(content: bytes) -> list[str]:
-    """The run ids of a sweep.json. Raises `ValueError` if it is none."""
-    return [entry.run_id for entry in Plan.model_validate_json(content).runs]
 
 
 def find_missing(planned: Mapping[str, Iterable[str]], seen: set[tuple[str, str]]) -> list[Hole]:

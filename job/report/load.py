@@ -12,6 +12,7 @@ import pandas as pd
 
 from job.errors import ObjectMissing, UsageError
 from job.logs import get_logger
+from job.plan import read_plan
 from job.report.cache import TABLES, Tables, read_cache, write_cache
 from job.report.frames import (
     DIAGNOSTIC_COLUMNS,
@@ -22,7 +23,7 @@ from job.report.frames import (
     Runs,
     add_attributes,
 )
-from job.report.holes import Hole, describe_unfinished, find_missing, read_plan
+from job.report.holes import Hole, describe_unfinished, find_missing
 from job.report.parsing import Floats, RunRows, build_rows, parse_environment, parse_result
 from job.runs import GROUPS, Environment, RunKeys, RunResult, is_result_key
 from job.storage import Store, open_store

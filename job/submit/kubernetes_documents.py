@@ -16,8 +16,7 @@ import yaml
 from job import __version__
 from job.errors import UsageError
 from job.places import CLAIM_SCHEME
-from job.plan import Submission
-from job.submit.work import MAX_ATTEMPTS, PERMANENT_EXIT_CODES, Launch
+from job.submit.backend import DEFAULT_OUTPUT, MAX_ATTEMPTS, PERMANENT_EXIT_CODES, Launch
 
 SUBMISSION_FOLDER = "/etc/job"
 SUBMISSION_FILE = "submission.json"
@@ -31,10 +30,12 @@ NOTES = {
 """Said above a document, by file name."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class KubernetesSettings:
     """Where and on what the containers run."""
 
+    output: str = DEFAULT_OUTPUT
+    image: str = ""
     namespace: str = "job"
     context: str | None = None
     """Of the kubeconfig; None for its current one."""
@@ -50,14 +51,18 @@ class KubernetesSettings:
     keep_seconds: int = 7 * 24 * 3600
     """How long an ended Job stays visible."""
 
+    @property
+    def needs_gpu(self) -> bool:
+        return self.num_gpus > 0
 
-def render(launch: Launch, submission: Submission, settings: KubernetesSettings) -> dict[str, dict[str, Any]]:
+
+def render(launch: Launch, settings: KubernetesSettings) -> dict[str, dict[str, Any]]:
     """The documents by file name, in the order of `kubectl apply`. Raises `UsageError` without an image.
 
     The Job's name carries a hash of everything in it: applying the same twice changes nothing, and what differs
     is another Job. Nothing in it is empty: a server drops empty lists and the like, and would then be told of a change.
     """
-    if not launch.image:
+    if not settings.image:
         raise UsageError("--to kubernetes needs --image")
     metadata = {"namespace": settings.namespace}
     labels = {
@@ -67,7 +72,7 @@ def render(launch: Launch, submission: Submission, settings: KubernetesSettings)
         "app.kubernetes.io/component": "training",
         "app.kubernetes.io/managed-by": "job-submit",
     }
-    content = submission.as_json()
+    content = launch.submission.as_json()
     spec = _job_spec(launch, settings, labels=labels)
     digest = hashlib.sha256(json.dumps([spec, content], sort_keys=True).encode()).hexdigest()[:10]
     name = f"{launch.experiment}-{digest}"
@@ -166,7 +171,7 @@ def _pod_spec(launch: Launch, settings: KubernetesSettings) -> dict[str, Any]:
     if settings.num_gpus:
         limits["nvidia.com/gpu"] = str(settings.num_gpus)
     environment = [{"name": name, "value": value} for name, value in launch.environment.items()]
-    inside = replace(launch, output=output, submission=f"{SUBMISSION_FOLDER}/{SUBMISSION_FILE}")
+    inside = replace(launch, output=output, submission_place=f"{SUBMISSION_FOLDER}/{SUBMISSION_FILE}")
     return {
         "restartPolicy": "Never",
         "volumes": [
@@ -178,7 +183,7 @@ def _pod_spec(launch: Launch, settings: KubernetesSettings) -> dict[str, Any]:
         "containers": [
             {
                 "name": "job",
-                "image": launch.image,
+                "image": settings.image,
                 "args": inside.arguments,
                 **({"env": environment} if environment else {}),
                 "resources": {"requests": {"cpu": settings.cpu, "memory": settings.memory}, "limits": limits},

@@ -29,7 +29,7 @@ def test_signal_reaches_the_processes_of_a_sweep(tmp_path: Path, number: signal.
     raise_on_ending()
     threading.Thread(target=send, daemon=True).start()
     with pytest.raises(Terminated, match=number.name):
-        run_processes([["sh", "-c", script]], jobs=1)
+        list(run_processes([["sh", "-c", script]], jobs=1))
     assert stopped.exists()
 
 
