@@ -38,7 +38,7 @@ def check_backend(context: typer.Context, parameter: typer.CallbackParam, value:
     try:
         find_backend(value)
     except UsageError as error:
-        raise UsageError(f"{name_parameter(context, parameter)}: {error}") from error
+        raise UsageError(f"{name_parameter(context, parameter)} {error}") from error
     return value
 
 

@@ -105,7 +105,8 @@ def read_prices(location: str | None) -> Prices:
 
 def measure_work(manifest: Manifest) -> Work | None:
     """Images and steps of one run; None for a folder, because only who reads it knows how many images it holds."""
-    match manifest.dataset:
+    dataset = manifest.dataset
+    match dataset:
         case STL10():
             num_train, num_test, size = 5000, 8000, 96
         case CIFAR100():
@@ -114,9 +115,9 @@ def measure_work(manifest: Manifest) -> Work | None:
             pass
         case Folder():
             return None
-        case _ as unknown:
-            assert_never(unknown)
-    num_held_out = round(num_train * manifest.dataset.validation_fraction)
+        case _:
+            assert_never(dataset)
+    num_held_out = round(num_train * dataset.validation_fraction)
     num_train -= num_held_out
     num_steps = math.ceil(num_train / manifest.batch_size)
     if num_train % manifest.batch_size == 1 and num_steps > 1:  # a single image joins the batch before

@@ -67,11 +67,12 @@ def find_weights(plan: SweepPlan) -> list[str]:
 
 
 def _find_weights_faults(weights: str, places: Places) -> Iterator[str]:
-    match places.backend.reach:
+    reach = places.backend.reach
+    match reach:
         case Reach.ALL:
-            yield from _Path("model.weights", weights, is_file=True).find_faults(Reach.ALL)
+            yield from _Path("model.weights", weights, is_file=True).find_faults(reach)
         case Reach.MOUNTED if weights.startswith("/"):
-            yield from _Path("model.weights", weights, is_file=True, may_be_missing=True).find_faults(Reach.MOUNTED)
+            yield from _Path("model.weights", weights, is_file=True, may_be_missing=True).find_faults(reach)
         case Reach.MOUNTED:
             absolute = _expand(weights).absolute()
             yield f"model.weights {weights}: containers have a working folder of their own; write {absolute}"
@@ -82,8 +83,8 @@ def _find_weights_faults(weights: str, places: Places) -> Iterator[str]:
                     "copy it to S3 and write s3://BUCKET/KEY, or copy it into the image and write its absolute path "
                     "there"
                 )
-        case _ as never:
-            assert_never(never)
+        case _:
+            assert_never(reach)
 
 
 def _find_data_faults(plan: SweepPlan, places: Places) -> Iterator[str]:

@@ -68,7 +68,7 @@ BACKENDS: dict[str, Entry] = {
         reach=Reach.ALL,
         options={
             "gpus": "a number above 0 makes a missing GPU a fault",
-            "jobs": "how many run at once; they share the cores",
+            "jobs": "how many run at once and share the cores",
         },
     ),
     "docker": Entry(
@@ -77,8 +77,8 @@ BACKENDS: dict[str, Entry] = {
         reach=Reach.MOUNTED,
         options={
             "image": "the container image",
-            "gpus": "a number or `all`; by default none",
-            "jobs": "how many run at once; they share the cores",
+            "gpus": "a number or `all`, by default none",
+            "jobs": "how many run at once and share the cores",
         },
     ),
     "batch": Entry(
@@ -87,7 +87,7 @@ BACKENDS: dict[str, Entry] = {
         reach=Reach.NONE,
         options={
             "image": "the container image",
-            "gpus": "how many each container has; by default 1",
+            "gpus": "how many each container has, by default 1",
             "stack": "CloudFormation stack to read queue, roles, bucket and image from",
             "queue": "the job queue",
             "job_role": "ARN of the role that the containers have",
@@ -101,10 +101,10 @@ BACKENDS: dict[str, Entry] = {
         takes_claims=True,
         options={
             "image": "the container image",
-            "gpus": "how many each container has; by default 1",
+            "gpus": "how many each container has, by default 1",
             "queue": "a LocalQueue of Kueue",
             "namespace": "the namespace",
-            "context": "context of the kubeconfig; by default its current one",
+            "context": "context of the kubeconfig, by default its current one",
         },
     ),
 }
@@ -114,7 +114,7 @@ BACKENDS: dict[str, Entry] = {
 def find_backend(name: str) -> Entry:
     """The entry of a back end. Raises `UsageError` for a name that none has."""
     if name not in BACKENDS:
-        raise UsageError(f"{name} is no back end; must be {join_words(list(BACKENDS))}")
+        raise UsageError(f"{name}: no such back end; must be {join_words(list(BACKENDS))}")
     return BACKENDS[name]
 
 

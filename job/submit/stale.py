@@ -58,8 +58,8 @@ def read_origin(settings: Settings, reach: Reach) -> dict[str, str]:
             origin = build_origin(code=_read_image_commit(settings.image)) | read_image_origin(settings.image)
         case Reach.NONE:
             origin = read_image_origin(settings.image)
-        case _ as never:
-            assert_never(never)
+        case _:
+            assert_never(reach)
     if not origin:
         raise UsageError(
             f"--stale: nothing is known of what --image {settings.image or '(none)'} holds; name it by its digest "

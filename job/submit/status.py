@@ -19,7 +19,7 @@ from job.plan import Submission, SubmittedJob, plan_key, read_plan, submissions_
 from job.runs import Judgement, RunKeys, judge_unfinished, runs_prefix
 from job.storage import Store
 from job.submit.backend import Child
-from job.submit.registry import load_backend
+from job.submit.registry import find_backend, load_backend
 
 State = Literal["done", "running", "waiting", "interrupted", "failed", "lost", "corrupt"]
 STATES: tuple[State, ...] = get_args(State)
@@ -110,11 +110,15 @@ def read_planned(store: Store, experiment: str) -> list[str]:
 
 
 def read_submitted(store: Store, experiment: str) -> list[Submitted]:
-    """What was sent to back ends, in no order."""
+    """What was sent to back ends, in no order. Raises `UsageError` for one that this version does not know."""
     found = []
     for key in store.list_keys(submissions_prefix(experiment)):
         if key.endswith(".job.json"):
             job = SubmittedJob.model_validate_json(store.read(key))
+            try:
+                find_backend(job.backend)
+            except UsageError as error:
+                raise UsageError(f"{store.locate(key)}: {error}") from error
             submission = Submission.model_validate_json(store.read(key.replace(".job.json", ".json")))
             found.append(Submitted(submission, job))
     return found
@@ -200,8 +204,8 @@ def judge_run(run_id: str, judgement: Judgement | None, child: Child | None) -> 
             reason = "; ".join(filter(None, (judgement.reason, said)))
         case "running" | "interrupted":
             reason = "" if judgement.reason == state else judgement.reason
-        case _ as never:
-            assert_never(never)
+        case _:
+            assert_never(state)
     fraction = last.done_fraction if last else 0.0
     is_going = state == "running" and last is not None and fraction > 0
     return RunStatus(

@@ -33,6 +33,17 @@ def test_signal_reaches_the_processes_of_a_sweep(tmp_path: Path, number: signal.
     assert stopped.exists()
 
 
+def test_processes_are_stopped_where_nobody_listens_any_more(tmp_path: Path) -> None:
+    """As when a signal meets the command while it prints, and not while it waits."""
+    stopped, started = tmp_path / "stopped", tmp_path / "started"
+    wait = f"trap 'touch {stopped}; exit 143' TERM; touch {started}; while :; do sleep 0.05; done"
+    quick = f"while [ ! -e {started} ]; do sleep 0.05; done"
+    ended = run_processes([["sh", "-c", quick], ["sh", "-c", wait]], jobs=2)
+    assert next(ended).index == 0
+    ended.close()
+    assert stopped.exists()
+
+
 def test_timers_of_libraries_keep_their_handlers() -> None:
     timers = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF)
     before = [signal.getsignal(number) for number in timers]
