@@ -1,4 +1,4 @@
-"""`job validate`, `job schema` and `job plan`: what can be said of manifests without running them."""
+"""`job validate`, `job schema` and `job plan`: what can be said about manifests without running them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from job.errors import ManifestError
 
 
 class Kind(StrEnum):
-    """What has a schema."""
+    """The documents that have a schema."""
 
     MANIFEST = "manifest"
     SWEEP = "sweep"
@@ -22,7 +22,7 @@ def validate(
     manifests: Annotated[list[str], typer.Argument(help="Paths or s3:// URIs of manifests and sweeps, or -.")],
     overrides: OverridesOption = None,
 ) -> None:
-    """Check manifests without running them; every fault is named. Exits with 65 if there is one."""
+    """Check manifests and sweeps without running them. Names every fault, and exits with 65 if there is one."""
     from job.manifest import Manifest
     from job.plan import as_sweep, build_plan
     from job.runs import run_id
@@ -44,7 +44,7 @@ def validate(
 
 
 def schema(
-    kind: Annotated[Kind, typer.Argument(help="Of a manifest or of a sweep.")] = Kind.MANIFEST,
+    kind: Annotated[Kind, typer.Argument(help="Whose schema to print.")] = Kind.MANIFEST,
 ) -> None:
     """Print the JSON Schema of a manifest or a sweep, for editors."""
     import json
@@ -59,7 +59,7 @@ def plan(
     manifest: ManifestOption,
     overrides: OverridesOption = None,
     instance: Annotated[
-        str, typer.Option(help="Instance type that time and cost are estimated for; see --prices.")
+        str, typer.Option(help="Instance type that time and cost are estimated for. --prices says which there are.")
     ] = "g5.xlarge",
     prices: Annotated[
         str | None,
@@ -67,7 +67,7 @@ def plan(
             callback=check_place, help="JSON file of instances with prices and speeds, in place of the bundled one."
         ),
     ] = None,
-    per_container: Annotated[int, typer.Option(min=1, help="Runs that one container does.")] = 1,
+    per_container: Annotated[int, typer.Option(min=1, help="Runs that one container does, one after another.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the resolved plan as JSON.")] = False,
 ) -> None:
     """Show the configurations of a sweep, with images, steps and estimated time and cost. Sends nothing."""

@@ -14,7 +14,7 @@ from typing import Any
 from job.errors import UsageError
 from job.plan import SubmittedJob
 from job.storage.aws import build_client
-from job.storage.faults import translate_errors
+from job.storage.translation import translate_errors
 from job.submit.backend import DEFAULT_OUTPUT, MAX_ATTEMPTS, Child, ContainerState, Launch, Options
 
 EVALUATE_ON_EXIT = [
@@ -24,7 +24,7 @@ EVALUATE_ON_EXIT = [
     {"onExitCode": "143", "action": "RETRY"},
     {"onReason": "*", "action": "EXIT"},
 ]
-"""In this order, at most five; where none matches, Batch tries again."""
+"""The rules are tried in this order, and there may be five. If none matches, Batch tries the container again."""
 STATES: dict[str, ContainerState] = {
     "SUBMITTED": "waiting", "PENDING": "waiting", "RUNNABLE": "waiting", "STARTING": "waiting",
     "RUNNING": "running", "SUCCEEDED": "succeeded", "FAILED": "failed",
@@ -155,7 +155,7 @@ def _render_definition(settings: BatchSettings) -> dict[str, Any]:
 
 
 def submit(request: dict[str, Any], settings: BatchSettings) -> SubmittedJob:
-    """Register the job definition unless it is there, and submit: three calls, whatever the number of containers."""
+    """Register the job definition if it is new, and submit, in three calls, whatever the number of containers."""
     client = build_client("batch", region=settings.region)
     name = request["jobDefinition"]["jobDefinitionName"]
     with translate_errors(f"Batch queue {request['job']['jobQueue']}"):
@@ -167,7 +167,7 @@ def submit(request: dict[str, Any], settings: BatchSettings) -> SubmittedJob:
 
 
 def observe(job: SubmittedJob) -> list[Child]:
-    """What became of each container. Waiting ones carry why, in one sentence."""
+    """What became of each container. One that waits has the reason in one sentence."""
     client = build_client("batch", region=job.region)
     with translate_errors(f"Batch job {job.job}"):
         described = client.describe_jobs(jobs=[job.job])["jobs"]
@@ -195,7 +195,7 @@ def _read_child(job: dict[str, Any], *, index: int, why: str) -> Child:
 
 
 def _explain_wait(client: Any, parent: dict[str, Any]) -> str:
-    """Why a job of this queue does not start: its own reason, else what ails the compute environments."""
+    """Why a job does not start: Batch's own reason, else what is wrong with its queue or compute environments."""
     if parent["status"] in ("SUCCEEDED", "FAILED"):
         return ""
     if parent.get("statusReason"):
@@ -217,7 +217,7 @@ def _explain_wait(client: Any, parent: dict[str, Any]) -> str:
 
 
 def read_log(job: SubmittedJob, *, index: int, num_lines: int) -> list[str]:
-    """The last lines of one container's newest attempt."""
+    """The last lines of the newest attempt of one container; none where its log is gone."""
     client = build_client("batch", region=job.region)
     with translate_errors(f"Batch job {job.job}"):
         described = client.describe_jobs(jobs=[_child_id(client, job, index)])["jobs"]
@@ -241,6 +241,6 @@ def _child_id(client: Any, job: SubmittedJob, index: int) -> str:
 
 
 def cancel(job: SubmittedJob, *, reason: str) -> None:
-    """End all containers, waiting or running: one call; they save their checkpoints."""
+    """End all containers that wait or run, in one call. Running ones save their checkpoints."""
     with translate_errors(f"Batch job {job.job}"):
         build_client("batch", region=job.region).terminate_job(jobId=job.job, reason=reason)

@@ -35,7 +35,7 @@ def configure(options: Options) -> KubernetesSettings:
 
 
 def submit(documents: dict[str, dict[str, Any]], settings: KubernetesSettings) -> SubmittedJob:
-    """Create the documents; what is there already stays as it is. Four calls, whatever the number of containers."""
+    """Create the documents in four calls, whatever the number of containers. What exists already stays as it is."""
     client = _import_client()
     core, batch = _build_clients(settings.context)
     namespace = settings.namespace
@@ -53,13 +53,13 @@ def submit(documents: dict[str, dict[str, Any]], settings: KubernetesSettings) -
                 create[document["kind"]](document)
             except client.ApiException as error:
                 if error.status != 409 and not (error.status == 403 and document["kind"] == "Namespace"):
-                    raise  # who may not make namespaces works in one that is there
+                    raise  # who may not create namespaces uses one that exists
     name = documents["30-job.yaml"]["metadata"]["name"]
     return SubmittedJob(backend="kubernetes", job=name, namespace=namespace, context=settings.context)
 
 
 def observe(job: SubmittedJob) -> list[Child]:
-    """What became of each container: two calls, whatever their number. Waiting ones carry why, in one sentence."""
+    """What became of each container, in two calls, whatever their number."""
     client = _import_client()
     core, batch = _build_clients(job.context)
     with _translate_errors(f"Job {job.job}"):
@@ -67,7 +67,7 @@ def observe(job: SubmittedJob) -> list[Child]:
             found = batch.read_namespaced_job(job.job, job.namespace)
         except client.ApiException as error:
             if error.status == 404:
-                return []  # cancelled, or cleared away some days after its end
+                return []  # it was cancelled, or removed some days after its end
             raise
         pods = core.list_namespaced_pod(job.namespace, label_selector=f"batch.kubernetes.io/job-name={job.job}").items
     succeeded = _parse_indexes(found.status.completed_indexes)
@@ -91,7 +91,7 @@ def observe(job: SubmittedJob) -> list[Child]:
 
 
 def _read_pod(pod: Any) -> tuple[int | None, str]:
-    """Exit code and, in one sentence, what is the matter with a pod."""
+    """The exit code of a pod, and in one sentence why it waits or failed."""
     for status in pod.status.container_statuses or ():
         ended = status.state.terminated
         if ended:
@@ -121,7 +121,7 @@ def read_log(job: SubmittedJob, *, index: int, num_lines: int) -> list[str]:
 
 
 def cancel(job: SubmittedJob, *, reason: str) -> None:
-    """Delete the Job and with it its pods: one call; they save their checkpoints. `reason` is for other back ends."""
+    """Delete the Job with its pods in one call. They save their checkpoints. A deletion carries no `reason`."""
     del reason
     client = _import_client()
     _, batch = _build_clients(job.context)

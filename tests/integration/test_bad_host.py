@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from job.errors import OutOfMemoryError
-from job.storage.s3 import MAX_ATTEMPTS
+from job.storage.s3_client import MAX_ATTEMPTS
 from job.training.known import KnownDigests
 from job.training.memory import memory_errors
 from tests.conftest import BUCKET, Answer, Tiny
