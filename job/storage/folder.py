@@ -1,4 +1,4 @@
-"""A store in a local folder. It writes and syncs a temporary file, and renames it; if the name must be free, links it."""
+"""A store in a local folder. It syncs a temporary file, then renames it, or links it where the name must be free."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class Places:
     data: str | None = None
 
     @property
-    def backend(self) -> Entry:
+    def entry(self) -> Entry:
         return find_backend(self.to)
 
     def is_of_this_machine(self, path: str) -> bool:
@@ -40,8 +40,8 @@ class Places:
 def check_inputs(plan: SweepPlan, places: Places) -> None:
     """Raises `UsageError` with every reason why the containers could not read data or weights, or write the output."""
     faults = [*_find_data_faults(plan, places)]
-    if places.backend.reach is not Reach.NONE and not is_remote(places.output):
-        faults += _Path("--output", places.output, may_be_missing=True).find_faults(places.backend.reach)
+    if places.entry.reach is not Reach.NONE and not is_remote(places.output):
+        faults += _Path("--output", places.output, may_be_missing=True).find_faults(places.entry.reach)
     for weights in find_weights(plan):
         if not is_remote(weights):
             faults += _find_weights_faults(weights, places)
@@ -51,10 +51,10 @@ def check_inputs(plan: SweepPlan, places: Places) -> None:
 
 def check_output(places: Places) -> None:
     """Raises `UsageError` for an output that the containers, or this machine, cannot write to."""
-    if places.output.startswith(CLAIM_SCHEME) and not places.backend.takes_claims:
+    if places.output.startswith(CLAIM_SCHEME) and not places.entry.takes_claims:
         takers = join_words([name for name, entry in BACKENDS.items() if entry.takes_claims])
         raise UsageError(f"--output {places.output}: a PersistentVolumeClaim is for --to {takers}")
-    if places.backend.reach is Reach.NONE and not is_remote(places.output):
+    if places.entry.reach is Reach.NONE and not is_remote(places.output):
         raise UsageError(
             f"--output {places.output}: containers of --to {places.to} cannot reach a folder of this machine; "
             "give s3://…"
@@ -67,7 +67,7 @@ def find_weights(plan: SweepPlan) -> list[str]:
 
 
 def _find_weights_faults(weights: str, places: Places) -> Iterator[str]:
-    reach = places.backend.reach
+    reach = places.entry.reach
     match reach:
         case Reach.ALL:
             yield from _Path("model.weights", weights, is_file=True).find_faults(reach)
@@ -88,7 +88,7 @@ def _find_weights_faults(weights: str, places: Places) -> Iterator[str]:
 
 
 def _find_data_faults(plan: SweepPlan, places: Places) -> Iterator[str]:
-    data, reach = places.data, places.backend.reach
+    data, reach = places.data, places.entry.reach
     folders = [run.run_id for run in plan.runs if isinstance(run.manifest.dataset, Folder)]
     if folders and data is None:
         yield f"dataset.name is folder in {folders[0]}, but --data is not given: {_advise_folder(places)}"
@@ -107,10 +107,10 @@ def _find_data_faults(plan: SweepPlan, places: Places) -> Iterator[str]:
 
 def _advise_folder(places: Places) -> str:
     """How containers come to a folder of images."""
-    if places.backend.reach is not Reach.NONE:
+    if places.entry.reach is not Reach.NONE:
         return "give --data a folder of this machine"
     remedy = "copy it into the image and name its absolute path there with --data"
-    if places.backend.takes_claims:
+    if places.entry.takes_claims:
         remedy += ", or onto the claim of --output pvc://CLAIM and write --data /output/FOLDER"
     return remedy
 
