@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -27,7 +27,8 @@ from job.submit.registry import BACKENDS, Reach, describe_backends, describe_opt
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from job.submit.backend import Ended
+    from job.plan import SubmittedJob
+    from job.submit.backend import Ended, Settings
     from job.submit.work import Work
 
 _CLAIM_TAKERS = ", ".join(name for name, entry in BACKENDS.items() if entry.takes_claims)
@@ -86,7 +87,7 @@ def submit(
     What is not known of one side counts as the same. The old results are kept in the output, below `superseded/`.
     """
     from job.logs import configure_logs
-    from job.plan import SubmittedJob, build_plan
+    from job.plan import build_plan
     from job.submit.backend import DEFAULT_OUTPUT, Options
     from job.submit.inputs import Places, check_inputs, check_output
     from job.submit.stale import read_origin
@@ -110,7 +111,7 @@ def submit(
         namespace=namespace,
         context=context,
     )
-    settings: Any = backend.configure(options)
+    settings: Settings = backend.configure(options)
     check_output(Places(to=to, output=settings.output))
     order = Order(
         experiment=name_experiment(experiment, sweep),
@@ -131,12 +132,7 @@ def submit(
         return
     outlive_reader()
     work.write()
-    sent = backend.submit(request, settings)
-    if isinstance(sent, SubmittedJob):
-        work.write_job(sent)
-    else:
-        _follow(sent, work)
-    _show_sent(work)
+    _finish(backend.submit(request, settings), work)
 
 
 def _show_stale(work: Work, *, asked: bool) -> None:
@@ -147,6 +143,20 @@ def _show_stale(work: Work, *, asked: bool) -> None:
         typer.echo(f"{work.experiment}: {len(work.stale)} of the finished runs are stale and run again", err=True)
     for line in describe_stale(work.stale):
         typer.echo(f"  {line}", err=True)
+
+
+def _finish(sent: SubmittedJob | Generator[Ended], work: Work) -> None:
+    """Remember a submission that was sent away, or follow one that is carried out here; then say where to look."""
+    from job.plan import SubmittedJob
+
+    if isinstance(sent, SubmittedJob):
+        work.write_job(sent)
+    else:
+        _follow(sent, work)
+    containers = work.submission.containers
+    runs = sum(len(container) for container in containers)
+    where = "the folder where the claim is mounted" if work.output.startswith(CLAIM_SCHEME) else work.output
+    typer.echo(f"{work.experiment}: {runs} runs in {len(containers)} containers; see: job status {where}")
 
 
 def _follow(containers: Generator[Ended], work: Work) -> None:
@@ -161,10 +171,3 @@ def _follow(containers: Generator[Ended], work: Work) -> None:
             failed += [container] if container.exit_code else []
     if failed:
         raise typer.Exit(min(failed, key=lambda container: container.index).exit_code)
-
-
-def _show_sent(work: Work) -> None:
-    containers = work.submission.containers
-    runs = sum(len(container) for container in containers)
-    where = "the folder where the claim is mounted" if work.output.startswith(CLAIM_SCHEME) else work.output
-    typer.echo(f"{work.experiment}: {runs} runs in {len(containers)} containers; see: job status {where}")

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import fields
+from collections.abc import Callable, Iterator
+from dataclasses import fields, replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import typer
 
-from job.submit.backend import Options
+from job.errors import Terminated
+from job.submit.backend import Ended, Options
 from job.submit.registry import BACKENDS, describe_option
 from tests import spool_backend
 from tests.conftest import TINY, Answer
@@ -76,6 +80,28 @@ def test_new_back_end_is_driven_by_the_command_line_from_submit_to_cancel(
         ("failed", 143, "job cancel small")
     }
     assert "2 runs in 2 containers" in job(*submit).stdout
+
+
+def test_what_ends_submit_closes_the_containers_that_it_follows(
+    job: Job, spool: Path, sweep: Path, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the error is told: a generator that is only forgotten lives as long as the error's traceback."""
+
+    def submit_here(request: dict[str, Any], settings: spool_backend.SpoolSettings) -> Iterator[Ended]:
+        try:
+            yield Ended(0, 0, 1)
+        finally:
+            print("closed", file=sys.stderr)
+
+    def end(*arguments: object, **options: object) -> None:
+        raise Terminated("SIGTERM")
+
+    here = SimpleNamespace(**vars(spool_backend) | {"submit": submit_here})
+    monkeypatch.setitem(BACKENDS, "spool", replace(spool_backend.ENTRY, load=lambda: here))
+    monkeypatch.setattr(typer, "echo", end)
+    answer = job("submit", "-m", sweep, "--to", "spool", "--output", bucket, *ARGUMENTS)
+    assert answer.exit_code == 143
+    assert [line for line in answer.stderr.splitlines() if line[:1] != "{"] == ["closed", "error: SIGTERM"]
 
 
 def test_messages_name_a_new_back_end(job: Job, spool: Path, sweep: Path, tmp_path: Path) -> None:
