@@ -1,28 +1,33 @@
 """A sweep as planned and as sent out: which runs it has, which container does which, and where that is written.
 
 sweep.json                          all runs of the experiment, for status and report
-submissions/<id>.json               what one submission's containers read: the sweep, and the run ids by container
-submissions/<id>.job.json           under which names the back end knows that submission
+submissions/<id>.json               what the containers of one submission read: the sweep, and the run ids by container
+submissions/<id>.job.json           the name under which the back end knows that submission
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from job.errors import ManifestError
-from job.manifest import Manifest, Since, Sweep, apply_settings, expand, later_defaults, parse_json_object, validate
+from job.manifest import Manifest, Since, Sweep, apply_overrides, expand, later_defaults, parse_json_object, validate
 from job.runs import SCHEMA_VERSION, Record, run_id
 
 SWEEP_FIELDS = frozenset({"name", "seeds"})
-"""What `--set` changes of a sweep itself; every other field it sets in each of its configurations."""
+"""The fields that `--set` changes in the sweep itself. Every other field is changed in each of its configurations."""
 
 
-class PlannedRun(Record):
-    """One run of a sweep."""
+class PlannedId(Record):
+    """As much of a planned run as every version of this program can read: a later one may know other manifests."""
 
     run_id: str
+
+
+class PlannedRun(PlannedId):
+    """One run of a sweep."""
+
     manifest: Manifest
     varied: dict[str, Any]
     """What sets it apart within its block, by dotted path."""
@@ -35,12 +40,23 @@ class SweepPlan(Record):
     name: str
     runs: list[PlannedRun]
 
+    @property
+    def run_ids(self) -> list[str]:
+        return [run.run_id for run in self.runs]
+
+
+class _PlannedIds(Record):
+    """sweep.json, without the manifests in it."""
+
+    runs: list[PlannedId]
+
 
 class Submission(Record):
-    """What containers are told: they expand the sweep themselves, so that this stays small.
+    """What containers read: the sweep, and which of its runs each of them does.
 
-    Their image may be older than this program. So what is written leaves out fields that they may not know, as long as
-    these stand at their default (`later_defaults`).
+    The containers expand the sweep themselves, so this stays small. Their image may be older than this program, and an
+    older program refuses fields that it does not know. So fields that came later are not written as long as they
+    stand at their default (`later_defaults`).
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -48,8 +64,8 @@ class Submission(Record):
     containers: list[list[str]]
     """The run ids of each container, by completion index."""
     replaces: Annotated[str | None, Since("0.2.0")] = None
-    """Where results are made again: when the newest of the old ones was finished. A back end that knows a submission
-    of the same runs by its content would otherwise take this one for it."""
+    """If runs are done again: when the newest of their old results was finished. Without it this submission could be
+    equal to the one that made them, and a back end that goes by the content would take the two for one."""
 
     @property
     def id(self) -> str:
@@ -68,9 +84,10 @@ class SubmittedJob(Record):
     """What a back end needs to find a submission again."""
 
     schema_version: int = SCHEMA_VERSION
-    backend: Literal["batch", "kubernetes"]
+    backend: str
+    """Its name in `job.submit.registry`."""
     job: str
-    """Batch: the job id; Kubernetes: the Job's name."""
+    """How the back end knows it: Batch's job id, the name of Kubernetes' Job."""
     region: str | None = None
     namespace: str | None = None
     context: str | None = None
@@ -88,7 +105,7 @@ def submission_key(experiment: str, submission_id: str) -> str:
 
 
 def job_key(experiment: str, submission_id: str) -> str:
-    """The key of the name under which a back end knows a submission."""
+    """The key of the record (`SubmittedJob`) that says how a back end knows a submission."""
     return f"{submissions_prefix(experiment)}{submission_id}.job.json"
 
 
@@ -97,24 +114,24 @@ def submissions_prefix(experiment: str) -> str:
     return f"{experiment}/submissions/"
 
 
-def parse_document(content: bytes, *, source: str, settings: Iterable[str] = ()) -> Manifest | Sweep | Submission:
-    """A manifest, a sweep or a submission, told apart by what only each of them has.
+def parse_document(content: bytes, *, source: str, overrides: Iterable[str] = ()) -> Manifest | Sweep | Submission:
+    """A manifest, a sweep or a submission, told apart by a field that only one of them has.
 
-    Raises `ManifestError` with every fault.
+    `overrides` are those of --set (`job.manifest.apply_overrides`). Raises `ManifestError` with every fault.
     """
-    document = parse_json_object(content, source=source)
+    document, overrides = parse_json_object(content, source=source), list(overrides)
     if "containers" in document:
-        if any(True for _ in settings):
+        if overrides:
             raise ManifestError(f"{source}: is a submission; --set belongs to the command that submits")
         return validate(document, Submission, source=source)
     if "blocks" not in document:
-        return validate(apply_settings(document, settings), Manifest, source=source)
-    own = [setting for setting in settings if setting.partition("=")[0] in SWEEP_FIELDS]
-    sweep = validate(apply_settings(document, own), Sweep, source=source)
-    common = [setting for setting in settings if setting not in own]
+        return validate(apply_overrides(document, overrides), Manifest, source=source)
+    own = [override for override in overrides if override.partition("=")[0] in SWEEP_FIELDS]
+    sweep = validate(apply_overrides(document, own), Sweep, source=source)
+    common = [override for override in overrides if override not in own]
     if not common:
         return sweep
-    blocks = [block.model_copy(update={"base": apply_settings(block.base, common)}) for block in sweep.blocks]
+    blocks = [block.model_copy(update={"base": apply_overrides(block.base, common)}) for block in sweep.blocks]
     return sweep.model_copy(update={"blocks": blocks})
 
 
@@ -123,23 +140,25 @@ def as_sweep(document: Sweep | Submission) -> Sweep:
     return document.sweep if isinstance(document, Submission) else document
 
 
+def read_plan(content: bytes) -> list[str]:
+    """The run ids of a sweep.json, in its order, whichever version wrote it. Raises `ValueError` if it is no plan."""
+    return [planned.run_id for planned in _PlannedIds.model_validate_json(content).runs]
+
+
 def build_plan(sweep: Sweep, *, source: str) -> SweepPlan:
     """All runs of `sweep`. Raises `ManifestError` with every fault of every configuration."""
-    configurations = expand(sweep, source=source)
-    return SweepPlan(
-        name=sweep.name,
-        runs=[
-            PlannedRun(run_id=run_id(one.manifest), manifest=one.manifest, varied=one.varied) for one in configurations
-        ],
-    )
+    runs = [
+        PlannedRun(run_id=run_id(configuration.manifest), manifest=configuration.manifest, varied=configuration.varied)
+        for configuration in expand(sweep, source=source)
+    ]
+    return SweepPlan(name=sweep.name, runs=runs)
 
 
 def build_submission(
-    sweep: Sweep, runs: list[PlannedRun], *, per_container: int, replaces: str | None = None
+    sweep: Sweep, run_ids: list[str], *, per_container: int, replaces: str | None = None
 ) -> Submission:
-    """`runs` of `sweep`, `per_container` to a container, in the plan's order."""
-    ids = [run.run_id for run in runs]
-    groups = [ids[first : first + per_container] for first in range(0, len(ids), per_container)]
+    """The runs `run_ids` of `sweep`, in this order, `per_container` to a container."""
+    groups = [run_ids[first : first + per_container] for first in range(0, len(run_ids), per_container)]
     return Submission(sweep=sweep, containers=groups, replaces=replaces)
 
 
@@ -151,11 +170,11 @@ def select_manifests(
     Raises `ManifestError` when there is no such index, or the sweep expands here to other runs than at submission.
     """
     planned = {run.run_id: run.manifest for run in plan.runs}
-    groups = document.containers if isinstance(document, Submission) else [[run] for run in planned]
+    groups = document.containers if isinstance(document, Submission) else [[run_id] for run_id in planned]
     if index is not None and index >= len(groups):
         raise ManifestError(f"{source}: index {index} is beyond its {len(groups)} parts, counted from 0")
-    wanted = groups[index] if index is not None else [run for group in groups for run in group]
-    unknown = [run for run in wanted if run not in planned]
+    wanted = groups[index] if index is not None else [run_id for group in groups for run_id in group]
+    unknown = [run_id for run_id in wanted if run_id not in planned]
     if unknown:
         raise ManifestError(f"{source}: {unknown[0]} is not a run of its sweep; submit again with this version")
-    return [planned[run] for run in wanted]
+    return [planned[run_id] for run_id in wanted]

@@ -1,16 +1,29 @@
-"""The code and the packages that this process runs with. No package is imported for it."""
+"""The code and the packages that this process runs with, and the extra that brings a missing one.
+
+No package is imported for it, and nothing here costs `job --help` its speed.
+"""
 
 from __future__ import annotations
 
 import os
-import subprocess
-from collections.abc import Iterable
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from job.errors import UsageError
+
+EXTRAS = {
+    "train": {"torch", "torchvision", "torchmetrics", "safetensors"},
+    "report": {"jinja2", "markupsafe", "pandas", "pyarrow", "scipy"},
+    "kubernetes": {"kubernetes"},
+}
+"""Modules by the extra that brings them."""
 
 
 def find_commit() -> str | None:
     """`JOB_GIT_SHA`, which the image sets, else the commit of the source tree this package is run from, if any."""
+    import subprocess
+
     if os.environ.get("JOB_GIT_SHA"):
         return os.environ["JOB_GIT_SHA"]
     folder = Path(__file__).parents[1]
@@ -25,6 +38,8 @@ def find_commit() -> str | None:
 
 def find_packages(names: Iterable[str]) -> dict[str, str]:
     """The versions of those of `names` that are installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
     found = {}
     for name in names:
         try:
@@ -32,3 +47,17 @@ def find_packages(names: Iterable[str]) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+@contextmanager
+def extra(name: str) -> Iterator[None]:
+    """Raises `UsageError`, which names the extra, where an import within the block misses a module of it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name and error.name.partition(".")[0] not in EXTRAS[name]:
+            raise
+        raise UsageError(
+            f"{error.name} is not installed; it belongs to the extra {name!r}: run `make install` in the project's "
+            "folder, which brings all extras; the container image has the extra 'train' alone"
+        ) from error

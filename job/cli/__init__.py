@@ -15,7 +15,8 @@ from job.cli.manifests import plan, schema, validate
 from job.cli.report import report
 from job.cli.run import run, stage
 from job.cli.streams import protect_streams
-from job.cli.sweeps import cancel, logs, status, submit
+from job.cli.submit import submit
+from job.cli.sweeps import cancel, logs, status
 from job.cli.unexpected import guard_terminal, show_traceback
 from job.errors import JobError
 from job.signals import raise_on_ending

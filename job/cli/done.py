@@ -1,4 +1,4 @@
-"""The finished runs of a sweep that is submitted: are they of the data and weights that the command names?"""
+"""Checks that the finished runs of a sweep were made with the data and weights that `job submit` names."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from job.cli.options import DEFAULT_CACHE
 
 if TYPE_CHECKING:
     from job.runs import RunResult
-    from job.submit.launch import Work
+    from job.submit.work import Work
 
 NUM_READERS = 16
 """Results that are read at the same time."""
 
 
 def check_done(work: Work, *, data: str | None, is_here: bool) -> None:
-    """Compare the finished runs with `data` and the weights of the manifests, as `job run` does for each.
+    """Compare the finished runs with `data` and the weights of the manifests, as `job run` does.
 
-    Where the runs are not on this machine (`is_here`), nothing is compared, and standard error says so. Raises
-    `ConflictError` (68) for the first run that came of other data or weights.
+    If the containers do not run on this machine (`is_here`), nothing is compared, and standard error says so. Raises
+    `ConflictError` (68) for the first run that was made with other data or weights.
     """
     not_compared = _compare(work, data=data) if is_here else _count_others(work)
     if not_compared:
@@ -32,16 +32,18 @@ def check_done(work: Work, *, data: str | None, is_here: bool) -> None:
 
 
 def _count_others(work: Work) -> int:
-    """How many finished runs are not wholly told by their manifests."""
+    """How many finished runs depend on more than their manifests say: on files of data or weights."""
     from job.manifest.models import NAMED_WEIGHTS
 
     done = set(work.done)
     manifests = [run.manifest for run in work.plan.runs if run.run_id in done]
-    return sum(one.dataset.name != "synthetic" or one.model.weights not in NAMED_WEIGHTS for one in manifests)
+    return sum(
+        manifest.dataset.name != "synthetic" or manifest.model.weights not in NAMED_WEIGHTS for manifest in manifests
+    )
 
 
 def _compare(work: Work, *, data: str | None) -> int:
-    """How many finished runs could not be compared. Those of the same inputs, then and now, are compared once."""
+    """How many finished runs could not be compared. Runs with the same inputs, then and now, are compared once."""
     from job.training.inputs.finished import check_finished
     from job.training.inputs.loading import Inputs
     from job.training.settings import RunSettings
@@ -51,10 +53,10 @@ def _compare(work: Work, *, data: str | None) -> int:
     groups: dict[Hashable, list[tuple[RunResult, str]]] = {}
     for result, place in _read_results(work):
         groups.setdefault(_inputs_of(result), []).append((result, place))
-    cache = Path(os.environ.get("JOB_CACHE") or DEFAULT_CACHE)  # where the runs have it
+    cache = Path(os.environ.get("JOB_CACHE") or DEFAULT_CACHE)  # as the runs find it
     settings, inputs = RunSettings(data=data, cache=cache), Inputs()
     not_compared = 0
-    for key in sorted(groups, key=str):  # those of one data set together: `Inputs` keeps the last
+    for key in sorted(groups, key=str):  # one data set after the other, because `Inputs` keeps only the last
         result, place = groups[key][0]
         if not check_finished(result, settings, inputs=inputs, place=place):
             not_compared += len(groups[key])
@@ -62,7 +64,7 @@ def _compare(work: Work, *, data: str | None) -> int:
 
 
 def _read_results(work: Work) -> list[tuple[RunResult, str]]:
-    """Each with its place. Raises `ConflictError` for what is no result."""
+    """The results of the finished runs, with their places. Raises `ConflictError` for a file that is no result."""
     from job.runs import RunKeys
     from job.training.record.folder import RunFolder
 
@@ -76,7 +78,7 @@ def _read_results(work: Work) -> list[tuple[RunResult, str]]:
 
 
 def _inputs_of(result: RunResult) -> Hashable:
-    """What a comparison depends on."""
+    """What the comparison of a result depends on."""
     made = result.environment
     digests = (made.data_sha256, made.weights_sha256) if made else None
     dataset, weights = result.manifest.dataset.model_dump_json(), result.manifest.model.weights

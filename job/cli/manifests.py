@@ -1,4 +1,4 @@
-"""`job validate`, `job schema` and `job plan`: what can be said of manifests without running them."""
+"""`job validate`, `job schema` and `job plan`: what can be said about manifests without running them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from job.cli.options import ManifestOption, SettingsOption, check_place, name_source, read_document, read_sweep
+from job.cli.options import ManifestOption, OverridesOption, check_place, name_source, read_document, read_sweep
 from job.errors import ManifestError
 
 
 class Kind(StrEnum):
-    """What has a schema."""
+    """The documents that have a schema."""
 
     MANIFEST = "manifest"
     SWEEP = "sweep"
@@ -20,9 +20,9 @@ class Kind(StrEnum):
 
 def validate(
     manifests: Annotated[list[str], typer.Argument(help="Paths or s3:// URIs of manifests and sweeps, or -.")],
-    settings: SettingsOption = None,
+    overrides: OverridesOption = None,
 ) -> None:
-    """Check manifests without running them; every fault is named. Exits with 65 if there is one."""
+    """Check manifests and sweeps without running them. Names every fault, and exits with 65 if there is one."""
     from job.manifest import Manifest
     from job.plan import as_sweep, build_plan
     from job.runs import run_id
@@ -31,7 +31,7 @@ def validate(
     for location in manifests:
         source = name_source(location)
         try:
-            document = read_document(location, settings or [])
+            document = read_document(location, overrides or [])
             if isinstance(document, Manifest):
                 what = f"run id {run_id(document)}"
             else:
@@ -44,7 +44,7 @@ def validate(
 
 
 def schema(
-    kind: Annotated[Kind, typer.Argument(help="Of a manifest or of a sweep.")] = Kind.MANIFEST,
+    kind: Annotated[Kind, typer.Argument(help="Whose schema to print.")] = Kind.MANIFEST,
 ) -> None:
     """Print the JSON Schema of a manifest or a sweep, for editors."""
     import json
@@ -57,9 +57,9 @@ def schema(
 
 def plan(
     manifest: ManifestOption,
-    settings: SettingsOption = None,
+    overrides: OverridesOption = None,
     instance: Annotated[
-        str, typer.Option(help="Instance type that time and cost are estimated for; see --prices.")
+        str, typer.Option(help="Instance type that time and cost are estimated for. --prices says which there are.")
     ] = "g5.xlarge",
     prices: Annotated[
         str | None,
@@ -67,7 +67,7 @@ def plan(
             callback=check_place, help="JSON file of instances with prices and speeds, in place of the bundled one."
         ),
     ] = None,
-    per_container: Annotated[int, typer.Option(min=1, help="Runs that one container does.")] = 1,
+    per_container: Annotated[int, typer.Option(min=1, help="Runs that one container does, one after another.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the resolved plan as JSON.")] = False,
 ) -> None:
     """Show the configurations of a sweep, with images, steps and estimated time and cost. Sends nothing."""
@@ -77,7 +77,7 @@ def plan(
     from job.plan import build_plan
     from job.submit.estimate import estimate, read_prices
 
-    planned = build_plan(read_sweep(manifest, settings or []), source=name_source(manifest))
+    planned = build_plan(read_sweep(manifest, overrides or []), source=name_source(manifest))
     table = read_prices(prices)
     if as_json:
         typer.echo(planned.model_dump_json(indent=1))

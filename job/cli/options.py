@@ -1,12 +1,10 @@
-"""What commands share: options, reading a manifest or sweep, and saying which extra is missing."""
+"""What commands share: options, the checks of their values, and reading a manifest, a sweep or an output."""
 
 from __future__ import annotations
 
 import math
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +12,7 @@ import typer
 
 from job.errors import ManifestError, ObjectMissing, StorageError, UnusablePlace, UsageError
 from job.places import CLAIM_SCHEME, is_remote, parse_place
+from job.versions import extra as extra  # job.cli.run still imports it from here
 
 if TYPE_CHECKING:
     from job.manifest import Manifest, Sweep
@@ -22,9 +21,9 @@ if TYPE_CHECKING:
 
 
 def check_place(context: typer.Context, parameter: typer.CallbackParam, value: str | None) -> str | None:
-    """Callback of every option and argument that takes a place: `value` with its `~` replaced by the home folder.
+    """Callback of every option and argument that takes a place. Returns `value`, with the home folder put in for `~`.
 
-    Raises `UsageError`, which names the option, or the variable that the value stands in.
+    Raises `UsageError`, which names the option, or the variable that the value comes from.
     """
     if value is None:
         return None
@@ -35,7 +34,7 @@ def check_place(context: typer.Context, parameter: typer.CallbackParam, value: s
 
 
 def name_parameter(context: typer.Context, parameter: typer.CallbackParam) -> str:
-    """Where a person wrote down the value of `parameter`: an option, an argument or a variable."""
+    """The name under which a person wrote down the value of `parameter`: an option, an argument or a variable."""
     source = context.get_parameter_source(parameter.name or "")
     if source is not None and source.name == "ENVIRONMENT":
         return str(parameter.envvar)
@@ -44,7 +43,7 @@ def name_parameter(context: typer.Context, parameter: typer.CallbackParam) -> st
 
 
 def check_place_or_claim(context: typer.Context, parameter: typer.CallbackParam, value: str | None) -> str | None:
-    """As `check_place`, and pvc://CLAIM/FOLDER may be named too."""
+    """As `check_place`, but pvc://CLAIM/FOLDER is accepted too."""
     if value is None or not value.startswith(CLAIM_SCHEME):
         return check_place(context, parameter, value)
     if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", value.removeprefix(CLAIM_SCHEME).partition("/")[0]):
@@ -53,24 +52,25 @@ def check_place_or_claim(context: typer.Context, parameter: typer.CallbackParam,
 
 
 def check_number(context: typer.Context, parameter: typer.CallbackParam, value: float | None) -> float | None:
-    """Callback of options that take an amount: `value`, if it can be reckoned with. Raises `UsageError`."""
+    """Callback of options that take an amount. Returns `value`. Raises `UsageError` if it is not finite."""
     if value is not None and not math.isfinite(value):
         raise UsageError(f"{name_parameter(context, parameter)} {value:g}: must be a finite number")
     return value
 
 
 def check_time_budget(context: typer.Context, parameter: typer.CallbackParam, value: float | None) -> float | None:
-    """Callback of --time-budget. Raises `UsageError`."""
+    """Callback of --time-budget. Returns `value`. Raises `UsageError` if it is not more than 0 seconds."""
     if value is not None and not value > 0:
         raise UsageError(
-            f"{name_parameter(context, parameter)} {value:g}: must be more than 0 seconds; leave it away for no budget"
+            f"{name_parameter(context, parameter)} {value:g}: must be more than 0 seconds; "
+            "leave the option out if you want no budget"
         )
     return check_number(context, parameter, value)
 
 
 def check_cache(context: typer.Context, parameter: typer.CallbackParam, value: str) -> Path:
-    """Callback of --cache, a folder of this machine. Raises `UsageError`."""
-    if value == str(DEFAULT_CACHE):  # its home folder is looked for where a cache is needed
+    """Callback of --cache. Returns its folder. Raises `UsageError` if it is not one of this machine."""
+    if value == str(DEFAULT_CACHE):  # the home folder in it is looked up only when a cache is needed
         return DEFAULT_CACHE
     folder = check_place(context, parameter, value) or ""
     if is_remote(folder):
@@ -88,13 +88,14 @@ ManifestOption = Annotated[
         "-m",
         envvar="JOB_MANIFEST",
         callback=check_place,
-        help="Path or s3:// URI of a manifest or a sweep; - reads it from standard input.",
+        help="Path or s3:// URI of a manifest or a sweep. With - it is read from standard input.",
     ),
 ]
-SettingsOption = Annotated[
+OverridesOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change one field of the manifest, such as optimizer.lr=0.01."),
 ]
+SettingsOption = OverridesOption  # the name that job.cli.run still imports
 OutputOption = Annotated[
     str,
     typer.Option(
@@ -104,7 +105,8 @@ OutputOption = Annotated[
 ExperimentOption = Annotated[
     str | None,
     typer.Option(
-        envvar="JOB_EXPERIMENT", help="Groups runs that are compared; by default the sweep's name, or `default`."
+        envvar="JOB_EXPERIMENT",
+        help="Name of the group of runs that are compared. By default the sweep's name, or `default`.",
     ),
 ]
 DataOption = Annotated[
@@ -113,7 +115,7 @@ DataOption = Annotated[
         "--data",
         envvar="JOB_DATA",
         callback=check_place,
-        help="Folder or s3:// URI of the data set; else cache, then download.",
+        help="Folder or s3:// URI of the data set. By default the cache; what is missing there is downloaded.",
     ),
 ]
 CacheOption = Annotated[
@@ -127,15 +129,9 @@ CacheOption = Annotated[
         help="Folder for downloads and decoded images.",
     ),
 ]
-EXTRAS = {
-    "train": {"torch", "torchvision", "torchmetrics", "safetensors"},
-    "report": {"jinja2", "markupsafe", "pandas", "pyarrow", "scipy"},
-    "kubernetes": {"kubernetes"},
-}
-"""Modules by the extra that brings them."""
 
 
-def read_document(location: str, settings: list[str]) -> Manifest | Sweep | Submission:
+def read_document(location: str, overrides: list[str]) -> Manifest | Sweep | Submission:
     """The manifest, sweep or submission at a path or s3:// URI, or on standard input.
 
     Raises `ManifestError` also where there is none.
@@ -151,7 +147,7 @@ def read_document(location: str, settings: list[str]) -> Manifest | Sweep | Subm
         if is_remote(location):
             raise
         raise ManifestError(f"{location}: not a readable file") from error
-    return parse_document(content, source=name_source(location), settings=settings)
+    return parse_document(content, source=name_source(location), overrides=overrides)
 
 
 def name_source(location: str) -> str:
@@ -160,7 +156,7 @@ def name_source(location: str) -> str:
 
 
 def _read_standard_input() -> bytes:
-    """All of it, up to a size that is refused in any case. Raises `ManifestError` where it is closed."""
+    """Standard input, up to the size at which a manifest is refused anyway. Raises `ManifestError` if it is closed."""
     from job.manifest.document import MAX_BYTES
 
     if sys.stdin is None:
@@ -168,13 +164,13 @@ def _read_standard_input() -> bytes:
     return sys.stdin.buffer.read(MAX_BYTES + 1)
 
 
-def read_sweep(location: str, settings: list[str]) -> Sweep:
-    """The sweep that `read_document` finds; one manifest is a sweep of one. Raises `ManifestError`."""
+def read_sweep(location: str, overrides: list[str]) -> Sweep:
+    """The sweep at `location`. A single manifest is a sweep of one configuration. Raises `ManifestError`."""
     from job.manifest import Manifest, Sweep, later_defaults
     from job.manifest.sweep import Block
     from job.plan import as_sweep
 
-    document = read_document(location, settings)
+    document = read_document(location, overrides)
     if not isinstance(document, Manifest):
         return as_sweep(document)
     base = document.model_dump(mode="json", exclude=later_defaults(document) | {"seed": True})
@@ -182,7 +178,7 @@ def read_sweep(location: str, settings: list[str]) -> Sweep:
 
 
 def name_experiment(name: str | None, document: Manifest | Sweep | Submission) -> str:
-    """`name`, if it can stand in a key, else the sweep's. Raises `UsageError`."""
+    """`name`; if it is None, the name of the sweep, or `default`. Raises `UsageError` if no key can hold it."""
     from job.manifest import Manifest
     from job.plan import as_sweep
 
@@ -192,7 +188,7 @@ def name_experiment(name: str | None, document: Manifest | Sweep | Submission) -
 
 
 def check_experiment(name: str) -> str:
-    """`name`, if it can stand in a key. Raises `UsageError`."""
+    """`name`, if a key can hold it. Raises `UsageError`."""
     from job.manifest.models import NAME_PATTERN
 
     if not re.fullmatch(NAME_PATTERN, name):
@@ -201,7 +197,7 @@ def check_experiment(name: str) -> str:
 
 
 def open_output(location: str) -> Store:
-    """The store at an output that runs wrote to. Raises `UsageError` where there is nothing at all."""
+    """The store at an output that runs have written to. Raises `UsageError` if nothing is there."""
     from job.storage import open_store
 
     store = open_store(location)
@@ -211,17 +207,3 @@ def open_output(location: str) -> Store:
             "`job submit`: it holds <experiment>/runs/<run id>/"
         )
     return store
-
-
-@contextmanager
-def extra(name: str) -> Iterator[None]:
-    """Say which extra is missing instead of which module."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if error.name and error.name.partition(".")[0] not in EXTRAS[name]:
-            raise
-        raise UsageError(
-            f"{error.name} is not installed; it belongs to the extra {name!r}: run `make install` in the project's "
-            "folder, which brings all extras; the container image has the extra 'train' alone"
-        ) from error

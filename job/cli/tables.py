@@ -1,4 +1,4 @@
-"""For people: a plan and what it takes as tables, and the state of a sweep as lines."""
+"""What `job plan` and `job status` print for people: a plan with what it takes, and the state of a sweep."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     from job.submit.status import RunStatus, SweepStatus
 
 NUM_SHOWN = 20
-"""Lines for one state; what more there is is counted."""
+"""Lines for each state. Further ones are only counted."""
 SHOWN_STATES = ("running", "waiting", "interrupted", "failed", "lost", "corrupt")
 VARYING = re.compile(r"\S*[\d/]\S*|\b[0-9a-f]{8,}\b")
-"""What differs between two reasons that are the same: numbers, addresses, ids, names with a number in them (as pods
-have them), paths and URIs."""
+"""What may differ between two reasons that count as the same: numbers, addresses, ids, names with a number in them (as
+pods have them), paths and URIs."""
 MINUTES_SHOWN = 120
-"""Up to so many, a duration is told in minutes."""
+"""Durations up to this are shown in minutes."""
 OLD_PRICES_MONTHS = 6
-"""From this age on, a table of prices says how old it is."""
+"""From this age on, `job plan` says how old its prices are."""
 
 
 def print_plan(plan: SweepPlan) -> None:
-    """One line for each configuration, with the seeds that it runs with."""
+    """Print a line for each configuration, with its seeds."""
     seeds: dict[tuple[str, str], list[int]] = {}
     for run in plan.runs:
         attributes = run.manifest.optimizer.model_dump(mode="json", exclude={"name"})
@@ -42,7 +42,7 @@ def print_plan(plan: SweepPlan) -> None:
     longest_word = max(len(word) for _, what in seeds for word in what.split())
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("optimizer", overflow="fold")
-    # wide enough for its longest word: the path of weights stays whole, however narrow the terminal
+    # as wide as its longest word, so that the path of weights stays whole on a narrow terminal
     table.add_column("attributes", min_width=longest_word)
     table.add_column("seeds", overflow="fold")
     for (optimizer, what), numbers in seeds.items():
@@ -52,10 +52,10 @@ def print_plan(plan: SweepPlan) -> None:
 
 
 def print_estimate(estimate: Estimate | None, *, today: date) -> None:
-    """Images, steps, hours and dollars; of when the prices are, and how old where that may matter."""
+    """Print images, steps, hours and dollars, the month of the prices, and their age where that may matter."""
     console = Console()
     if estimate is None:
-        console.print("time and cost: unknown, the size of a folder is known only where it lies")
+        console.print("time and cost: unknown, because only the containers see how many images the folder holds")
         return
     instance, prices = estimate.instance, estimate.prices
     console.print(
@@ -73,10 +73,10 @@ def print_estimate(estimate: Estimate | None, *, today: date) -> None:
 
 
 def print_status(status: SweepStatus, last_words: dict[str, list[str]]) -> None:
-    """Counts by state, and why what is not well is not; log lines of failed runs by run id.
+    """Print how many runs are in each state, and why others are not done.
 
-    Runs of one state with the same reason are one line with an example. No line is broken or cut here: run ids and
-    paths are there to be copied.
+    `last_words` are log lines of failed runs, by run id. Runs of one state with the same reason are one line with an
+    example. No line is broken or cut, because people copy run ids and paths from it.
     """
     counts = ", ".join(f"{number:,} {state}" for state, number in status.counts.items() if number)
     left = f"; the running ones need {_describe_duration(status.seconds_left)} more" if status.seconds_left else ""
@@ -95,9 +95,9 @@ def print_status(status: SweepStatus, last_words: dict[str, list[str]]) -> None:
 
 
 def group_runs(runs: list[RunStatus]) -> list[list[RunStatus]]:
-    """`runs` of one state by why they are in it, the largest group first; without a reason each is one of its own.
+    """`runs` of one state, grouped by their reason, the largest group first. A run without reason is its own group.
 
-    Reasons are the same that differ in what `VARYING` finds and in the run's own id alone.
+    Two reasons are the same if they differ only in the run's own id and in what `VARYING` finds.
     """
     groups: dict[object, list[RunStatus]] = {}
     for run in runs:
@@ -107,7 +107,7 @@ def group_runs(runs: list[RunStatus]) -> list[list[RunStatus]]:
 
 
 def _print_group(state: str, runs: list[RunStatus]) -> None:
-    """How many, an example, how far they are, and why."""
+    """Print how many runs there are, an example, how far they are, and why."""
     example = runs[0]
     who = example.run_id if len(runs) == 1 else f"{len(runs):,} runs, such as {example.run_id}"
     parts = sorted(run.done_fraction for run in runs)
@@ -119,7 +119,7 @@ def _print_group(state: str, runs: list[RunStatus]) -> None:
 
 
 def _describe_duration(seconds: float) -> str:
-    """As a person says it; an estimate is no better."""
+    """A duration as a person says it, because an estimate is not more exact."""
     minutes = round(seconds / 60)
     if minutes < 1:
         return "less than a minute"
@@ -129,5 +129,5 @@ def _describe_duration(seconds: float) -> str:
 
 
 def _print(line: str, *, style: str | None = None) -> None:
-    """One line as it is: a terminal that is narrower breaks it, and copies it whole."""
+    """Print one line as it is. A terminal that is narrower wraps it, but copies it whole."""
     Console().print(line, style=style, soft_wrap=True, markup=False, emoji=False, highlight=False)

@@ -4,7 +4,7 @@ from job.manifest.base import Since, later_defaults
 from job.manifest.document import parse_json_object
 from job.manifest.models import Manifest
 from job.manifest.optimizers import Optimizer
-from job.manifest.parsing import apply_settings, parse_manifest, validate
+from job.manifest.parsing import apply_overrides, parse_manifest, validate
 from job.manifest.sweep import MAX_RUNS, Configuration, Sweep, expand
 
 __all__ = [
@@ -14,7 +14,7 @@ __all__ = [
     "Optimizer",
     "Since",
     "Sweep",
-    "apply_settings",
+    "apply_overrides",
     "expand",
     "later_defaults",
     "parse_json_object",

@@ -32,13 +32,13 @@ from job.manifest.models import Manifest
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
-def parse_manifest(content: bytes, *, source: str, settings: Iterable[str] = ()) -> Manifest:
-    """The manifest in `content`, after `settings` such as `optimizer.lr=0.01` are applied to it.
+def parse_manifest(content: bytes, *, source: str, overrides: Iterable[str] = ()) -> Manifest:
+    """The manifest in `content`, after `overrides` such as `optimizer.lr=0.01` are applied to it.
 
     Raises `ManifestError` with one line per fault, each beginning with `source` and the field's path.
     """
     document = parse_json_object(content, source=source)
-    return validate(apply_settings(document, settings), Manifest, source=source)
+    return validate(apply_overrides(document, overrides), Manifest, source=source)
 
 
 def validate(document: dict[str, Any], model: type[ModelT], *, source: str) -> ModelT:
@@ -59,26 +59,26 @@ def describe_faults(error: ValidationError, *, source: str, root: type[BaseModel
     return faults
 
 
-def apply_settings(document: dict[str, Any], settings: Iterable[str]) -> dict[str, Any]:
-    """A copy of `document` in which each setting `dotted.path=value` replaces the value at that path.
+def apply_overrides(document: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """A copy of `document` in which each override `dotted.path=value` replaces the value at that path.
 
     Values are JSON; what is not JSON is taken as text, so that `dataset.name=folder` needs no quotes. Raises
     `ManifestError`, also for a word such as True, which would be taken as text and is hardly meant so.
     """
     result: dict[str, Any] = json.loads(json.dumps(document))
-    for setting in settings:
-        path, separator, text = setting.partition("=")
+    for override in overrides:
+        path, separator, text = override.partition("=")
         if not separator or not all(path.split(".")):
-            raise ManifestError(f"--set {setting}: must be KEY=VALUE, such as optimizer.lr=0.01")
+            raise ManifestError(f"--set {override}: must be KEY=VALUE, such as optimizer.lr=0.01")
         try:
             set_path(result, path, _parse_value(text, path=path))
         except ValueError as error:
-            raise ManifestError(f"--set {setting}: {error}") from error
+            raise ManifestError(f"--set {override}: {error}") from error
     return result
 
 
 def _parse_value(text: str, *, path: str) -> Any:
-    """The value of a setting for the field at `path`. Raises `ValueError`."""
+    """The value of an override for the field at `path`. Raises `ValueError`."""
     try:
         value = load(text)
     except (json.JSONDecodeError, RecursionError):

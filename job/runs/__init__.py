@@ -17,6 +17,7 @@ from job.runs.keys import (
     checkpoint_digest_key,
     is_checkpoint_key,
     is_result_key,
+    runs_prefix,
     superseded_prefix,
 )
 from job.runs.measured import FIRST_STEPS, GROUPS, MEASURED_EVERY
@@ -74,5 +75,6 @@ __all__ = [
     "is_same_commit",
     "judge_unfinished",
     "run_id",
+    "runs_prefix",
     "superseded_prefix",
 ]

@@ -20,7 +20,7 @@ class RunKeys:
 
     @property
     def prefix(self) -> str:
-        return f"{self.experiment}/runs/{self.run_id}"
+        return f"{runs_prefix(self.experiment)}{self.run_id}"
 
     def _key(self, name: str) -> str:
         return f"{self.prefix}/{name}"
@@ -65,6 +65,11 @@ class RunKeys:
         """The state after `epoch` whole epochs and `step` steps of the next one. Keys sort by age."""
         within = f"_step-{step:06d}" if step else ""  # "_" sorts after the ".", "-" would sort before it
         return self._key(f"checkpoints/epoch-{epoch:04d}{within}.pt")
+
+
+def runs_prefix(experiment: str) -> str:
+    """The prefix of all runs of an experiment."""
+    return f"{experiment}/runs/"
 
 
 def superseded_prefix(keys: RunKeys, finished_at: datetime) -> str:

@@ -1,4 +1,4 @@
-"""Clients of AWS's services. Credentials come from boto3's default chain alone and are checked before use."""
+"""Clients of AWS's services. Credentials come from boto3's default chain alone and are checked before every request."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, NoCredentialsError
 
 from job.errors import AccessDeniedError, UsageError
 from job.secrets import remember
-from job.storage.faults import translate_errors
+from job.storage.translation import translate_errors
 
 FILE_VARIABLES = {"AWS_CONFIG_FILE": "~/.aws/config", "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials"}
 FIELDS = {
@@ -55,9 +55,10 @@ def _default_session() -> Any:
 
 
 def _check_readable(variable: str, *, must_exist: bool = False) -> None:
-    """botocore passes over a file that it cannot open, and then finds no credentials. That there is none is usual.
+    """Raises `AccessDeniedError` where the file that `variable` names cannot be read.
 
-    Without the file of certificates it would try every request six times.
+    botocore passes over such a file and then finds no credentials. That there is no such file is usual, so it is no
+    fault unless it `must_exist`: without its file of certificates botocore would try every request six times.
     """
     location = os.environ.get(variable)
     if not location:
@@ -73,7 +74,7 @@ def _check_readable(variable: str, *, must_exist: bool = False) -> None:
 
 
 def _check_container_token() -> None:
-    """botocore refuses a line break in it as well, without saying where it found it."""
+    """Raises `AccessDeniedError` for a token that no header can hold. botocore refuses it without naming its place."""
     variable, location = "AWS_CONTAINER_AUTHORIZATION_TOKEN", os.environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")
     token = os.environ.get(variable, "")
     if location and Path(location).is_file():
@@ -84,10 +85,10 @@ def _check_container_token() -> None:
 
 
 def _check_credentials(session: Any) -> None:
-    """Raises `AccessDeniedError` where there are none, or where they hold what no credentials hold.
+    """Raises `AccessDeniedError` where there are none, or where they hold characters that credentials never hold.
 
-    botocore would put a line break into a header, fail there, try again, and quote the header. What the chain gives is
-    remembered as secret: it may come from a program or from a server.
+    botocore would put a line break into a header, fail there, try again, and quote the header. Whatever the chain gives
+    is remembered as a secret, because it may come from a program or a server that `job.secrets` cannot look into.
     """
     with _translate_chain(session):
         credentials = session.get_credentials()
@@ -104,7 +105,7 @@ def _check_credentials(session: Any) -> None:
 
 
 def _find_fault(value: str, *, is_sent: bool) -> str | None:
-    """What no credentials hold. What `is_sent` in a header must be ASCII; the secret key is only computed with."""
+    """What is wrong with a part of the credentials, if anything. A part that `is_sent` in a header must be ASCII."""
     if any(character in value for character in "\r\n"):
         return "a line break"
     if value != value.strip():
@@ -130,8 +131,10 @@ def _name_source(session: Any, method: str, field: str, value: str) -> str:
 
 @contextmanager
 def _translate_chain(session: Any) -> Iterator[None]:
-    """What providers of credentials raise that is no exception of botocore: files and programs that are not there, or
-    whose content is not what they promise."""
+    """Translate what providers of credentials raise, including what is no exception of botocore.
+
+    Such are files and programs that do not exist, or whose content is not what they promise.
+    """
     try:
         with translate_errors("AWS credentials", profile=session.profile_name):
             yield

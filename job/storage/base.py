@@ -1,4 +1,4 @@
-"""What a place for artefacts can do; a folder and S3 both do it."""
+"""What a place for artefacts can do. A folder and S3 both fulfil it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class Store(Protocol):
-    """Keys are relative to `uri`, with forward slashes. A write is whole or absent, never partial.
+    """A place for artefacts. Keys are relative to `uri`, with forward slashes. A write is whole or absent.
 
     Every method raises `AccessDeniedError` or `StorageError` when the place cannot be used.
     """
@@ -27,22 +27,23 @@ class Store(Protocol):
         """Put `content` under `key` if nothing is there. Raises `ObjectExists`; of two writers one succeeds."""
 
     def probe(self, key: str, content: bytes) -> None:
-        """`write`, and find out once what the place can do; this leaves nothing else behind, and its finding is logged.
+        """Do `write`, and the first time find out what the place can do. Nothing else stays behind.
 
-        Raises `UsageError` where `create` could not keep its promise, so that a run learns it before its training.
+        What was found is logged. Raises `UsageError` if `create` cannot keep its promise here, so that a run learns it
+        before its training.
         """
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Remove what is there; without the permission to delete, leave it to the bucket's lifecycle rule."""
+        """Remove what is there. Without the permission to delete, it is left to the bucket's lifecycle rule."""
 
     def list_keys(self, prefix: str) -> list[str]:
         """All keys that start with `prefix`, sorted."""
 
     def list_folders(self) -> list[str]:
-        """The first parts of all keys that have more than one, sorted; costs as much as there are of them."""
+        """The first parts of all keys that have several, sorted. It costs as much as there are such first parts."""
 
     def list_versions(self, prefix: str) -> dict[str, str]:
-        """All keys that start with `prefix`, sorted, each with a word that changes when its content does."""
+        """All keys that start with `prefix`, sorted, with a word for each that changes when its content does."""
 
     def locate(self, key: str) -> str:
         """The path or URI under which a person finds the object."""

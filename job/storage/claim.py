@@ -1,7 +1,7 @@
-"""A rename that fails where the name is taken, for file systems without hard links: exclusive creation of a claim.
+"""A rename that fails where the name is taken, for file systems without hard links.
 
-Readers see the file whole or not at all, as with a link: it is moved to its name while a claim beside it keeps others
-out.
+Whoever creates the claim, a file beside the name, may move its file to the name. All others wait. Readers see the file
+whole or not at all, as with a hard link.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 CLAIM_PREFIX = ".partial-claim-"
 """Begins like a temporary file, which no store lists."""
 CLAIM_SECONDS = 10.0
-"""A claim is held for milliseconds. One that stays so long was left by a process that was killed, and is taken over."""
+"""A claim is held for milliseconds. If one stays this long, a killed process has left it, and it is taken over."""
 PAUSE_SECONDS = 0.02
 
 
@@ -62,7 +62,7 @@ def _read(claim: Path) -> bytes:
 
 
 def _take_away(claim: Path, holder: bytes) -> None:
-    """Of several that wait one does it, since the name can be moved away once; the others find another holder."""
+    """Remove the claim of `holder`. Of several processes that wait only one can move it away."""
     aside = claim.with_name(f"{CLAIM_PREFIX}{uuid.uuid4().hex}")
     if _read(claim) == holder:
         with suppress(FileNotFoundError):

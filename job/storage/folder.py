@@ -1,4 +1,4 @@
-"""A store in a local folder: temporary file, fsync, then a rename, or a link where the name must be free."""
+"""A store in a local folder. It syncs a temporary file, then renames it, or links it where the name must be free."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ TEMPORARY_PREFIX = ".partial-"
 NO_SUCH_CALL = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOTTY}
 """How file systems say that they do not know an operation."""
 NO_LINKS = NO_SUCH_CALL | {errno.EPERM, errno.EACCES, errno.EMLINK, errno.EXDEV}
-"""How they refuse a hard link to a file that has just been made beside it: SMB, exFAT, many of FUSE, link(2)."""
+"""How file systems such as SMB, exFAT and many of FUSE refuse a hard link to a file that was just made, link(2)."""
 NO_FOLDER_SYNC = NO_SUCH_CALL | {errno.EBADF, errno.EISDIR}
-"""How they refuse to open a folder and to sync it: what they keep of a name, they keep without."""
+"""How file systems refuse to open or sync a folder. They keep names without it, as well as they can."""
 NO_SUCH_PLACE = NO_SUCH_CALL | {
     errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EXDEV, errno.EFBIG, errno.EILSEQ,
 }  # fmt: skip
-"""What stays as it is however often one tries: another place has to be named."""
+"""Faults that no further attempt mends: another place has to be named."""
 
 
 class FolderStore:
@@ -124,7 +124,7 @@ class FolderStore:
 
 @contextmanager
 def _temporary(path: Path, content: bytes) -> Iterator[Path]:
-    """A file beside `path` whose content is on the disk; what the block leaves of it is removed."""
+    """A file beside `path` with `content`, synced to the disk. It is removed after the block, unless it was renamed."""
     _make_folder(path.parent)
     temporary = path.parent / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}"
     try:

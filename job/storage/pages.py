@@ -1,4 +1,4 @@
-"""A page in HTML where an answer of S3 was expected: of a proxy, a login, a console. Readable without boto3."""
+"""Tells a page in HTML, as a proxy, a login or a console sends it, from an answer of S3. It needs no boto3."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ PAGE = re.compile(r"(?i)\s*(?:<!doctype html|<html)\b")
 
 
 def quote_page(content: bytes) -> str | None:
-    """How `content` begins, if it begins like a page in HTML."""
+    """The beginning of `content`, if that is a page in HTML; else None."""
     start = content[:80].decode(errors="replace").strip()
     return start if PAGE.match(start) else None

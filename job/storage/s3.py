@@ -1,4 +1,4 @@
-"""A store in S3, or in what speaks its protocol (`AWS_ENDPOINT_URL`). Credentials come from boto3's chain alone."""
+"""A store in S3, or in a server that speaks its protocol (`AWS_ENDPOINT_URL`). Credentials come from boto3 alone."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import structlog
 from boto3.s3.transfer import TransferConfig
-from botocore.config import Config
 from botocore.exceptions import (
-    ClientError,
     FlexibleChecksumError,
     IncompleteReadError,
     ReadTimeoutError,
@@ -20,35 +18,20 @@ from botocore.exceptions import (
 
 from job.errors import AccessDeniedError, ObjectExists, UsageError
 from job.runs import is_checkpoint_key
-from job.storage import aws
-from job.storage.faults import (
-    CHECKSUM_ADVICE,
-    EXPECTED_URI,
-    Conflict,
-    CredentialsExpired,
-    NotImplementedThere,
-    find_region,
-    never_missing,
-    quote_answer,
-    translate_errors,
-)
+from job.storage.faults import CHECKSUM_ADVICE, EXPECTED_URI, Conflict, CredentialsExpired, NotImplementedThere
 from job.storage.pages import NO_S3
+from job.storage.s3_client import build_s3_client
+from job.storage.translation import never_missing, quote_answer, translate_errors
 
-MAX_ATTEMPTS = 6
-"""Per request, boto3's standard mode: exponential back-off up to 20 s, so a minute at most."""
-RETRIED = {429, 500, 502, 503, 504}
-"""Statuses after which botocore's standard mode tries again."""
-REDIRECTS = {301, 302, 307}
-"""Statuses that botocore follows, by the region that it finds out."""
 READ_ATTEMPTS = 5
-"""For an answer whose body breaks off, which is after botocore's own attempts; as many as s3transfer makes."""
+"""For an answer whose body breaks off, where botocore's own attempts are over. s3transfer makes as many."""
 BODY_ERRORS = (IncompleteReadError, ReadTimeoutError, ResponseStreamingError, FlexibleChecksumError)
 MULTIPART_BYTES = 16 * 1024 * 1024
 DELETE_BATCH = 1000
 """Keys in one request, https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html."""
 COMMIT_CONFLICT_ATTEMPTS = 5
 CHECKPOINT_TAG = "kind=checkpoint"
-"""What the lifecycle rule of infra/batch.yaml goes by: its filters know no wildcards."""
+"""The lifecycle rule of infra/batch.yaml finds checkpoints by this tag, because its filters know no wildcards."""
 NEEDS_CONDITIONS = (
     "two containers could both commit a result. Use a server that knows If-None-Match, such as AWS S3, or a folder as "
     "--output"
@@ -58,7 +41,7 @@ Answer = TypeVar("Answer")
 
 
 def _renewing(method: Callable[Params, Answer]) -> Callable[Params, Answer]:
-    """`method` of a store, carried out once more with fresh credentials where the old ones have expired."""
+    """`method` of a store, which is tried once more with fresh credentials if the old ones have expired."""
 
     @functools.wraps(method)
     def renewing(*args: Params.args, **kwargs: Params.kwargs) -> Answer:
@@ -84,13 +67,13 @@ class S3Store:
             raise UsageError(f"{uri}: {EXPECTED_URI}")
         self.uri = uri.rstrip("/")
         self._prefix = f"{prefix.strip('/')}/" if prefix else ""
-        self._client = client or build_client()
+        self._client = client or build_s3_client()
         self._tags_checkpoints = True
         self._is_probed = False
 
     def renew_client(self) -> None:
         """Ask the credential chain anew."""
-        self._client = build_client()
+        self._client = build_s3_client()
 
     @_renewing
     def read(self, key: str) -> bytes:
@@ -107,7 +90,7 @@ class S3Store:
                         raise
                 else:
                     return content
-            buffer = io.BytesIO()  # several ranges at once, each with attempts of its own
+            buffer = io.BytesIO()  # in several ranges at once, which are tried again one by one
             self._client.download_fileobj(self._bucket, self._prefix + key, buffer, Config=_transfer())
             return buffer.getvalue()
 
@@ -172,7 +155,7 @@ class S3Store:
         if self.read(key) != content:
             raise UsageError(f"{self.locate(key)}: reads otherwise than it was written; {CHECKSUM_ADVICE}")
         try:
-            self._create(key, content)  # must be refused; where it is not, nothing has changed
+            self._create(key, content)  # must be refused; if it is not, the content is still the same
         except ObjectExists:
             self._is_probed = True
             structlog.get_logger().info("storage_probed", output=self.uri, commit="conditional write")
@@ -228,50 +211,6 @@ class S3Store:
 
     def locate(self, key: str) -> str:
         return f"{self.uri}/{key}"
-
-
-def build_client() -> Any:
-    """A boto3 S3 client by the default credential chain, with bounded waits and standard retries, which it logs."""
-    config = Config(
-        connect_timeout=10,
-        read_timeout=60,
-        retries={"mode": "standard", "total_max_attempts": MAX_ATTEMPTS},
-        user_agent_extra="job",
-    )
-    client = aws.build_client("s3", config=config, is_fresh=True)
-    client.meta.events.register("needs-retry.s3", _log_trouble)
-    client.meta.events.register_first("needs-retry.s3", _guide_redirect)
-    return client
-
-
-def _guide_redirect(operation: Any, response: tuple[Any, dict[str, Any]] | None, **_: Any) -> None:
-    """Tell botocore's redirector the region, before it asks with HEAD for one that the answer names as it cannot read.
-
-    To its HEAD it would hear the same redirect, and ask with another HEAD, until Python's stack is used up.
-    """
-    if response is None or response[0].status_code not in REDIRECTS:
-        return
-    region = find_region(response[1])
-    if region:
-        response[1].setdefault("Error", {})["Region"] = region
-    elif operation.name == "HeadBucket":
-        raise ClientError(response[1], operation.name)
-
-
-def _log_trouble(
-    operation: Any,
-    attempts: int,
-    response: tuple[Any, dict[str, Any]] | None,
-    caught_exception: Exception | None,
-    **_: Any,
-) -> None:
-    """botocore's event after every answer, of which only those are told that it will try again."""
-    status = response[0].status_code if response else None
-    if caught_exception is not None or (status is not None and status in RETRIED):
-        told = caught_exception or (response[1].get("Error", {}).get("Code", status) if response else None)
-        structlog.get_logger().warning(
-            "storage_trouble", operation=operation.name, attempt=attempts, of=MAX_ATTEMPTS, reason=str(told)
-        )
 
 
 def content_type(key: str) -> str:

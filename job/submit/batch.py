@@ -14,12 +14,9 @@ from typing import Any
 from job.errors import UsageError
 from job.plan import SubmittedJob
 from job.storage.aws import build_client
-from job.storage.faults import translate_errors
-from job.submit.launch import MAX_ATTEMPTS, Launch
-from job.submit.observation import Child
+from job.storage.translation import translate_errors
+from job.submit.backend import DEFAULT_OUTPUT, MAX_ATTEMPTS, Child, ContainerState, Launch, Options
 
-MAX_DESCRIBED = 100
-"""Jobs that one DescribeJobs call answers for."""
 EVALUATE_ON_EXIT = [
     {"onStatusReason": "Host EC2*", "action": "RETRY"},  # the spot machine was taken back
     {"onReason": "CannotPullContainerError:*", "action": "RETRY"},
@@ -27,17 +24,20 @@ EVALUATE_ON_EXIT = [
     {"onExitCode": "143", "action": "RETRY"},
     {"onReason": "*", "action": "EXIT"},
 ]
-"""In this order, at most five; where none matches, Batch tries again."""
-STATES = {
+"""The rules are tried in this order, and there may be five. If none matches, Batch tries the container again."""
+STATES: dict[str, ContainerState] = {
     "SUBMITTED": "waiting", "PENDING": "waiting", "RUNNABLE": "waiting", "STARTING": "waiting",
     "RUNNING": "running", "SUCCEEDED": "succeeded", "FAILED": "failed",
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BatchSettings:
     """Where and on what the containers run."""
 
+    output: str = ""
+    """Empty until the stack, or the default, fills it in."""
+    image: str = ""
     queue: str = ""
     job_role: str = ""
     execution_role: str = ""
@@ -50,40 +50,50 @@ class BatchSettings:
     timeout_seconds: int = 4 * 3600
     """Of one attempt."""
 
-
-@dataclass(frozen=True)
-class Stack:
-    """What a CloudFormation stack made of infra/batch.yaml offers."""
-
-    output: str
-    image: str
-    settings: BatchSettings
+    @property
+    def needs_gpu(self) -> bool:
+        return self.num_gpus > 0
 
 
-def read_stack(name: str, settings: BatchSettings) -> Stack:
-    """The stack called `name`; what `settings` leave open is filled in from its outputs."""
+def configure(options: Options) -> BatchSettings:
+    """What is not given is read from the stack, if one is named. Raises `UsageError` where there is no such stack."""
+    settings = BatchSettings(
+        output=options.output or "",
+        image=options.image,
+        queue=options.queue,
+        job_role=options.job_role,
+        region=options.region,
+        num_gpus=options.count_gpus(),
+    )
+    if options.stack:
+        settings = read_stack(options.stack, settings)
+    return replace(settings, output=settings.output or DEFAULT_OUTPUT)
+
+
+def read_stack(name: str, settings: BatchSettings) -> BatchSettings:
+    """`settings`, with what is empty in them filled in from the CloudFormation stack `name` (infra/batch.yaml)."""
     with translate_errors(f"stack {name}"):
         client = build_client("cloudformation", region=settings.region)
         described = client.describe_stacks(StackName=name)["Stacks"][0]
-    outputs = {one["OutputKey"]: one["OutputValue"] for one in described["Outputs"]}
-    parameters = {one["ParameterKey"]: one["ParameterValue"] for one in described["Parameters"]}
-    filled = replace(
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
+    parameters = {parameter["ParameterKey"]: parameter["ParameterValue"] for parameter in described["Parameters"]}
+    return replace(
         settings,
+        output=settings.output or f"s3://{outputs['Bucket']}/runs",
+        image=settings.image or f"{outputs['RepositoryUri']}:{parameters['ImageTag']}",
         queue=settings.queue or outputs["JobQueue"],
         job_role=settings.job_role or outputs["JobRoleArn"],
         execution_role=outputs["ExecutionRoleArn"],
         log_group=outputs["LogGroup"],
         region=outputs["Region"],
     )
-    image = f"{outputs['RepositoryUri']}:{parameters['ImageTag']}"
-    return Stack(output=f"s3://{outputs['Bucket']}/runs", image=image, settings=filled)
 
 
 def render(launch: Launch, settings: BatchSettings) -> dict[str, Any]:
     """The two requests: `jobDefinition` for RegisterJobDefinition, `job` for SubmitJob. Raises `UsageError`."""
-    if not settings.queue or not launch.image:
+    if not settings.queue or not settings.image:
         raise UsageError("--to batch needs --queue and --image, or --stack NAME to read them from")
-    definition = _render_definition(launch, settings)
+    definition = _render_definition(settings)
     digest = hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()[:10]
     definition = {"jobDefinitionName": f"job-{digest}"} | definition
     region = {"AWS_DEFAULT_REGION": settings.region} if settings.region else {}
@@ -101,7 +111,12 @@ def render(launch: Launch, settings: BatchSettings) -> dict[str, Any]:
     return {"jobDefinition": definition, "job": job}
 
 
-def _render_definition(launch: Launch, settings: BatchSettings) -> dict[str, Any]:
+def show(request: dict[str, Any]) -> str:
+    """The two requests as JSON."""
+    return f"{json.dumps(request, indent=2)}\n"
+
+
+def _render_definition(settings: BatchSettings) -> dict[str, Any]:
     resources = [
         {"type": "VCPU", "value": str(settings.num_vcpus)},
         {"type": "MEMORY", "value": str(settings.memory_mebibytes)},
@@ -109,7 +124,7 @@ def _render_definition(launch: Launch, settings: BatchSettings) -> dict[str, Any
     if settings.num_gpus:
         resources.append({"type": "GPU", "value": str(settings.num_gpus)})
     container: dict[str, Any] = {
-        "image": launch.image,
+        "image": settings.image,
         "command": ["--help"],
         "resourceRequirements": resources,
         "readonlyRootFilesystem": True,
@@ -135,12 +150,12 @@ def _render_definition(launch: Launch, settings: BatchSettings) -> dict[str, Any
         "retryStrategy": {"attempts": MAX_ATTEMPTS, "evaluateOnExit": EVALUATE_ON_EXIT},
         "timeout": {"attemptDurationSeconds": settings.timeout_seconds},
         "propagateTags": True,
-        "tags": {"job:version": launch.image.rpartition(":")[2]},
+        "tags": {"job:version": settings.image.rpartition(":")[2]},
     }
 
 
 def submit(request: dict[str, Any], settings: BatchSettings) -> SubmittedJob:
-    """Register the job definition unless it is there, and submit: three calls, whatever the number of containers."""
+    """Register the job definition if it is new, and submit, in three calls, whatever the number of containers."""
     client = build_client("batch", region=settings.region)
     name = request["jobDefinition"]["jobDefinitionName"]
     with translate_errors(f"Batch queue {request['job']['jobQueue']}"):
@@ -152,7 +167,7 @@ def submit(request: dict[str, Any], settings: BatchSettings) -> SubmittedJob:
 
 
 def observe(job: SubmittedJob) -> list[Child]:
-    """What became of each container. Waiting ones carry why, in one sentence."""
+    """What became of each container. One that waits has the reason in one sentence."""
     client = build_client("batch", region=job.region)
     with translate_errors(f"Batch job {job.job}"):
         described = client.describe_jobs(jobs=[job.job])["jobs"]
@@ -161,18 +176,18 @@ def observe(job: SubmittedJob) -> list[Child]:
         parent = described[0]
         why = _explain_wait(client, parent)
         if not parent.get("arrayProperties", {}).get("size"):
-            return [_child(parent, index=0, why=why)]
+            return [_read_child(parent, index=0, why=why)]
         children = []
         for status in STATES:
             pages = client.get_paginator("list_jobs").paginate(arrayJobId=job.job, jobStatus=status)
-            children += [one for page in pages for one in page["jobSummaryList"]]
+            children += [child for page in pages for child in page["jobSummaryList"]]
         return sorted(
-            (_child(one, index=int(one["jobId"].rpartition(":")[2]), why=why) for one in children),
+            (_read_child(job, index=int(job["jobId"].rpartition(":")[2]), why=why) for job in children),
             key=lambda child: child.index,
         )
 
 
-def _child(job: dict[str, Any], *, index: int, why: str) -> Child:
+def _read_child(job: dict[str, Any], *, index: int, why: str) -> Child:
     container = job.get("container", {})
     state = STATES[job["status"]]
     reason = why if state == "waiting" else container.get("reason") or job.get("statusReason", "")
@@ -180,7 +195,7 @@ def _child(job: dict[str, Any], *, index: int, why: str) -> Child:
 
 
 def _explain_wait(client: Any, parent: dict[str, Any]) -> str:
-    """Why a job of this queue does not start: its own reason, else what ails the compute environments."""
+    """Why a job does not start: Batch's own reason, else what is wrong with its queue or compute environments."""
     if parent["status"] in ("SUCCEEDED", "FAILED"):
         return ""
     if parent.get("statusReason"):
@@ -191,17 +206,18 @@ def _explain_wait(client: Any, parent: dict[str, Any]) -> str:
     queue = queues[0]
     if queue["state"] != "ENABLED":
         return f"queue {queue['jobQueueName']} is {queue['state']}"
-    names = [one["computeEnvironment"] for one in queue["computeEnvironmentOrder"]]
+    names = [place["computeEnvironment"] for place in queue["computeEnvironmentOrder"]]
     environments = client.describe_compute_environments(computeEnvironments=names)["computeEnvironments"]
-    for one in environments:
-        if one.get("state") != "ENABLED" or one.get("status") != "VALID":
-            said = one.get("statusReason") or "no reason given"
-            return f"compute environment {one['computeEnvironmentName']} is {one.get('state')}, {one['status']}: {said}"
+    for environment in environments:
+        state, status = environment.get("state"), environment.get("status")
+        if state != "ENABLED" or status != "VALID":
+            said = environment.get("statusReason") or "no reason given"
+            return f"compute environment {environment['computeEnvironmentName']} is {state}, {status}: {said}"
     return "waiting for an instance: capacity, quota or max vCPUs; the queue's time limit cancels what waits too long"
 
 
 def read_log(job: SubmittedJob, *, index: int, num_lines: int) -> list[str]:
-    """The last lines of one container's newest attempt."""
+    """The last lines of the newest attempt of one container; none where its log is gone."""
     client = build_client("batch", region=job.region)
     with translate_errors(f"Batch job {job.job}"):
         described = client.describe_jobs(jobs=[_child_id(client, job, index)])["jobs"]
@@ -225,6 +241,6 @@ def _child_id(client: Any, job: SubmittedJob, index: int) -> str:
 
 
 def cancel(job: SubmittedJob, *, reason: str) -> None:
-    """End all containers, waiting or running: one call; they save their checkpoints."""
+    """End all containers that wait or run, in one call. Running ones save their checkpoints."""
     with translate_errors(f"Batch job {job.job}"):
         build_client("batch", region=job.region).terminate_job(jobId=job.job, reason=reason)

@@ -1,6 +1,7 @@
 """What a sweep will take: images, steps, hours and dollars, from a small table of instances (`data/prices.json`).
 
-Its speeds say whether they were measured or are guesses from the card's arithmetic; a table of your own replaces it.
+The table says of each speed whether it was measured or estimated from the card's arithmetic. `job plan --prices` takes
+another table.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from job.plan import SweepPlan
 from job.storage import read_uri
 
 RUN_OVERHEAD_SECONDS = 15
-"""Imports, staging, plots and the last uploads of one run, beside training and evaluation."""
+"""What one run takes besides training and evaluation: imports, staging, plots and the last uploads."""
 Positive = Annotated[float, Field(gt=0)]
 
 
@@ -39,7 +40,7 @@ class Instance(StrictModel):
     gpu: str | None
     on_demand_usd_per_hour: Annotated[float, Field(ge=0)]
     spot_usd_per_hour: Annotated[float, Field(ge=0)]
-    """A typical one: spot prices move."""
+    """A typical price, because spot prices move."""
     train_images_per_second: Positive
     """At 96x96."""
     evaluate_images_per_second: Positive
@@ -64,18 +65,18 @@ class Prices(StrictModel):
 
 @dataclass(frozen=True)
 class Work:
-    """What one run does, all epochs together."""
+    """What one run does in all of its epochs together."""
 
     num_train_images: int
     num_evaluated_images: int
     num_steps: int
     relative_image_area: float
-    """Against 96x96, which the table's speeds are of."""
+    """The area of its images, as a multiple of 96x96: the table's speeds are for that size."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a plan takes on one instance type. Hours are machine time, whatever runs side by side."""
+    """What a plan takes on one instance type. Hours are the sum over all machines."""
 
     instance: Instance
     prices: Prices
@@ -90,9 +91,9 @@ class Estimate:
 
 
 def read_prices(location: str | None) -> Prices:
-    """The bundled table, or the one at a path or `s3://` URI.
+    """The table at a path or `s3://` URI; the bundled one if `location` is None.
 
-    Raises `UsageError` where there is none, `ManifestError` for one that is wrong.
+    Raises `UsageError` where there is none, `ManifestError` where it is not valid.
     """
     source = location or "prices.json"
     try:
@@ -103,15 +104,16 @@ def read_prices(location: str | None) -> Prices:
 
 
 def measure_work(manifest: Manifest) -> Work | None:
-    """Images and steps of one run; None for a folder, whose size is known only where it lies."""
-    match manifest.dataset:
-        case OfficialDataset() | Synthetic() as dataset:
+    """Images and steps of one run; None for a folder, because only who reads it knows how many images it holds."""
+    dataset = manifest.dataset
+    match dataset:
+        case OfficialDataset() | Synthetic():
             num_train, num_test, size = dataset.num_train, dataset.num_test, dataset.size
         case Folder():
             return None
-        case dataset:
+        case _:
             assert_never(dataset)
-    num_held_out = round(num_train * manifest.dataset.validation_fraction)
+    num_held_out = round(num_train * dataset.validation_fraction)
     num_train -= num_held_out
     num_steps = math.ceil(num_train / manifest.batch_size)
     if num_train % manifest.batch_size == 1 and num_steps > 1:  # a single image joins the batch before
@@ -125,29 +127,31 @@ def measure_work(manifest: Manifest) -> Work | None:
 
 
 def estimate(plan: SweepPlan, prices: Prices, *, instance: str, per_container: int) -> Estimate | None:
-    """What `plan` takes on `instance`; None where the size of a data set is not known here. Raises `UsageError`."""
-    machine = next((one for one in prices.instances if one.name == instance), None)
+    """What `plan` takes on the type `instance`; None where the size of a data set is not known.
+
+    Raises `UsageError` for a type that is not in `prices`.
+    """
+    machine = next((known for known in prices.instances if known.name == instance), None)
     if machine is None:
-        known = ", ".join(one.name for one in prices.instances)
+        known = ", ".join(machine.name for machine in prices.instances)
         raise UsageError(f"--instance {instance} is not in the table of prices; there are: {known}")
-    work = [measure_work(run.manifest) for run in plan.runs]
-    known_work = [one for one in work if one]
-    if len(known_work) < len(work):
+    works = [work for run in plan.runs if (work := measure_work(run.manifest))]
+    if len(works) < len(plan.runs):
         return None
-    num_containers = math.ceil(len(work) / per_container)
-    seconds = num_containers * prices.startup_seconds + len(work) * RUN_OVERHEAD_SECONDS
-    for one in known_work:
-        train = one.num_train_images / machine.train_images_per_second
-        evaluate = one.num_evaluated_images / machine.evaluate_images_per_second
-        seconds += (train + evaluate) * one.relative_image_area
+    num_containers = math.ceil(len(works) / per_container)
+    seconds = num_containers * prices.startup_seconds + len(works) * RUN_OVERHEAD_SECONDS
+    for work in works:
+        train = work.num_train_images / machine.train_images_per_second
+        evaluate = work.num_evaluated_images / machine.evaluate_images_per_second
+        seconds += (train + evaluate) * work.relative_image_area
     return Estimate(
         instance=machine,
         prices=prices,
-        num_runs=len(work),
+        num_runs=len(works),
         num_containers=num_containers,
-        num_train_images=sum(one.num_train_images for one in known_work),
-        num_evaluated_images=sum(one.num_evaluated_images for one in known_work),
-        num_steps=sum(one.num_steps for one in known_work),
+        num_train_images=sum(work.num_train_images for work in works),
+        num_evaluated_images=sum(work.num_evaluated_images for work in works),
+        num_steps=sum(work.num_steps for work in works),
         hours=seconds / 3600,
         on_demand_usd=seconds / 3600 * machine.on_demand_usd_per_hour,
         spot_usd=seconds / 3600 * machine.spot_usd_per_hour,

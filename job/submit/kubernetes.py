@@ -1,6 +1,7 @@
-"""The back end `kubernetes`: sending the documents to a cluster, and asking it what became of them.
+"""The back end `kubernetes`: one Indexed Job for a submission. It is sent from here, and the cluster is asked about it.
 
-Through the official client, the extra `kubernetes`; `job.submit.kubernetes_documents` has what is sent.
+It talks through the official client, which the extra `kubernetes` brings. What is sent is rendered by
+`job.submit.kubernetes_documents`.
 """
 
 from __future__ import annotations
@@ -12,17 +13,31 @@ from typing import Any
 
 from job.errors import AccessDeniedError, StorageError, UsageError
 from job.plan import SubmittedJob
-from job.submit.kubernetes_documents import KubernetesSettings
-from job.submit.observation import Child
+from job.submit.backend import DEFAULT_OUTPUT, Child, Options
+from job.submit.kubernetes_documents import KubernetesSettings, render, show
+from job.versions import extra
+
+__all__ = ["cancel", "configure", "observe", "read_log", "render", "show", "submit"]
 
 FIELD_MANAGER = "job"
 
 
-def submit(documents: dict[str, dict[str, Any]], settings: KubernetesSettings) -> SubmittedJob:
-    """Create the documents; what is there already stays as it is. Four calls, whatever the number of containers."""
-    from kubernetes import client
+def configure(options: Options) -> KubernetesSettings:
+    """Raises `UsageError` for a number of GPUs that is none."""
+    return KubernetesSettings(
+        output=options.output or DEFAULT_OUTPUT,
+        image=options.image,
+        namespace=options.namespace,
+        context=options.context,
+        queue=options.queue or None,
+        num_gpus=options.count_gpus(),
+    )
 
-    core, batch = _clients(settings.context)
+
+def submit(documents: dict[str, dict[str, Any]], settings: KubernetesSettings) -> SubmittedJob:
+    """Create the documents in four calls, whatever the number of containers. What exists already stays as it is."""
+    client = _import_client()
+    core, batch = _build_clients(settings.context)
     namespace = settings.namespace
     create = {
         "Namespace": lambda body: core.create_namespace(body, field_manager=FIELD_MANAGER),
@@ -38,28 +53,27 @@ def submit(documents: dict[str, dict[str, Any]], settings: KubernetesSettings) -
                 create[document["kind"]](document)
             except client.ApiException as error:
                 if error.status != 409 and not (error.status == 403 and document["kind"] == "Namespace"):
-                    raise  # who may not make namespaces works in one that is there
+                    raise  # who may not create namespaces uses one that exists
     name = documents["30-job.yaml"]["metadata"]["name"]
     return SubmittedJob(backend="kubernetes", job=name, namespace=namespace, context=settings.context)
 
 
 def observe(job: SubmittedJob) -> list[Child]:
-    """What became of each container: two calls, whatever their number. Waiting ones carry why, in one sentence."""
-    from kubernetes import client
-
-    core, batch = _clients(job.context)
+    """What became of each container, in two calls, whatever their number."""
+    client = _import_client()
+    core, batch = _build_clients(job.context)
     with _translate_errors(f"Job {job.job}"):
         try:
             found = batch.read_namespaced_job(job.job, job.namespace)
         except client.ApiException as error:
             if error.status == 404:
-                return []  # cancelled, or cleared away some days after its end
+                return []  # it was cancelled, or removed some days after its end
             raise
         pods = core.list_namespaced_pod(job.namespace, label_selector=f"batch.kubernetes.io/job-name={job.job}").items
     succeeded = _parse_indexes(found.status.completed_indexes)
     failed = _parse_indexes(found.status.failed_indexes)
     newest: dict[int, Any] = {}
-    for pod in sorted(pods, key=lambda one: one.metadata.creation_timestamp):
+    for pod in sorted(pods, key=lambda pod: pod.metadata.creation_timestamp):
         newest[int(pod.metadata.annotations["batch.kubernetes.io/job-completion-index"])] = pod
     why_none = "suspended: Kueue has not admitted it" if found.spec.suspend else "its pod is not there yet"
     children = []
@@ -77,7 +91,7 @@ def observe(job: SubmittedJob) -> list[Child]:
 
 
 def _read_pod(pod: Any) -> tuple[int | None, str]:
-    """Exit code and, in one sentence, what is the matter with a pod."""
+    """The exit code of a pod, and in one sentence why it waits or failed."""
     for status in pod.status.container_statuses or ():
         ended = status.state.terminated
         if ended:
@@ -95,23 +109,22 @@ def _read_pod(pod: Any) -> tuple[int | None, str]:
 
 def read_log(job: SubmittedJob, *, index: int, num_lines: int) -> list[str]:
     """The last lines of one container's newest pod."""
-    core, _ = _clients(job.context)
+    core, _ = _build_clients(job.context)
     selector = f"batch.kubernetes.io/job-name={job.job},batch.kubernetes.io/job-completion-index={index}"
     with _translate_errors(f"Job {job.job}"):
         pods = core.list_namespaced_pod(job.namespace, label_selector=selector).items
         if not pods:
             return []
-        newest = max(pods, key=lambda one: one.metadata.creation_timestamp)
+        newest = max(pods, key=lambda pod: pod.metadata.creation_timestamp)
         text: str = core.read_namespaced_pod_log(newest.metadata.name, job.namespace, tail_lines=num_lines)
     return text.splitlines()
 
 
 def cancel(job: SubmittedJob, *, reason: str) -> None:
-    """Delete the Job and with it its pods: one call; they save their checkpoints. `reason` is for other back ends."""
-    from kubernetes import client
-
+    """Delete the Job with its pods in one call. They save their checkpoints. A deletion carries no `reason`."""
     del reason
-    _, batch = _clients(job.context)
+    client = _import_client()
+    _, batch = _build_clients(job.context)
     with _translate_errors(f"Job {job.job}"):
         try:
             batch.delete_namespaced_job(job.job, job.namespace, propagation_policy="Foreground")
@@ -130,8 +143,17 @@ def _parse_indexes(text: str | None) -> set[int]:
     return indexes
 
 
-def _clients(context: str | None) -> tuple[Any, Any]:
-    from kubernetes import client, config
+def _import_client() -> Any:
+    """The official client. Raises `UsageError` where its extra is not installed."""
+    with extra("kubernetes"):
+        from kubernetes import client
+    return client
+
+
+def _build_clients(context: str | None) -> tuple[Any, Any]:
+    """Those of the core API and of Jobs. Raises `UsageError` where no cluster is configured."""
+    client = _import_client()
+    from kubernetes import config
 
     try:
         api = config.new_client_from_config(context=context)  # type: ignore[no-untyped-call]
@@ -146,7 +168,7 @@ def _clients(context: str | None) -> tuple[Any, Any]:
 
 @contextmanager
 def _translate_errors(what: str) -> Iterator[None]:
-    from kubernetes import client
+    client = _import_client()
     from urllib3.exceptions import HTTPError
 
     try:

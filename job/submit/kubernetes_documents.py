@@ -1,6 +1,6 @@
 """The documents that the back end `kubernetes` sends: one Indexed Job in batch/v1, and what it needs beside it.
 
-All of it is pure: `manifests/` holds what comes out for the bundled sweep of the four optimizers. Source:
+All of it is pure. `manifests/` holds what is rendered for the bundled sweep of the four optimizers. Source:
 https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/job-v1/.
 """
 
@@ -16,8 +16,7 @@ import yaml
 from job import __version__
 from job.errors import UsageError
 from job.places import CLAIM_SCHEME
-from job.plan import Submission
-from job.submit.launch import MAX_ATTEMPTS, PERMANENT_EXIT_CODES, Launch
+from job.submit.backend import DEFAULT_OUTPUT, MAX_ATTEMPTS, PERMANENT_EXIT_CODES, Launch
 
 SUBMISSION_FOLDER = "/etc/job"
 SUBMISSION_FILE = "submission.json"
@@ -28,13 +27,15 @@ NOTES = {
 # and write to it with `--output /output`.
 """
 }
-"""Said above a document, by file name."""
+"""Comments that are shown above a document, by its file name."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class KubernetesSettings:
     """Where and on what the containers run."""
 
+    output: str = DEFAULT_OUTPUT
+    image: str = ""
     namespace: str = "job"
     context: str | None = None
     """Of the kubeconfig; None for its current one."""
@@ -44,20 +45,25 @@ class KubernetesSettings:
     cpu: str = "3"
     memory: str = "12Gi"
     disk: str = "30Gi"
-    """What a container may write beside its output: the data set, unpacked and decoded; more and its pod is evicted."""
+    """What a container may write on its node, such as the decoded data set. If it writes more, its pod is evicted."""
     timeout_seconds: int = 24 * 3600
     """Of the whole Job."""
     keep_seconds: int = 7 * 24 * 3600
     """How long an ended Job stays visible."""
 
+    @property
+    def needs_gpu(self) -> bool:
+        return self.num_gpus > 0
 
-def render(launch: Launch, submission: Submission, settings: KubernetesSettings) -> dict[str, dict[str, Any]]:
+
+def render(launch: Launch, settings: KubernetesSettings) -> dict[str, dict[str, Any]]:
     """The documents by file name, in the order of `kubectl apply`. Raises `UsageError` without an image.
 
-    The Job's name carries a hash of everything in it: applying the same twice changes nothing, and what differs
-    is another Job. Nothing in it is empty: a server drops empty lists and the like, and would then be told of a change.
+    The Job's name carries a hash of everything in it. So applying the same documents twice changes nothing, and
+    documents that differ are another Job. Nothing in them is empty, because a server drops empty lists and the like,
+    and a second `apply` would then report a change.
     """
-    if not launch.image:
+    if not settings.image:
         raise UsageError("--to kubernetes needs --image")
     metadata = {"namespace": settings.namespace}
     labels = {
@@ -67,7 +73,7 @@ def render(launch: Launch, submission: Submission, settings: KubernetesSettings)
         "app.kubernetes.io/component": "training",
         "app.kubernetes.io/managed-by": "job-submit",
     }
-    content = submission.as_json()
+    content = launch.submission.as_json()
     spec = _job_spec(launch, settings, labels=labels)
     digest = hashlib.sha256(json.dumps([spec, content], sort_keys=True).encode()).hexdigest()[:10]
     name = f"{launch.experiment}-{digest}"
@@ -116,7 +122,7 @@ def show(documents: dict[str, dict[str, Any]]) -> str:
 
 
 class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
-    """Texts of several lines as blocks, as a person writes them."""
+    """Writes texts of several lines as blocks, as a person does."""
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
@@ -127,7 +133,7 @@ _Dumper.add_representer(str, _represent_text)
 
 
 def container_output(output: str, *, disk: str) -> tuple[str, dict[str, Any]]:
-    """Where a container writes for `output`, and the volume that lies at /output there, at most `disk` on the node.
+    """Where a container writes for `output`, and the volume at /output, which takes up to `disk` of the node.
 
     `pvc://CLAIM/FOLDER` is a folder on a PersistentVolumeClaim, for clusters without S3.
     """
@@ -166,7 +172,7 @@ def _pod_spec(launch: Launch, settings: KubernetesSettings) -> dict[str, Any]:
     if settings.num_gpus:
         limits["nvidia.com/gpu"] = str(settings.num_gpus)
     environment = [{"name": name, "value": value} for name, value in launch.environment.items()]
-    inside = replace(launch, output=output, submission=f"{SUBMISSION_FOLDER}/{SUBMISSION_FILE}")
+    inside = replace(launch, output=output, submission_place=f"{SUBMISSION_FOLDER}/{SUBMISSION_FILE}")
     return {
         "restartPolicy": "Never",
         "volumes": [
@@ -178,7 +184,7 @@ def _pod_spec(launch: Launch, settings: KubernetesSettings) -> dict[str, Any]:
         "containers": [
             {
                 "name": "job",
-                "image": launch.image,
+                "image": settings.image,
                 "args": inside.arguments,
                 **({"env": environment} if environment else {}),
                 "resources": {"requests": {"cpu": settings.cpu, "memory": settings.memory}, "limits": limits},

@@ -1,52 +1,117 @@
-"""The back ends `local` and `docker`: processes on this machine, a few at a time, tried again as a scheduler would."""
+"""The back ends `local` and `docker`: processes of this machine, a few at a time, tried again as a scheduler would.
+
+Both are the same but for their commands. Nothing of them outlives `job submit`, so there is nothing to ask afterwards.
+"""
 
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from job.cpus import available_cpus
 from job.errors import Terminated, UsageError
+from job.plan import SubmittedJob
 from job.storage import is_remote
-from job.submit.launch import MAX_ATTEMPTS, RETRYABLE_EXIT_CODES, Launch
+from job.submit.backend import (
+    DEFAULT_OUTPUT,
+    MAX_ATTEMPTS,
+    RETRYABLE_EXIT_CODES,
+    Child,
+    Ended,
+    Launch,
+    Options,
+)
 
 AWS_VARIABLES = (
     "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION",
     "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3",
 )  # fmt: skip
-"""Handed to local containers by name, so that their values stand in no command line."""
+"""Handed to containers by name, so that their values stand in no command line."""
 
 
-@dataclass(frozen=True)
-class Ended:
-    """A container that is not tried again."""
+@dataclass(frozen=True, kw_only=True)
+class ProcessSettings:
+    """On what the processes run, and how many at once."""
 
-    index: int
-    exit_code: int
-    attempts: int
+    output: str = DEFAULT_OUTPUT
+    image: str = ""
+    in_docker: bool = False
+    gpus: str | None = None
+    """What `docker run --gpus` takes; None where no GPU is asked for."""
+    jobs: int = 1
+
+    @property
+    def needs_gpu(self) -> bool:
+        return self.gpus is not None
 
 
-def render_local(launch: Launch, *, jobs: int) -> list[list[str]]:
-    """The command of each container as a process of this Python, `jobs` of them at once."""
-    return _render(launch, [sys.executable, "-m", "job", "run", *launch.arguments], jobs=jobs)
+def configure(options: Options) -> ProcessSettings:
+    """Raises `UsageError` for a number of GPUs that is none."""
+    options.count_gpus()
+    return ProcessSettings(
+        output=options.output or DEFAULT_OUTPUT,
+        image=options.image,
+        in_docker=options.to == "docker",
+        gpus=options.gpus if options.gpus not in ("", "0") else None,
+        jobs=options.jobs,
+    )
 
 
-def render_docker(launch: Launch, *, gpus: str | None, jobs: int) -> list[list[str]]:
-    """The `docker run` command of each container. Folders and weights of this machine are mounted.
+def render(launch: Launch, settings: ProcessSettings) -> list[list[str]]:
+    """The command of each container. Raises `UsageError` where Docker is given no image."""
+    command = _render_docker(launch, settings) if settings.in_docker else _render_local(launch)
+    at_once = min(settings.jobs, launch.num_containers)
+    if at_once > 1:  # those that run at once share the cores: more threads are slower, in bf16 ten times
+        command += ["--threads", os.environ.get("JOB_THREADS") or str(max(1, available_cpus() // at_once))]
+    return [[*command, "--index", str(index)] for index in range(launch.num_containers)]
 
-    Raises `UsageError` without an image.
-    """
-    if not launch.image:
+
+def show(request: list[list[str]]) -> str:
+    """The commands as a shell reads them."""
+    return "".join(f"{shlex.join(command)}\n" for command in request)
+
+
+def submit(request: list[list[str]], settings: ProcessSettings) -> Generator[Ended]:
+    """Run all commands, and give each container as it ends."""
+    return run_processes(request, jobs=settings.jobs)
+
+
+def observe(job: SubmittedJob) -> list[Child]:
+    """None: what `job submit` started here has ended with it."""
+    del job
+    return []
+
+
+def read_log(job: SubmittedJob, *, index: int, num_lines: int) -> list[str]:
+    """None: the processes have written to the terminal."""
+    del job, index, num_lines
+    return []
+
+
+def cancel(job: SubmittedJob, *, reason: str) -> None:
+    """Nothing: a signal to `job submit` reaches all that it has started."""
+    del job, reason
+
+
+def _render_local(launch: Launch) -> list[str]:
+    """A process of this Python."""
+    return [sys.executable, "-m", "job", "run", *launch.arguments]
+
+
+def _render_docker(launch: Launch, settings: ProcessSettings) -> list[str]:
+    """`docker run`. Folders and weights of this machine are mounted."""
+    if not settings.image:
         raise UsageError("--to docker needs --image")
     inside, mounts = _mount_folders(launch)
     command = ["docker", "run", "--rm", "--read-only", "--tmpfs", "/tmp:exec", "--cap-drop", "ALL"]  # noqa: S108
     command += ["--security-opt", "no-new-privileges", "--shm-size", "1g"]
-    command += ["--gpus", gpus] if gpus else []
+    command += ["--gpus", settings.gpus] if settings.gpus else []
     for source, target in mounts.items():
         command += ["--volume", f"{source}:{target}"]
     if mounts:  # what a container writes there belongs to who started it
@@ -56,26 +121,7 @@ def render_docker(launch: Launch, *, gpus: str | None, jobs: int) -> list[list[s
         command += ["--env", name]
     for name, value in launch.environment.items():
         command += ["--env", f"{name}={value}"]
-    return _render(launch, [*command, launch.image, *inside.arguments], jobs=jobs)
-
-
-def read_image_commit(image: str) -> str | None:
-    """The commit that an image of this machine was built from; None where that is not known."""
-    command = ["docker", "image", "inspect", "--format", "{{range .Config.Env}}{{println .}}{{end}}", image]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    variables = dict(line.partition("=")[::2] for line in answer.stdout.splitlines())
-    return variables.get("JOB_GIT_SHA")
-
-
-def _render(launch: Launch, command: list[str], *, jobs: int) -> list[list[str]]:
-    """`command` for each container. Those that run at once share the cores: more threads are slower, bf16 tenfold."""
-    at_once = min(jobs, launch.num_containers)
-    if at_once > 1:
-        command = [*command, "--threads", os.environ.get("JOB_THREADS") or str(max(1, available_cpus() // at_once))]
-    return [[*command, "--index", str(index)] for index in range(launch.num_containers)]
+    return [*command, settings.image, *inside.arguments]
 
 
 def _mount_folders(launch: Launch) -> tuple[Launch, dict[str, str]]:
@@ -87,8 +133,8 @@ def _mount_folders(launch: Launch) -> tuple[Launch, dict[str, str]]:
     if not is_remote(launch.output):
         folder = str(Path(launch.output).resolve())
         mounts[folder] = "/output"
-        key = Path(launch.submission).resolve().relative_to(folder)
-        launch = replace(launch, output="/output", submission=f"/output/{key}")
+        key = Path(launch.submission_place).resolve().relative_to(folder)
+        launch = replace(launch, output="/output", submission_place=f"/output/{key}")
     if launch.data and not is_remote(launch.data) and Path(launch.data).is_dir():
         mounts[str(Path(launch.data).resolve())] = "/data"
         launch = replace(launch, data="/data")
@@ -98,12 +144,11 @@ def _mount_folders(launch: Launch) -> tuple[Launch, dict[str, str]]:
     return launch, mounts
 
 
-def run_processes(
-    commands: list[list[str]], *, jobs: int, on_end: Callable[[Ended], None] = lambda _ended: None
-) -> list[Ended]:
-    """Run `commands`, at most `jobs` at once; retryable exit codes are tried again, `MAX_ATTEMPTS` in all.
+def run_processes(commands: list[list[str]], *, jobs: int) -> Generator[Ended]:
+    """Run `commands`, at most `jobs` at once, and give each as it ends.
 
-    What ends this process reaches the others too: they save their checkpoints, and nothing more is started.
+    Retryable exit codes are tried again, `MAX_ATTEMPTS` in all. What ends this process, or closes this generator,
+    reaches the other processes too: they save their checkpoints, and nothing more is started.
     """
     running: set[subprocess.Popen[bytes]] = set()
     stopped = False
@@ -122,20 +167,17 @@ def run_processes(
                 return Ended(index, code, number)
         return Ended(index, 143 if stopped else code, number)
 
-    ended: list[Ended] = []
     with ThreadPoolExecutor(jobs) as pool:
         futures = [pool.submit(attempt, index) for index in range(len(commands))]
         try:
             for future in as_completed(futures):
-                ended.append(future.result())
-                on_end(ended[-1])
-        except (KeyboardInterrupt, Terminated):
+                yield future.result()
+        except (KeyboardInterrupt, Terminated, GeneratorExit):
             stopped = True
             for process in list(running):
                 process.terminate()
             pool.shutdown(cancel_futures=True)
             raise
-    return sorted(ended, key=lambda one: one.index)
 
 
 def _start(command: list[str]) -> subprocess.Popen[bytes]:

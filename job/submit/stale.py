@@ -1,61 +1,88 @@
-"""Results that something else made than what would run now: finding them, and putting them aside to be made again.
+"""Stale results, which were not made by what would run now: they are found here, and put aside to be made again.
 
-Compared are the origins (`job.runs.origins`): version and commit of this program, torch, torchvision, and the image's
-digest. What is not known on one of both sides is no difference. A superseded result is kept, with all of its files but
-the checkpoints, under <experiment>/superseded/<run_id>/<when it was finished>/: neither status nor report looks there.
+What is compared are origins (`job.runs.origins`): version and commit of this program, torch, torchvision, and the
+image's digest. A part that is not known on one side counts as equal. A result that is put aside keeps all of its files
+but the checkpoints, under <experiment>/superseded/<run_id>/<when it was finished>/, where neither status nor report
+looks.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import subprocess
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from typing import assert_never
 
 from pydantic import ValidationError
 
 from job import __version__
-from job.errors import AccessDeniedError, ObjectMissing
+from job.errors import AccessDeniedError, ObjectMissing, UsageError
+from job.places import CLAIM_SCHEME
 from job.runs import Environment, RunKeys, RunResult, describe_origin, differences, is_checkpoint_key, superseded_prefix
 from job.runs.origins import PACKAGES, build_origin
 from job.storage import Store
+from job.submit.backend import Settings
+from job.submit.registry import Reach
 from job.versions import find_commit, find_packages
 
 COMMIT_TAG = re.compile(r"(?=[0-9]*[a-f])[0-9a-f]{12,40}(-dirty)?")
-"""A tag that `make push-image` gives: a commit. One of digits alone may be a date."""
+"""A tag as `make push-image` gives it: a commit. One of digits alone does not count, because it may be a date."""
 NUM_WORKERS = 16
-"""Runs looked at, or put aside, at the same time."""
+"""Runs that are read, or put aside, at the same time."""
 SHOWN_DIGITS = 12
 """Of commits and digests, for people."""
 
 
 @dataclass(frozen=True)
 class Stale:
-    """A result that something else made."""
+    """A result that was not made by what would run now."""
 
     run_id: str
     differences: dict[str, tuple[str, str]]
-    """By what differs: what made the result, and what would run now."""
+    """By the part that differs: its value when the result was made, and now."""
     finished_at: datetime
 
 
+def read_origin(settings: Settings, reach: Reach) -> dict[str, str]:
+    """What the containers of a back end would run. Raises `UsageError` where nothing of it is known."""
+    if settings.output.startswith(CLAIM_SCHEME):
+        raise UsageError(f"--stale: only containers reach {settings.output}, so the results there cannot be looked at")
+    match reach:
+        case Reach.ALL:
+            return read_local_origin()
+        case Reach.MOUNTED:
+            origin = build_origin(code=_read_image_commit(settings.image)) | read_image_origin(settings.image)
+        case Reach.NONE:
+            origin = read_image_origin(settings.image)
+        case _:
+            assert_never(reach)
+    if not origin:
+        raise UsageError(
+            f"--stale: nothing is known of what --image {settings.image or '(none)'} holds; name it by its digest "
+            "(NAME@sha256:…) or by a tag that is a commit, as `make push-image` does"
+        )
+    return origin
+
+
 def read_local_origin() -> dict[str, str]:
-    """What a process on this machine would run with."""
+    """What a process on this machine would run."""
     packages = find_packages(PACKAGES)
     return build_origin(version=__version__, code=find_commit(), **packages, image=os.environ.get("JOB_IMAGE_DIGEST"))
 
 
 def read_image_origin(image: str) -> dict[str, str]:
-    """What the name of an image tells of what it runs: its digest, and its code where the tag is a commit."""
+    """What the name of an image tells: its digest, and its code where the tag is a commit."""
     name, _, digest = image.partition("@")
     tag = name.rpartition("/")[2].partition(":")[2]
     return build_origin(code=tag if COMMIT_TAG.fullmatch(tag) else None, image=digest)
 
 
 def find_stale(store: Store, experiment: str, run_ids: Iterable[str], origin: Mapping[str, str]) -> list[Stale]:
-    """Those of the finished runs that were made by something else than `origin`; a small read for each run."""
+    """Those of the finished runs that `origin` did not make. It takes a small read for each run."""
     ordered = list(run_ids)
     with ThreadPoolExecutor(NUM_WORKERS) as pool:
         found = pool.map(lambda run_id: _compare(store, RunKeys(experiment, run_id), origin), ordered)
@@ -63,22 +90,33 @@ def find_stale(store: Store, experiment: str, run_ids: Iterable[str], origin: Ma
 
 
 def put_aside(store: Store, experiment: str, stale: Iterable[Stale]) -> None:
-    """Make room for new results; afterwards the runs look as if they had never begun.
+    """Make room for new results. Afterwards the runs look as if they had never begun.
 
-    The result goes last, so that a run that is half put aside is still a stale one. Raises `AccessDeniedError` where
-    the files may not be removed; then everything is as it was, and the copies are there as well.
+    The result is removed last, so a run that was put aside by half is still found as stale. Raises `AccessDeniedError`
+    where files may not be removed. Then the runs are as they were, and the copies are kept.
     """
     with ThreadPoolExecutor(NUM_WORKERS) as pool:
-        list(pool.map(lambda each: _put_aside(store, RunKeys(experiment, each.run_id), each.finished_at), stale))
+        list(pool.map(lambda result: _put_aside(store, RunKeys(experiment, result.run_id), result.finished_at), stale))
 
 
 def describe_stale(stale: Iterable[Stale]) -> list[str]:
-    """One line for each way in which results differ: how, how many runs, and an example."""
+    """A line for each way in which results differ: how many runs, in what they differ, and an example."""
     groups: dict[str, list[str]] = {}
-    for each in stale:
-        parts = [f"{name} {_short(made)}, now {_short(now)}" for name, (made, now) in each.differences.items()]
-        groups.setdefault("; ".join(parts), []).append(each.run_id)
+    for result in stale:
+        parts = [f"{name} {_short(made)}, now {_short(now)}" for name, (made, now) in result.differences.items()]
+        groups.setdefault("; ".join(parts), []).append(result.run_id)
     return [f"{len(runs):,} made by {what}: such as {runs[0]}" for what, runs in groups.items()]
+
+
+def _read_image_commit(image: str) -> str | None:
+    """The commit that an image of this machine's Docker was built from; None where that is not known."""
+    command = ["docker", "image", "inspect", "--format", "{{range .Config.Env}}{{println .}}{{end}}", image]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    variables = dict(line.partition("=")[::2] for line in answer.stdout.splitlines())
+    return variables.get("JOB_GIT_SHA")
 
 
 def _compare(store: Store, keys: RunKeys, origin: Mapping[str, str]) -> Stale | None:
@@ -88,13 +126,13 @@ def _compare(store: Store, keys: RunKeys, origin: Mapping[str, str]) -> Stale | 
     try:
         result = RunResult.model_validate_json(store.read(keys.result))
     except (ObjectMissing, ValidationError):
-        return None  # the report lists what is corrupt; who made it is not known
+        return None  # what made it is not known; the report lists it as corrupt
     found = differences(describe_origin(environment or result.environment), origin)
     return Stale(keys.run_id, found, result.finished_at) if found else None
 
 
 def _read_environment(store: Store, keys: RunKeys) -> Environment | None:
-    """It is small; the result, which has it too, holds the whole history."""
+    """The environment from its own small file. The result holds it too, and the whole history."""
     try:
         return Environment.model_validate_json(store.read(keys.environment))
     except (ObjectMissing, ValidationError):
@@ -105,7 +143,7 @@ def _put_aside(store: Store, keys: RunKeys, finished_at: datetime) -> None:
     target = superseded_prefix(keys, finished_at)
     there = store.list_keys(f"{keys.prefix}/")
     for key in there:
-        if not is_checkpoint_key(key):  # it would only carry the old training on
+        if not is_checkpoint_key(key):  # a new run would carry the old training on from it
             store.copy(key, f"{target}{key.removeprefix(f'{keys.prefix}/')}")
     last = [keys.environment, keys.result]
     store.delete([key for key in there if key not in last])

@@ -1,7 +1,7 @@
 """A sweep as one object: the state of each of its runs, from the records in storage and what the back ends say.
 
 records in storage:  result.json → done;  files without it → `job.runs.judge_unfinished`;  no files → waiting
-back ends:           exit codes, and why what waits is waiting
+back ends:           exit codes, and why a container waits
 """
 
 from __future__ import annotations
@@ -12,18 +12,20 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import import_module
-from typing import Any
-
-from pydantic import ValidationError
+from typing import Literal, assert_never, get_args
 
 from job.errors import ObjectMissing, UsageError
-from job.plan import Submission, SubmittedJob, SweepPlan, plan_key, submissions_prefix
-from job.runs import Judgement, RunKeys, judge_unfinished
+from job.plan import Submission, SubmittedJob, plan_key, read_plan, submissions_prefix
+from job.runs import Judgement, RunKeys, judge_unfinished, runs_prefix
 from job.storage import Store
-from job.submit.observation import Child
+from job.submit.backend import Child
+from job.submit.registry import find_backend, load_backend
 
-STATES = ("done", "running", "waiting", "interrupted", "failed", "lost", "corrupt")
+State = Literal["done", "running", "waiting", "interrupted", "failed", "lost", "corrupt"]
+STATES: tuple[State, ...] = get_args(State)
+"""In the order in which they are shown."""
+Unfinished = Literal["running", "waiting", "interrupted", "failed", "lost", "corrupt"]
+"""The states that a run without result can be in."""
 NUM_LAST_WORDS, LAST_LINES = 5, 3
 """Failed runs whose log is shown, and how much of it."""
 READERS = 16
@@ -35,8 +37,7 @@ class RunStatus:
     """One run of a sweep."""
 
     run_id: str
-    state: str
-    """One of `STATES`."""
+    state: State
     done_fraction: float = 0.0
     """Of its training steps."""
     exit_code: int | None = None
@@ -53,7 +54,7 @@ class SweepStatus:
     experiment: str
     runs: list[RunStatus]
     seconds_left: float | None
-    """Of the slowest running one; what waits is not in it."""
+    """Until the slowest running run is done. Runs that wait are not part of it."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -67,13 +68,13 @@ class SweepStatus:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more will come of itself."""
+        """Whether every run is done, or will not go on by itself."""
         return all(run.state in ("done", "failed", "lost", "corrupt") for run in self.runs)
 
 
 @dataclass(frozen=True)
 class Submitted:
-    """A submission and under which name its back end knows it."""
+    """A submission, and how its back end knows it."""
 
     submission: Submission
     job: SubmittedJob
@@ -84,7 +85,7 @@ class Submitted:
 
 
 def find_experiment(store: Store, experiment: str | None) -> str:
-    """`experiment`, or the only sweep below the output. Raises `UsageError` where there is none, or several."""
+    """`experiment`, or the only sweep in the output. Raises `UsageError` where there is none, or several."""
     if experiment is not None:
         return experiment
     names = [name for name in store.list_folders() if plan_key(name) in store.list_keys(plan_key(name))]
@@ -98,49 +99,60 @@ def find_experiment(store: Store, experiment: str | None) -> str:
     raise UsageError(f"{store.uri}: name one with --experiment; sweeps: {', '.join(names)}")
 
 
-def read_plan(store: Store, experiment: str) -> SweepPlan:
-    """The plan that was submitted last. Raises `UsageError` when it cannot be read."""
+def read_planned(store: Store, experiment: str) -> list[str]:
+    """The run ids of the plan that was submitted last. Raises `UsageError` where it cannot be read."""
     key = plan_key(experiment)
     try:
-        return SweepPlan.model_validate_json(store.read(key))
-    except (ObjectMissing, ValidationError) as error:
+        return read_plan(store.read(key))
+    except (ObjectMissing, ValueError) as error:
         fault = str(error).partition("\n")[0]
         raise UsageError(f"{store.locate(key)}: not a plan ({fault}); submit the sweep again") from error
 
 
 def read_submitted(store: Store, experiment: str) -> list[Submitted]:
-    """What was sent to back ends, in no order."""
+    """What was sent to back ends, in no order. Raises `UsageError` for one that this version does not know."""
     found = []
     for key in store.list_keys(submissions_prefix(experiment)):
         if key.endswith(".job.json"):
             job = SubmittedJob.model_validate_json(store.read(key))
+            try:
+                find_backend(job.backend)
+            except UsageError as error:
+                raise UsageError(f"{store.locate(key)}: {error}") from error
             submission = Submission.model_validate_json(store.read(key.replace(".job.json", ".json")))
             found.append(Submitted(submission, job))
     return found
 
 
-def backend(name: str) -> Any:
-    """The module of a back end: `observe`, `read_log`, `cancel`."""
-    return import_module(f"job.submit.{name}")
+def find_done(run_ids: Iterable[str], store: Store, *, experiment: str) -> set[str]:
+    """Those of `run_ids` that have a result. It takes one listing, however many there are."""
+    return _select_done(run_ids, set(store.list_keys(runs_prefix(experiment))), experiment=experiment)
+
+
+def find_busy(store: Store, *, experiment: str) -> set[str]:
+    """The ids of the runs whose containers wait or run."""
+    children = observe_children(read_submitted(store, experiment))
+    return {run_id for run_id, child in children.items() if child.state in ("waiting", "running")}
 
 
 def observe_sweep(store: Store, experiment: str, *, now: datetime | None = None) -> SweepStatus:
-    """The state of every run. One listing, and a read for each run that has begun and is not done."""
-    plan = read_plan(store, experiment)
-    keys = set(store.list_keys(f"{experiment}/runs/"))
-    done = {run.run_id for run in plan.runs if RunKeys(experiment, run.run_id).result in keys}
-    begun = {key.split("/")[2] for key in keys} - done
-    started = [run.run_id for run in plan.runs if run.run_id in begun]
+    """The state of every run. It takes one listing, and a read for each run that has begun and is not done."""
+    planned = read_planned(store, experiment)
+    prefix = runs_prefix(experiment)
+    keys = set(store.list_keys(prefix))
+    done = _select_done(planned, keys, experiment=experiment)
+    begun = {key.removeprefix(prefix).partition("/")[0] for key in keys} - done
+    started = [run_id for run_id in planned if run_id in begun]
     when = now or datetime.now(UTC)
     with ThreadPoolExecutor(READERS) as pool:
         read = pool.map(lambda run_id: _read_progress(store, RunKeys(experiment, run_id)), started)
         judged = {run_id: judge_unfinished(last, now=when) for run_id, last in zip(started, read, strict=True)}
     children = observe_children(read_submitted(store, experiment))
     runs = [
-        RunStatus(run.run_id, "done", done_fraction=1.0)
-        if run.run_id in done
-        else judge_run(run.run_id, judged.get(run.run_id), children.get(run.run_id))
-        for run in plan.runs
+        RunStatus(run_id, "done", done_fraction=1.0)
+        if run_id in done
+        else judge_run(run_id, judged.get(run_id), children.get(run_id))
+        for run_id in planned
     ]
     left = [run.seconds_left for run in runs if run.seconds_left is not None]
     return SweepStatus(experiment, runs, max(left) if left else None)
@@ -148,10 +160,11 @@ def observe_sweep(store: Store, experiment: str, *, now: datetime | None = None)
 
 def read_log(store: Store, experiment: str, run_id: str, *, num_lines: int) -> list[str]:
     """The last lines of a run: of its container, or of its log.jsonl. Raises `UsageError` where there are none."""
-    for one in read_submitted(store, experiment):
-        index = one.index_of(run_id)
+    for submitted in read_submitted(store, experiment):
+        index = submitted.index_of(run_id)
         if index is not None:
-            lines: list[str] = backend(one.job.backend).read_log(one.job, index=index, num_lines=num_lines)
+            job = submitted.job
+            lines = load_backend(job.backend).read_log(job, index=index, num_lines=num_lines)
             if lines:
                 return lines
     key = RunKeys(experiment, run_id).log
@@ -172,7 +185,10 @@ def read_last_words(store: Store, status: SweepStatus) -> dict[str, list[str]]:
 
 
 def judge_run(run_id: str, judgement: Judgement | None, child: Child | None) -> RunStatus:
-    """The state of a run without result: what its own files say, None without any, and what its container says."""
+    """The state of a run that has no result.
+
+    `judgement` is what its own files say, None where it has none; `child` what the back end says of its container.
+    """
     code, said = (child.exit_code, child.reason) if child else (None, "")
     if judgement is None:
         is_failed = child is not None and child.state in ("failed", "succeeded")  # it ended, and left no record
@@ -186,8 +202,10 @@ def judge_run(run_id: str, judgement: Judgement | None, child: Child | None) -> 
             reason = said
         case "lost" | "corrupt":
             reason = "; ".join(filter(None, (judgement.reason, said)))
-        case _:
+        case "running" | "interrupted":
             reason = "" if judgement.reason == state else judgement.reason
+        case _:
+            assert_never(state)
     fraction = last.done_fraction if last else 0.0
     is_going = state == "running" and last is not None and fraction > 0
     return RunStatus(
@@ -201,8 +219,8 @@ def judge_run(run_id: str, judgement: Judgement | None, child: Child | None) -> 
     )
 
 
-def _settle(judgement: Judgement, child: Child | None) -> str:
-    """The state where files and back end disagree: a container that failed will not go on, one that waits will."""
+def _settle(judgement: Judgement, child: Child | None) -> Unfinished:
+    """The state by both. Where they disagree: a container that failed will not go on, and one that waits will."""
     if child and child.state == "failed":
         return "failed"
     if child and child.state == "waiting" and judgement.state in ("lost", "corrupt"):
@@ -211,14 +229,18 @@ def _settle(judgement: Judgement, child: Child | None) -> str:
 
 
 def observe_children(submitted: Iterable[Submitted]) -> dict[str, Child]:
-    """Containers by run id. Of several submissions with a run, the one where it is still under way counts."""
+    """The container of each run, by run id. If several submissions hold a run, one where it waits or runs counts."""
     found: dict[str, Child] = {}
-    for one in submitted:
-        for child in backend(one.job.backend).observe(one.job):
-            for run_id in one.submission.containers[child.index]:
+    for submission in submitted:
+        for child in load_backend(submission.job.backend).observe(submission.job):
+            for run_id in submission.submission.containers[child.index]:
                 if run_id not in found or child.state in ("waiting", "running"):
                     found[run_id] = child
     return found
+
+
+def _select_done(run_ids: Iterable[str], keys: set[str], *, experiment: str) -> set[str]:
+    return {run_id for run_id in run_ids if RunKeys(experiment, run_id).result in keys}
 
 
 def _read_progress(store: Store, keys: RunKeys) -> bytes | None:

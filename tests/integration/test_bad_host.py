@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from job.storage.s3 import MAX_ATTEMPTS
+from job.storage.s3_client import MAX_ATTEMPTS
 from job.training.inputs.known import KnownDigests
 from job.training.record.attempt import find_memory_error
 from tests.conftest import BUCKET, Answer, Tiny

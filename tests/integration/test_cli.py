@@ -201,7 +201,7 @@ def test_what_is_no_place_is_refused_in_every_variable(
 @pytest.mark.parametrize(
     ("option", "value", "said"),
     [
-        ("--time-budget", "0", "must be more than 0 seconds; leave it away for no budget"),
+        ("--time-budget", "0", "must be more than 0 seconds; leave the option out if you want no budget"),
         ("--time-budget", "-1", "must be more than 0 seconds"),
         ("--time-budget", "nan", "must be more than 0 seconds"),
         ("--time-budget", "inf", "must be a finite number"),

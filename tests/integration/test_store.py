@@ -31,13 +31,8 @@ from job.errors import (
 from job.storage import FolderStore, Store, is_remote, open_store, read_uri
 from job.storage.claim import CLAIM_PREFIX
 from job.storage.faults import CredentialsExpired
-from job.storage.s3 import (
-    COMMIT_CONFLICT_ATTEMPTS,
-    MAX_ATTEMPTS,
-    MULTIPART_BYTES,
-    S3Store,
-    build_client,
-)
+from job.storage.s3 import COMMIT_CONFLICT_ATTEMPTS, MULTIPART_BYTES, S3Store
+from job.storage.s3_client import MAX_ATTEMPTS, build_s3_client
 from tests.conftest import BUCKET
 from tests.faulty_s3 import (
     ALWAYS,
@@ -66,7 +61,7 @@ def client(faulty_server: FaultyS3) -> Any:
         environment.setenv("AWS_ACCESS_KEY_ID", "test")
         environment.setenv("AWS_SECRET_ACCESS_KEY", "test")
         environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        return build_client()
+        return build_s3_client()
 
 
 @pytest.fixture

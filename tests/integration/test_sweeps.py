@@ -21,9 +21,9 @@ from job.report.read.holes import describe_unfinished
 from job.report.read.load import read_runs
 from job.runs import RunKeys, judge_unfinished
 from job.storage import FolderStore, open_store
+from job.submit.backend import Child, Ended
 from job.submit.estimate import read_prices
-from job.submit.observation import Child
-from job.submit.processes import Ended, run_processes
+from job.submit.processes import run_processes
 from job.submit.status import RunStatus, judge_run, observe_sweep
 from tests.conftest import TINY, Answer
 from tests.faulty_s3 import FaultyS3, delay
@@ -583,4 +583,5 @@ def test_retryable_exit_codes_are_tried_again_and_others_are_not(tmp_path: Path)
         [sys.executable, "-c", script, str(tmp_path / str(number)), codes]
         for number, codes in enumerate(["75,74,0", "66,0", "0", "71,71,71,71,71,0"])
     ]
-    assert run_processes(commands, jobs=2) == [Ended(0, 0, 3), Ended(1, 66, 1), Ended(2, 0, 1), Ended(3, 71, 5)]
+    ended = sorted(run_processes(commands, jobs=2), key=lambda container: container.index)
+    assert ended == [Ended(0, 0, 3), Ended(1, 66, 1), Ended(2, 0, 1), Ended(3, 71, 5)]

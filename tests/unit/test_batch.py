@@ -11,20 +11,28 @@ from botocore.session import get_session
 from botocore.validate import validate_parameters
 
 from job.errors import UsageError
-from job.submit import launch as launches
+from job.manifest import Sweep
+from job.plan import Submission
+from job.submit.backend import MAX_ATTEMPTS, PERMANENT_EXIT_CODES, RETRYABLE_EXIT_CODES, Launch
 from job.submit.batch import BatchSettings, render
-from job.submit.launch import MAX_ATTEMPTS, Launch
 from tests.batch_retries import EVALUATE_ON_EXIT, exit_codes
 
 SETTINGS = BatchSettings(
     queue="jobs", job_role="arn:aws:iam::123456789012:role/job", execution_role="arn:aws:iam::123456789012:role/pull",
-    log_group="/aws/batch/job", region="eu-west-1",
+    log_group="/aws/batch/job", region="eu-west-1", image="repository:abc",
 )  # fmt: skip
-LAUNCH = Launch(
-    name="optimizers-0123456789", experiment="optimizers", output="s3://bucket/runs",
-    submission="s3://bucket/runs/optimizers/submissions/0123456789.json", num_containers=12, image="repository:abc",
-    device="cuda",
-)  # fmt: skip
+SWEEP = Sweep.model_validate({"name": "optimizers", "blocks": [{"base": {"optimizer": {"name": "adam"}}}]})
+
+
+def launch(num_containers: int = 12, *, experiment: str = "optimizers") -> Launch:
+    return Launch(
+        experiment=experiment, output="s3://bucket/runs", device="cuda",
+        submission=Submission(sweep=SWEEP, containers=[[f"run-{index}"] for index in range(num_containers)]),
+        submission_place="s3://bucket/runs/optimizers/submissions/0123456789.json",
+    )  # fmt: skip
+
+
+LAUNCH = launch()
 
 
 def container(request: dict[str, Any]) -> dict[str, Any]:
@@ -42,21 +50,21 @@ def test_requests_are_what_the_service_s_model_accepts() -> None:
 
 def test_array_has_a_child_for_each_container_and_one_container_is_a_plain_job() -> None:
     assert render(LAUNCH, SETTINGS)["job"]["arrayProperties"] == {"size": 12}
-    assert "arrayProperties" not in render(replace(LAUNCH, num_containers=1), SETTINGS)["job"]
+    assert "arrayProperties" not in render(launch(1), SETTINGS)["job"]
 
 
 def test_request_does_not_grow_with_the_sweep() -> None:
     """Container overrides end at 8,192 characters."""
-    sizes = {len(json.dumps(render(replace(LAUNCH, num_containers=n), SETTINGS))) for n in (10, 99)}
+    sizes = {len(json.dumps(render(launch(n), SETTINGS))) for n in (10, 99)}
     assert len(sizes) == 1
-    job = render(replace(LAUNCH, num_containers=10_000), SETTINGS)["job"]
+    job = render(launch(10_000), SETTINGS)["job"]
     assert len(json.dumps(job["containerOverrides"])) < 1000
 
 
 def test_job_definition_is_named_by_its_content() -> None:
     name = render(LAUNCH, SETTINGS)["jobDefinition"]["jobDefinitionName"]
-    same = render(replace(LAUNCH, num_containers=3, experiment="other"), SETTINGS)
-    other = render(replace(LAUNCH, image="repository:def"), SETTINGS)
+    same = render(launch(3, experiment="other"), SETTINGS)
+    other = render(LAUNCH, replace(SETTINGS, image="repository:def"))
     assert same["jobDefinition"]["jobDefinitionName"] == name
     assert other["jobDefinition"]["jobDefinitionName"] != name
     assert render(LAUNCH, SETTINGS)["job"]["jobDefinition"] == name
@@ -64,7 +72,7 @@ def test_job_definition_is_named_by_its_content() -> None:
 
 def test_containers_get_the_arguments_of_job_run() -> None:
     assert render(LAUNCH, SETTINGS)["job"]["containerOverrides"]["command"] == [
-        "--manifest", LAUNCH.submission, "--output", "s3://bucket/runs", "--experiment", "optimizers",
+        "--manifest", LAUNCH.submission_place, "--output", "s3://bucket/runs", "--experiment", "optimizers",
         "--device", "cuda",
     ]  # fmt: skip
 
@@ -80,7 +88,7 @@ def test_container_is_hardened_and_has_a_gpu() -> None:
     assert {"type": "GPU", "value": "1"} in properties["resourceRequirements"]
     assert properties["logConfiguration"]["options"]["awslogs-group"] == "/aws/batch/job"
     without = container(render(LAUNCH, replace(SETTINGS, num_gpus=0)))
-    assert "GPU" not in {one["type"] for one in without["resourceRequirements"]}
+    assert "GPU" not in {resource["type"] for resource in without["resourceRequirements"]}
 
 
 def test_retry_strategy_is_the_template_s_and_the_error_tree_s() -> None:
@@ -89,11 +97,11 @@ def test_retry_strategy_is_the_template_s_and_the_error_tree_s() -> None:
     assert rules == EVALUATE_ON_EXIT
     assert strategy["attempts"] == MAX_ATTEMPTS <= 10
     own = {code: retried for code, retried in exit_codes().items() if code in (1, 2) or 65 <= code <= 79 or code == 143}
-    assert set(launches.RETRYABLE_EXIT_CODES) == {code for code, retried in own.items() if retried}
-    assert set(launches.PERMANENT_EXIT_CODES) == {code for code, retried in own.items() if not retried}
+    assert set(RETRYABLE_EXIT_CODES) == {code for code, retried in own.items() if retried}
+    assert set(PERMANENT_EXIT_CODES) == {code for code, retried in own.items() if not retried}
 
 
-@pytest.mark.parametrize(("settings", "image"), [(BatchSettings(), "repository:abc"), (SETTINGS, "")])
-def test_what_is_missing_is_said(settings: BatchSettings, image: str) -> None:
+@pytest.mark.parametrize("missing", ["queue", "image"])
+def test_what_is_missing_is_said(missing: str) -> None:
     with pytest.raises(UsageError, match="--queue and --image, or --stack"):
-        render(replace(LAUNCH, image=image), settings)
+        render(LAUNCH, replace(SETTINGS, **{missing: ""}))

@@ -177,7 +177,7 @@ def test_submission_to_older_containers_holds_nothing_that_they_do_not_know() ->
     later = create_model("LaterSubmission", __base__=Submission, sweep=(later_sweep, ...))
     source = (ROOT / "manifests/sweeps/smoke.json").read_bytes()
     sweep = as_sweep(parse_document(source, source="smoke"))
-    submission = build_submission(sweep, build_plan(sweep, source="smoke").runs, per_container=2)
+    submission = build_submission(sweep, build_plan(sweep, source="smoke").run_ids, per_container=2)
     document = submission.model_dump()
     told = later.model_validate(document)
     assert told.sweep.pairs == 1

@@ -335,16 +335,18 @@ def test_a_deployed_job_role_names_this_bucket_alone(stack: Stack) -> None:
 
 def test_submit_reads_queue_roles_bucket_and_image_from_the_stack(stack: Stack) -> None:
     found = read_stack("job", BatchSettings())
-    assert found.output == f"s3://{stack.outputs['Bucket']}/runs"
-    assert found.image == f"{stack.outputs['RepositoryUri']}:0123abc"
-    assert found.settings == BatchSettings(
+    assert found == BatchSettings(
+        output=f"s3://{stack.outputs['Bucket']}/runs",
+        image=f"{stack.outputs['RepositoryUri']}:0123abc",
         queue=stack.outputs["JobQueue"],
         job_role=stack.outputs["JobRoleArn"],
         execution_role=stack.outputs["ExecutionRoleArn"],
         log_group=stack.outputs["LogGroup"],
         region="eu-central-1",
     )
-    assert read_stack("job", BatchSettings(queue="mine")).settings.queue == "mine"
+    given = BatchSettings(queue="mine", output="s3://mine/runs", image="mine:1")
+    own = read_stack("job", given)
+    assert (own.queue, own.output, own.image) == (given.queue, given.output, given.image)
 
 
 def test_stack_that_does_not_exist_is_named(stack: Stack) -> None:

@@ -15,8 +15,8 @@ import yaml
 from job.errors import UsageError
 from job.manifest import Sweep
 from job.plan import Submission, build_plan, build_submission
+from job.submit.backend import Launch
 from job.submit.kubernetes_documents import KubernetesSettings, render, show
-from job.submit.launch import Launch
 from tests.conftest import ROOT, Answer
 from tests.kubernetes_rules import RULES, Documents, container, decide, failure_rules, find_empty, job, pod
 from tests.template_rules import load_template
@@ -29,13 +29,13 @@ def documents(*, num_runs: int = 4, output: str = "s3://bucket/study", image: st
     rates = [0.001 * (1 + i) for i in range(num_runs)]
     block = {"base": {"optimizer": {"name": "adam"}}, "vary": {"optimizer.lr": rates}}
     sweep = Sweep.model_validate({"name": "rates", "blocks": [block]})
-    submission = build_submission(sweep, build_plan(sweep, source="").runs, per_container=1)
+    submission = build_submission(sweep, build_plan(sweep, source="").run_ids, per_container=1)
     launch = Launch(
-        name="rates-0123456789", experiment="rates", output=output, submission="", num_containers=num_runs, image=image,
-        device="cuda" if gpus else "auto", data=data,
+        experiment="rates", output=output, submission=submission, submission_place="", data=data,
+        device="cuda" if gpus else "auto",
         environment={"JOB_IMAGE_DIGEST": image.partition("@")[2]} if "@" in image else {},
     )  # fmt: skip
-    return render(launch, submission, KubernetesSettings(num_gpus=gpus, **settings))
+    return render(launch, KubernetesSettings(image=image, num_gpus=gpus, **settings))
 
 
 CASES: dict[str, Callable[[], Documents]] = {

@@ -574,7 +574,7 @@ def test_what_the_command_accepts_the_schema_accepts() -> None:
 def ends_in_manifest_or_manifest_error(content: bytes, setting: str = "seed=0") -> None:
     parsed: object
     try:
-        parsed = parse_document(content, source="any", settings=[setting])
+        parsed = parse_document(content, source="any", overrides=[setting])
         if not isinstance(parsed, Manifest):
             parsed = build_plan(as_sweep(parsed), source="any")
     except ManifestError as error:
@@ -718,7 +718,7 @@ def test_every_field_of_the_schema_is_described() -> None:
 
 def test_setting_replaces_one_field_and_keeps_the_others() -> None:
     manifest = parse_manifest(
-        optimizer(lr=0.1, eps=0.5), source="m.json", settings=["optimizer.lr=0.01", "optimizer.betas=[0.8, 0.9]"]
+        optimizer(lr=0.1, eps=0.5), source="m.json", overrides=["optimizer.lr=0.01", "optimizer.betas=[0.8, 0.9]"]
     )
     assert manifest.optimizer.model_dump(include={"lr", "eps", "betas"}) == {
         "lr": 0.01,
@@ -738,12 +738,12 @@ def test_setting_replaces_one_field_and_keeps_the_others() -> None:
     ],
 )
 def test_setting_takes_json_or_else_text(setting: str, field: str, value: object) -> None:
-    assert getattr(parse_manifest(changed(image_size=64), source="m.json", settings=[setting]), field) == value
+    assert getattr(parse_manifest(changed(image_size=64), source="m.json", overrides=[setting]), field) == value
 
 
 def test_setting_makes_the_object_it_needs_and_keeps_further_equals_signs() -> None:
     made = parse_manifest(
-        changed(), source="m.json", settings=["schedule.name=cosine", "schedule.warmup_epochs=1", "model.weights=a=b"]
+        changed(), source="m.json", overrides=["schedule.name=cosine", "schedule.warmup_epochs=1", "model.weights=a=b"]
     )
     assert made.schedule.model_dump() == {"name": "cosine", "warmup_epochs": 1.0, "final_fraction": 0.0}
     assert made.model.weights == "a=b"
@@ -756,7 +756,7 @@ def test_minus_zero_is_zero_in_a_file_and_in_a_setting(field: str) -> None:
     expected = run_id(parse_manifest(optimizer(**{field: zero}), source="m.json"))
     assert run_id(parse_manifest(optimizer(**{field: minus}), source="m.json")) == expected
     setting = f"optimizer.{field}={json.dumps(minus)}"
-    assert run_id(parse_manifest(changed(), source="m.json", settings=[setting])) == expected
+    assert run_id(parse_manifest(changed(), source="m.json", overrides=[setting])) == expected
     [planned] = build_plan(
         as_sweep(parse_document(vary(**{f"optimizer.{field}": [zero, minus]}), source="s")), source="s"
     ).runs
@@ -764,7 +764,7 @@ def test_minus_zero_is_zero_in_a_file_and_in_a_setting(field: str) -> None:
 
 
 def test_of_two_settings_of_one_field_the_last_counts() -> None:
-    assert parse_manifest(changed(), source="m.json", settings=["seed=1", "seed=2"]).seed == 2
+    assert parse_manifest(changed(), source="m.json", overrides=["seed=1", "seed=2"]).seed == 2
 
 
 def test_settings_leave_the_file_alone_and_change_the_run_id(job: Job, tmp_path: Path) -> None:

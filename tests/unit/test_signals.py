@@ -29,7 +29,18 @@ def test_signal_reaches_the_processes_of_a_sweep(tmp_path: Path, number: signal.
     raise_on_ending()
     threading.Thread(target=send, daemon=True).start()
     with pytest.raises(Terminated, match=number.name):
-        run_processes([["sh", "-c", script]], jobs=1)
+        list(run_processes([["sh", "-c", script]], jobs=1))
+    assert stopped.exists()
+
+
+def test_processes_are_stopped_where_nobody_listens_any_more(tmp_path: Path) -> None:
+    """As when a signal meets the command while it prints, and not while it waits."""
+    stopped, started = tmp_path / "stopped", tmp_path / "started"
+    wait = f"trap 'touch {stopped}; exit 143' TERM; touch {started}; while :; do sleep 0.05; done"
+    quick = f"while [ ! -e {started} ]; do sleep 0.05; done"
+    ended = run_processes([["sh", "-c", quick], ["sh", "-c", wait]], jobs=2)
+    assert next(ended).index == 0
+    ended.close()
     assert stopped.exists()
 
 

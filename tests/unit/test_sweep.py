@@ -20,15 +20,15 @@ from tests.conftest import ROOT
 ADAM: dict[str, Any] = {"optimizer": {"name": "adam", "lr": 0.001}}
 
 
-def sweep(*blocks: dict[str, Any], settings: tuple[str, ...] = (), **fields: Any) -> Sweep:
+def sweep(*blocks: dict[str, Any], overrides: tuple[str, ...] = (), **fields: Any) -> Sweep:
     content = json.dumps({"name": "test", "blocks": list(blocks)} | fields).encode()
-    document = parse_document(content, source="sweep.json", settings=settings)
+    document = parse_document(content, source="sweep.json", overrides=overrides)
     assert isinstance(document, Sweep)
     return document
 
 
-def plan(*blocks: dict[str, Any], settings: tuple[str, ...] = (), **fields: Any) -> SweepPlan:
-    return build_plan(sweep(*blocks, settings=settings, **fields), source="sweep.json")
+def plan(*blocks: dict[str, Any], overrides: tuple[str, ...] = (), **fields: Any) -> SweepPlan:
+    return build_plan(sweep(*blocks, overrides=overrides, **fields), source="sweep.json")
 
 
 def faults(*blocks: dict[str, Any], **fields: Any) -> list[str]:
@@ -96,7 +96,7 @@ def test_run_ids_are_distinct(rates: list[float], seeds: list[int]) -> None:
 def test_settings_change_every_configuration_and_the_sweep_itself() -> None:
     runs = plan(
         {"base": ADAM | {"epochs": 4}, "vary": {"optimizer.lr": [0.1, 0.2]}},
-        settings=("epochs=2", "dataset.name=cifar100", "seeds=[5]", "name=other"),
+        overrides=("epochs=2", "dataset.name=cifar100", "seeds=[5]", "name=other"),
     ).runs
     assert {(run.manifest.epochs, run.manifest.dataset.name, run.manifest.seed) for run in runs} == {(2, "cifar100", 5)}
     assert {run.manifest.optimizer.lr for run in runs} == {0.1, 0.2}
@@ -182,7 +182,7 @@ def test_bundled_attributes_vary_every_attribute_that_matters_of_each_optimizer(
 def test_container_is_told_its_runs_by_index() -> None:
     document = sweep({"base": ADAM, "vary": {"optimizer.lr": [0.1, 0.2, 0.3]}})
     planned = build_plan(document, source="")
-    submission = build_submission(document, planned.runs[1:] + planned.runs[:1], per_container=2)
+    submission = build_submission(document, planned.run_ids[1:] + planned.run_ids[:1], per_container=2)
     read = parse_document(submission.model_dump_json().encode(), source="submission.json")
     assert isinstance(read, Submission)
     assert read == submission
@@ -209,11 +209,11 @@ def test_submission_of_another_version_s_expansion_is_refused() -> None:
 def test_settings_belong_to_the_command_that_submits() -> None:
     submission = Submission(sweep=sweep({"base": ADAM}), containers=[])
     with pytest.raises(ManifestError, match="--set belongs to the command that submits"):
-        parse_document(submission.model_dump_json().encode(), source="x", settings=("epochs=1",))
+        parse_document(submission.model_dump_json().encode(), source="x", overrides=("epochs=1",))
 
 
 def test_same_submission_has_the_same_id_and_another_one_another() -> None:
     document = sweep({"base": ADAM}, seeds=[0, 1])
-    runs = build_plan(document, source="").runs
+    runs = build_plan(document, source="").run_ids
     one, same, other = (build_submission(document, part, per_container=1) for part in (runs, runs, runs[:1]))
     assert one.id == same.id != other.id

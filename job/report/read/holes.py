@@ -6,22 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from job.runs import Record, judge_unfinished
+from job.runs import judge_unfinished
 
 STRICT_KINDS = ("missing", "failed", "lost", "running", "interrupted", "corrupt")
 """The kinds of holes that make a strict report fail: all but `diverged`, which is a result."""
-
-
-class _Entry(Record):
-    """The part of a plan's entry that the report needs: another version may know manifests that this one rejects."""
-
-    run_id: str
-
-
-class _Entries(Record):
-    """The part of a sweep.json that the report needs."""
-
-    runs: list[_Entry]
 
 
 @dataclass(frozen=True)
@@ -32,11 +20,6 @@ class Hole:
     run_id: str
     kind: str
     reason: str
-
-
-def parse_planned_ids(content: bytes) -> list[str]:
-    """The run ids in a sweep.json. Raises `ValueError` where `content` is no plan."""
-    return [entry.run_id for entry in _Entries.model_validate_json(content).runs]
 
 
 def find_missing(planned: Mapping[str, Iterable[str]], seen: set[tuple[str, str]]) -> list[Hole]:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from job.errors import ObjectMissing, UsageError
 from job.logs import get_logger
+from job.plan import read_plan
 from job.report.read.frames import (
     CLASS_COLUMNS,
     DIAGNOSTIC_COLUMNS,
@@ -22,7 +23,7 @@ from job.report.read.frames import (
     Runs,
     add_attributes,
 )
-from job.report.read.holes import Hole, describe_unfinished, find_missing, parse_planned_ids
+from job.report.read.holes import Hole, describe_unfinished, find_missing
 from job.report.read.parsing import parse_environment, parse_result
 from job.report.read.rows import Floats, RunRows, build_rows
 from job.runs import GROUPS, Environment, RunKeys, RunResult, is_result_key
@@ -179,7 +180,7 @@ def _read_holes(store: Store, keys: Iterable[str], *, now: datetime) -> list[Hol
     planned = {}
     for key in plans:
         try:
-            planned[key.split("/")[0]] = parse_planned_ids(store.read(key))
+            planned[key.split("/")[0]] = read_plan(store.read(key))
         except ValueError as error:
             reason = f"is no plan: {str(error).splitlines()[0]}"
             holes.append(Hole(key.split("/")[0], "sweep.json", "corrupt", reason))

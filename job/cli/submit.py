@@ -1,0 +1,173 @@
+"""`job submit`: sends what is left to do of a sweep to a back end. The registry says which back ends there are."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from job.cli.done import check_done
+from job.cli.options import (
+    DataOption,
+    ExperimentOption,
+    ManifestOption,
+    OverridesOption,
+    check_place_or_claim,
+    name_experiment,
+    name_parameter,
+    name_source,
+    read_sweep,
+)
+from job.cli.streams import outlive_reader
+from job.errors import UsageError
+from job.places import CLAIM_SCHEME
+from job.submit.registry import BACKENDS, Reach, describe_backends, describe_option, find_backend, load_backend
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from job.plan import SubmittedJob
+    from job.submit.backend import Ended, Settings
+    from job.submit.work import Work
+
+_CLAIM_TAKERS = ", ".join(name for name, entry in BACKENDS.items() if entry.takes_claims)
+
+
+def check_backend(context: typer.Context, parameter: typer.CallbackParam, value: str) -> str:
+    """Callback of --to: `value`, if there is such a back end. Raises `UsageError`."""
+    try:
+        find_backend(value)
+    except UsageError as error:
+        raise UsageError(f"{name_parameter(context, parameter)} {error}") from error
+    return value
+
+
+def submit(
+    manifest: ManifestOption,
+    to: Annotated[
+        str,
+        typer.Option("--to", metavar=f"[{'|'.join(BACKENDS)}]", callback=check_backend, help=f"{describe_backends()}."),
+    ],
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            envvar="JOB_OUTPUT",
+            callback=check_place_or_claim,
+            help=f"Folder or s3:// URI for the artefacts; {_CLAIM_TAKERS}: also pvc://CLAIM. "
+            "By default the stack's bucket, or the folder runs.",
+        ),
+    ] = None,
+    overrides: OverridesOption = None,
+    experiment: ExperimentOption = None,
+    data: DataOption = None,
+    per_container: Annotated[int, typer.Option(min=1, help="Runs that one container does, one after another.")] = 1,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the exact requests. Send and write nothing.")
+    ] = False,
+    stale: Annotated[
+        bool, typer.Option("--stale", help="Run again what other code, torch or image made; see above.")
+    ] = False,
+    jobs: Annotated[int, typer.Option(min=1, help=describe_option("jobs"))] = 1,
+    image: Annotated[str, typer.Option(envvar="JOB_IMAGE", help=describe_option("image"))] = "",
+    gpus: Annotated[str, typer.Option(help=describe_option("gpus"))] = "",
+    stack: Annotated[str | None, typer.Option(help=describe_option("stack"))] = None,
+    queue: Annotated[str, typer.Option(help=describe_option("queue"))] = "",
+    job_role: Annotated[str, typer.Option(help=describe_option("job_role"))] = "",
+    region: Annotated[str | None, typer.Option(help=describe_option("region"))] = None,
+    namespace: Annotated[str, typer.Option(help=describe_option("namespace"))] = "job",
+    context: Annotated[str | None, typer.Option(help=describe_option("context"))] = None,
+) -> None:
+    """Run a sweep: one container per configuration, and only for those without a result.
+
+    With --stale, results that were made by other code, another torch or torchvision, or another image than what would
+    run now are made again. The name of an image tells what is in it only by its digest, or by a tag that is a commit.
+    What is not known of one side counts as the same. The old results are kept in the output, below `superseded/`.
+    """
+    from job.logs import configure_logs
+    from job.plan import build_plan
+    from job.submit.backend import DEFAULT_OUTPUT, Options
+    from job.submit.inputs import Places, check_inputs, check_output
+    from job.submit.stale import read_origin
+    from job.submit.work import Order, prepare
+
+    configure_logs()
+    sweep = read_sweep(manifest, overrides or [])
+    plan = build_plan(sweep, source=name_source(manifest))
+    check_inputs(plan, Places(to=to, output=output or DEFAULT_OUTPUT, data=data))
+    backend, reach = load_backend(to), find_backend(to).reach
+    options = Options(
+        to=to,
+        output=output,
+        image=image,
+        gpus=gpus,
+        jobs=jobs,
+        stack=stack,
+        queue=queue,
+        job_role=job_role,
+        region=region,
+        namespace=namespace,
+        context=context,
+    )
+    settings: Settings = backend.configure(options)
+    check_output(Places(to=to, output=settings.output))
+    order = Order(
+        experiment=name_experiment(experiment, sweep),
+        output=settings.output,
+        per_container=per_container,
+        is_dry_run=dry_run,
+        origin=read_origin(settings, reach) if stale else None,
+    )
+    work = prepare(sweep, plan, order)
+    _show_stale(work, asked=stale)
+    check_done(work, data=data, is_here=reach is not Reach.NONE)
+    if not work.submission.containers:
+        typer.echo(f"{work.experiment}: nothing to do; {len(work.done)} runs are done, {work.num_busy} under way")
+        return
+    request = backend.render(work.launch(settings, data=data), settings)
+    if dry_run:
+        typer.echo(backend.show(request), nl=False)
+        return
+    outlive_reader()
+    work.write()
+    _finish(backend.submit(request, settings), work)
+
+
+def _show_stale(work: Work, *, asked: bool) -> None:
+    """On standard error, because standard output may be a request."""
+    from job.submit.stale import describe_stale
+
+    if asked:
+        typer.echo(f"{work.experiment}: {len(work.stale)} of the finished runs are stale and run again", err=True)
+    for line in describe_stale(work.stale):
+        typer.echo(f"  {line}", err=True)
+
+
+def _finish(sent: SubmittedJob | Generator[Ended], work: Work) -> None:
+    """Remember a submission that was sent away, or follow one that is carried out here; then say where to look."""
+    from job.plan import SubmittedJob
+
+    if isinstance(sent, SubmittedJob):
+        work.write_job(sent)
+    else:
+        _follow(sent, work)
+    containers = work.submission.containers
+    runs = sum(len(container) for container in containers)
+    where = "the folder where the claim is mounted" if work.output.startswith(CLAIM_SCHEME) else work.output
+    typer.echo(f"{work.experiment}: {runs} runs in {len(containers)} containers; see: job status {where}")
+
+
+def _follow(containers: Generator[Ended], work: Work) -> None:
+    """Say of each container how it ended. Exits with the code of the first one that failed, by its index."""
+    failed: list[Ended] = []
+    with closing(containers):  # what ends this command must reach the containers too
+        for container in containers:
+            runs = ", ".join(work.submission.containers[container.index])
+            attempts = f" after {container.attempts} attempts" if container.attempts > 1 else ""
+            outcome = f"exit code {container.exit_code}" if container.exit_code else "done"
+            typer.echo(f"{outcome}{attempts}: {runs}")
+            failed += [container] if container.exit_code else []
+    if failed:
+        raise typer.Exit(min(failed, key=lambda container: container.index).exit_code)

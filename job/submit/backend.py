@@ -1,0 +1,159 @@
+"""What every back end is: a module that fulfils `Backend`, and what it is given and answers with.
+
+`job.submit.registry` lists the back ends. This file knows none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeVar
+
+from job.errors import UsageError
+from job.plan import Submission, SubmittedJob
+
+PERMANENT_EXIT_CODES = (1, 2, 65, 66, 67, 68, 69)
+RETRYABLE_EXIT_CODES = (71, 74, 75, 143)
+"""As the tree in `job.errors` has them. A back end tries a container again after these alone."""
+MAX_ATTEMPTS = 5
+"""How often a back end starts one container, the first time included."""
+DEFAULT_OUTPUT = "runs"
+
+ContainerState = Literal["waiting", "running", "succeeded", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The options of `job submit` that say where and on what the containers run, as they were given.
+
+    A back end reads those that its line in the registry describes.
+    """
+
+    to: str
+    """The back end's name in the registry: one module may stand behind several names."""
+    output: str | None = None
+    image: str = ""
+    gpus: str = ""
+    jobs: int = 1
+    stack: str | None = None
+    queue: str = ""
+    job_role: str = ""
+    region: str | None = None
+    namespace: str = "job"
+    context: str | None = None
+
+    def count_gpus(self) -> int:
+        """GPUs of each container, 1 where the option is not given. Raises `UsageError` for what is no number."""
+        if self.gpus in ("", "all"):
+            return 1
+        if not self.gpus.isdigit():
+            raise UsageError(f"--gpus {self.gpus}: must be a number")
+        return int(self.gpus)
+
+
+class Settings(Protocol):
+    """What `job submit` reads of a back end's settings; every other field is the back end's own."""
+
+    @property
+    def output(self) -> str:
+        """Folder, `s3://` URI or `pvc://` claim that the runs write to."""
+
+    @property
+    def image(self) -> str:
+        """The container image; empty where none was named."""
+
+    @property
+    def needs_gpu(self) -> bool:
+        """Whether a container that finds no GPU is to fail instead of training on the CPU."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """What the containers of one submission are told. They differ in their index alone."""
+
+    experiment: str
+    output: str
+    submission: Submission
+    submission_place: str
+    """The path or URI under which the containers read the submission."""
+    data: str | None = None
+    weights: tuple[str, ...] = ()
+    """Places of pretrained weights that the runs name."""
+    device: str = "auto"
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """`<experiment>-<submission id>`."""
+        return f"{self.experiment}-{self.submission.id}"
+
+    @property
+    def num_containers(self) -> int:
+        return len(self.submission.containers)
+
+    @property
+    def arguments(self) -> list[str]:
+        """Arguments of `job run`, the image's entry point."""
+        arguments = ["--manifest", self.submission_place, "--output", self.output, "--experiment", self.experiment]
+        if self.data:
+            arguments += ["--data", self.data]
+        if self.device != "auto":
+            arguments += ["--device", self.device]
+        return arguments
+
+
+@dataclass(frozen=True)
+class Child:
+    """What a back end says of one container that was sent out."""
+
+    index: int
+    """Its completion index: its place in the submission."""
+    state: ContainerState
+    exit_code: int | None
+    reason: str
+    """Why it waits or failed, in one sentence; empty where there is nothing to say."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A container that was carried out on this machine and is not tried again."""
+
+    index: int
+    exit_code: int
+    attempts: int
+
+
+AnySettings = TypeVar("AnySettings")
+Request = TypeVar("Request")
+
+
+class Backend(Protocol[AnySettings, Request]):
+    """Where containers can run. A module fulfils it with functions of these names.
+
+    `render` and `show` are pure; the others may ask a service, and raise a `JobError` where it refuses.
+    """
+
+    def configure(self, options: Options) -> AnySettings:
+        """The settings (`Settings`) that `options` mean here, with what they leave open filled in."""
+
+    def render(self, launch: Launch, settings: AnySettings) -> Request:
+        """The exact request. Raises `UsageError` where an option is missing."""
+
+    def show(self, request: Request) -> str:
+        """The request as `--dry-run` prints it."""
+
+    def submit(self, request: Request, settings: AnySettings) -> SubmittedJob | Generator[Ended]:
+        """Send the request, and return how the back end knows it from now on.
+
+        A back end that carries it out in this process returns its containers instead, as they end. Closing this
+        generator early stops those that run.
+        """
+
+    def observe(self, job: SubmittedJob) -> list[Child]:
+        """What became of each container; none where the back end has forgotten them."""
+
+    def read_log(self, job: SubmittedJob, *, index: int, num_lines: int) -> list[str]:
+        """The last `num_lines` lines of one container; none where the back end no longer has them."""
+
+    def cancel(self, job: SubmittedJob, *, reason: str) -> None:
+        """Stop what waits or runs; running containers save their checkpoints."""

@@ -1,0 +1,146 @@
+"""Whether the containers of a back end can read a sweep's data and weights, and write its output.
+
+`job submit` checks it before anything starts, because a container would find out minutes later, and at a price.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import assert_never
+
+from job.errors import UsageError
+from job.manifest.models import NAMED_WEIGHTS, Folder
+from job.places import CLAIM_SCHEME, is_remote
+from job.plan import SweepPlan
+from job.submit.registry import BACKENDS, Entry, Reach, find_backend, join_words
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """The places that `job submit` was given, and the back end whose containers are to use them."""
+
+    to: str
+    output: str
+    data: str | None = None
+
+    @property
+    def entry(self) -> Entry:
+        return find_backend(self.to)
+
+    def is_of_this_machine(self, path: str) -> bool:
+        """Whether `path` cannot be one inside a container on another machine: it is relative, or exists here."""
+        if self.output.startswith(CLAIM_SCHEME) and path.startswith("/output/"):  # the claim is mounted there
+            return False
+        return not path.startswith("/") or Path(path).exists()
+
+
+def check_inputs(plan: SweepPlan, places: Places) -> None:
+    """Raises `UsageError` with every reason why the containers could not read data or weights, or write the output."""
+    faults = [*_find_data_faults(plan, places)]
+    if places.entry.reach is not Reach.NONE and not is_remote(places.output):
+        faults += _Path("--output", places.output, may_be_missing=True).find_faults(places.entry.reach)
+    for weights in find_weights(plan):
+        if not is_remote(weights):
+            faults += _find_weights_faults(weights, places)
+    if faults:
+        raise UsageError("\n".join(faults))
+
+
+def check_output(places: Places) -> None:
+    """Raises `UsageError` for an output that the containers, or this machine, cannot write to."""
+    if places.output.startswith(CLAIM_SCHEME) and not places.entry.takes_claims:
+        takers = join_words([name for name, entry in BACKENDS.items() if entry.takes_claims])
+        raise UsageError(f"--output {places.output}: a PersistentVolumeClaim is for --to {takers}")
+    if places.entry.reach is Reach.NONE and not is_remote(places.output):
+        raise UsageError(
+            f"--output {places.output}: containers of --to {places.to} cannot reach a folder of this machine; "
+            "give s3://…"
+        )
+
+
+def find_weights(plan: SweepPlan) -> list[str]:
+    """The places of pretrained weights that runs of `plan` name."""
+    return sorted({run.manifest.model.weights for run in plan.runs} - set(NAMED_WEIGHTS))
+
+
+def _find_weights_faults(weights: str, places: Places) -> Iterator[str]:
+    reach = places.entry.reach
+    match reach:
+        case Reach.ALL:
+            yield from _Path("model.weights", weights, is_file=True).find_faults(reach)
+        case Reach.MOUNTED if weights.startswith("/"):
+            yield from _Path("model.weights", weights, is_file=True, may_be_missing=True).find_faults(reach)
+        case Reach.MOUNTED:
+            absolute = _expand(weights).absolute()
+            yield f"model.weights {weights}: containers have a working folder of their own; write {absolute}"
+        case Reach.NONE:
+            if places.is_of_this_machine(weights):
+                yield (
+                    f"model.weights {weights}: containers of --to {places.to} cannot read a file of this machine; "
+                    "copy it to S3 and write s3://BUCKET/KEY, or copy it into the image and write its absolute path "
+                    "there"
+                )
+        case _:
+            assert_never(reach)
+
+
+def _find_data_faults(plan: SweepPlan, places: Places) -> Iterator[str]:
+    data, reach = places.data, places.entry.reach
+    folders = [run.run_id for run in plan.runs if isinstance(run.manifest.dataset, Folder)]
+    if folders and data is None:
+        yield f"dataset.name is folder in {folders[0]}, but --data is not given: {_advise_folder(places)}"
+    elif folders and data is not None and is_remote(data):
+        yield f"--data {data}: the data set folder of {folders[0]} cannot be read from S3; {_advise_folder(places)}"
+    elif data is None or is_remote(data):
+        return
+    elif reach is not Reach.NONE:
+        is_of_image = reach is Reach.MOUNTED and data.startswith("/")
+        yield from _Path("--data", data, may_be_missing=is_of_image).find_faults(reach)
+    elif places.is_of_this_machine(data):
+        staged = "put the data set in S3 with `job stage s3://BUCKET/data` and name that"
+        advice = _advise_folder(places) if folders else staged
+        yield f"--data {data}: containers of --to {places.to} cannot read a folder of this machine; {advice}"
+
+
+def _advise_folder(places: Places) -> str:
+    """How containers come to a folder of images."""
+    if places.entry.reach is not Reach.NONE:
+        return "give --data a folder of this machine"
+    remedy = "copy it into the image and name its absolute path there with --data"
+    if places.entry.takes_claims:
+        remedy += ", or onto the claim of --output pvc://CLAIM and write --data /output/FOLDER"
+    return remedy
+
+
+@dataclass(frozen=True)
+class _Path:
+    """A path of this machine, and the option or field that names it."""
+
+    name: str
+    place: str
+    is_file: bool = False
+    may_be_missing: bool = False
+    """Then it is one of the image, or is made."""
+
+    def find_faults(self, reach: Reach) -> Iterator[str]:
+        """Why a process, or a container that it is mounted into, cannot use it."""
+        path, kind = _expand(self.place), "file" if self.is_file else "folder"
+        if not path.exists() and not self.may_be_missing:
+            yield f"{self.name} {self.place}: no such {kind}"
+        elif path.exists() and path.is_dir() == self.is_file:
+            yield f"{self.name} {self.place}: must be a {kind}, is a {'folder' if self.is_file else 'file'}"
+        elif reach is Reach.MOUNTED and self._is_mounted(path) and ":" in f"{path.resolve()}{self.place}":
+            yield (
+                f"{self.name} {self.place}: docker cannot mount {path.resolve()}, for its name holds a colon; "
+                "give it another one"
+            )
+
+    def _is_mounted(self, path: Path) -> bool:
+        return path.exists() or self.name == "--output"
+
+
+def _expand(path: str) -> Path:
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path would raise RuntimeError without a home folder

@@ -1,0 +1,142 @@
+"""The back ends by name: what must be known of each before its module is imported.
+
+A new back end is one module that fulfils `job.submit.backend.Backend`, and its entry here. The command line takes its
+choices, help and messages from here, and imports the module of the chosen back end alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from job.errors import UsageError
+
+if TYPE_CHECKING:
+    from job.submit.backend import Backend
+
+
+class Reach(Enum):
+    """Which files of this machine the containers of a back end can read and write."""
+
+    ALL = "all"
+    """They are processes of this machine."""
+    MOUNTED = "mounted"
+    """They run on this machine, and see of it what is mounted. Every other path is one of the image."""
+    NONE = "none"
+    """They run on other machines. Every path is one of the image."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One back end."""
+
+    summary: str
+    """What a container is, for the help of --to."""
+    load: Callable[[], Backend[Any, Any]]
+    """Imports the module. Nothing that costs time or belongs to an extra is imported before."""
+    reach: Reach
+    takes_claims: bool = False
+    """Whether the output may be `pvc://CLAIM`."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """What the options of `job submit` mean to it, by their name in `job.submit.backend.Options`."""
+
+
+def _load_processes() -> Backend[Any, Any]:
+    from job.submit import processes
+
+    return processes
+
+
+def _load_batch() -> Backend[Any, Any]:
+    from job.submit import batch
+
+    return batch
+
+
+def _load_kubernetes() -> Backend[Any, Any]:
+    from job.submit import kubernetes
+
+    return kubernetes
+
+
+BACKENDS: dict[str, Entry] = {
+    "local": Entry(
+        summary="processes on this machine",
+        load=_load_processes,
+        reach=Reach.ALL,
+        options={
+            "gpus": "a number above 0 makes a missing GPU a fault",
+            "jobs": "how many run at once and share the cores",
+        },
+    ),
+    "docker": Entry(
+        summary="containers on this machine",
+        load=_load_processes,
+        reach=Reach.MOUNTED,
+        options={
+            "image": "the container image",
+            "gpus": "a number or `all`, by default none",
+            "jobs": "how many run at once and share the cores",
+        },
+    ),
+    "batch": Entry(
+        summary="one AWS Batch array job",
+        load=_load_batch,
+        reach=Reach.NONE,
+        options={
+            "image": "the container image",
+            "gpus": "how many each container has, by default 1",
+            "stack": "CloudFormation stack to read queue, roles, bucket and image from",
+            "queue": "the job queue",
+            "job_role": "ARN of the role that the containers have",
+            "region": "AWS region",
+        },
+    ),
+    "kubernetes": Entry(
+        summary="one Indexed Job",
+        load=_load_kubernetes,
+        reach=Reach.NONE,
+        takes_claims=True,
+        options={
+            "image": "the container image",
+            "gpus": "how many each container has, by default 1",
+            "queue": "a LocalQueue of Kueue",
+            "namespace": "the namespace",
+            "context": "context of the kubeconfig, by default its current one",
+        },
+    ),
+}
+"""In the order in which help and messages name them."""
+
+
+def find_backend(name: str) -> Entry:
+    """The entry of a back end. Raises `UsageError` for a name that none has."""
+    if name not in BACKENDS:
+        raise UsageError(f"{name}: no such back end; must be {join_words(list(BACKENDS))}")
+    return BACKENDS[name]
+
+
+def load_backend(name: str) -> Backend[Any, Any]:
+    """The module of a back end, imported now. Raises `UsageError` for a name that none has."""
+    return find_backend(name).load()
+
+
+def describe_backends() -> str:
+    """Every back end with what a container of it is, for help."""
+    return "; ".join(f"{name}: {entry.summary}" for name, entry in BACKENDS.items())
+
+
+def describe_option(option: str) -> str:
+    """What an option of `job submit` means to the back ends that take it, for help."""
+    names: dict[str, list[str]] = {}
+    for name, entry in BACKENDS.items():
+        if option in entry.options:
+            names.setdefault(entry.options[option], []).append(name)
+    return "; ".join(f"{', '.join(takers)}: {meaning}" for meaning, takers in names.items()) + "."
+
+
+def join_words(words: list[str]) -> str:
+    """`words` as a choice within a sentence."""
+    return " or ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))

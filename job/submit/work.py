@@ -1,0 +1,125 @@
+"""What is left to do of a sweep, and what its containers are told.
+
+sweep → plan − finished runs − runs under way = submission → launch → request of a back end
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from job.errors import AccessDeniedError, StorageError
+from job.logs import get_logger
+from job.manifest import Sweep
+from job.places import CLAIM_SCHEME
+from job.plan import (
+    Submission,
+    SubmittedJob,
+    SweepPlan,
+    build_submission,
+    job_key,
+    plan_key,
+    submission_key,
+)
+from job.storage import Store, open_store
+from job.submit.backend import Launch, Settings
+from job.submit.inputs import find_weights
+from job.submit.stale import Stale, find_stale, put_aside
+from job.submit.status import find_busy, find_done
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What of a sweep is to be done, and where."""
+
+    experiment: str
+    output: str
+    per_container: int = 1
+    is_dry_run: bool = False
+    """Then an output that cannot be read counts as empty."""
+    origin: Mapping[str, str] | None = None
+    """What would run now (`job.runs.origins`). If given, finished runs that something else made are done again."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is left to do of a sweep."""
+
+    experiment: str
+    output: str
+    plan: SweepPlan
+    submission: Submission
+    store: Store | None
+    """None where only containers reach the output."""
+    done: tuple[str, ...]
+    """Runs that have a result and are not done again, in the order of the plan."""
+    num_busy: int
+    """Runs in containers that an earlier submission started, and that have not ended."""
+    stale: list[Stale] = field(default_factory=list)
+    """Finished runs that are done again."""
+
+    def launch(self, settings: Settings, *, data: str | None) -> Launch:
+        """What the containers are told, whatever the back end."""
+        key = submission_key(self.experiment, self.submission.id)
+        _, _, digest = settings.image.partition("@")
+        return Launch(
+            experiment=self.experiment,
+            output=self.output,
+            submission=self.submission,
+            submission_place=self.store.locate(key) if self.store else "",
+            data=data,
+            weights=tuple(find_weights(self.plan)),
+            device="cuda" if settings.needs_gpu else "auto",
+            environment={"JOB_IMAGE_DIGEST": digest} if digest else {},
+        )
+
+    def write(self) -> None:
+        """Put the plan and the submission where containers, status and report find them, and stale results aside."""
+        if self.store:
+            self.store.probe(plan_key(self.experiment), self.plan.model_dump_json(indent=1).encode())
+            put_aside(self.store, self.experiment, self.stale)
+            key = submission_key(self.experiment, self.submission.id)
+            self.store.write(key, self.submission.as_json().encode())
+
+    def write_job(self, job: SubmittedJob) -> None:
+        """Remember under which name the back end knows the submission."""
+        if self.store:
+            self.store.write(job_key(self.experiment, self.submission.id), job.model_dump_json(indent=1).encode())
+
+
+def prepare(sweep: Sweep, plan: SweepPlan, order: Order) -> Work:
+    """What of `plan`, which `sweep` expands to, is to be submitted. Storage is listed once, however many runs.
+
+    Raises `AccessDeniedError` or `StorageError` where the output, or a back end that has runs of it, cannot be asked.
+    A dry run warns instead, and takes what is not known as not done.
+    """
+    store = None if order.output.startswith(CLAIM_SCHEME) else open_store(order.output)
+    done: set[str] = set()
+    busy: set[str] = set()
+    stale: list[Stale] = []
+    if store:
+        try:
+            done = find_done(plan.run_ids, store, experiment=order.experiment)
+            busy = find_busy(store, experiment=order.experiment)
+            if order.origin is not None:
+                settled = [run_id for run_id in plan.run_ids if run_id in done - busy]
+                stale = find_stale(store, order.experiment, settled, order.origin)
+            done -= {result.run_id for result in stale}
+            busy -= done
+        except (AccessDeniedError, StorageError) as error:
+            if not order.is_dry_run:
+                raise
+            get_logger().warning("output_not_read", reason=str(error), consequence="what is not known is rendered")
+    runs = [run_id for run_id in plan.run_ids if run_id not in done | busy]
+    newest = max((result.finished_at for result in stale), default=None)
+    replaces = newest.isoformat() if newest else None
+    return Work(
+        experiment=order.experiment,
+        output=order.output,
+        plan=plan,
+        submission=build_submission(sweep, runs, per_container=order.per_container, replaces=replaces),
+        store=store,
+        done=tuple(run_id for run_id in plan.run_ids if run_id in done),
+        num_busy=len(busy),
+        stale=stale,
+    )
