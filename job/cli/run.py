@@ -65,6 +65,8 @@ class Network(StrEnum):
     """Whose ImageNet weights `job stage` can put somewhere."""
 
     RESNET18 = "resnet18"
+    RESNET34 = "resnet34"
+    RESNET50 = "resnet50"
 
 
 def run(

@@ -88,10 +88,14 @@ class Synthetic(DatasetModel):
 Dataset = Annotated[STL10 | CIFAR10 | CIFAR100 | Folder | Synthetic, Field(discriminator="name")]
 
 
+RELATIVE_FLOP = {"resnet18": 1.0, "resnet34": 2.02, "resnet50": 2.26}
+"""Floating-point operations of an image against ResNet18's: torchvision's table has 1.81, 3.66 and 4.09 GFLOP."""
+
+
 class Model(StrictModel):
     """The network and where its weights come from."""
 
-    name: Literal["resnet18"] = "resnet18"
+    name: Literal["resnet18", "resnet34", "resnet50"] = "resnet18"
     """torchvision's architecture of this name (He et al. 2015, arXiv:1512.03385); fc gets one output a class."""
     weights: Annotated[str, Field(min_length=1, max_length=1024)] = "imagenet"
     """`imagenet` (torchvision's IMAGENET1K_V1), `none`, or the path or s3:// URI of a .pth or .safetensors

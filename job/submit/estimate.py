@@ -18,7 +18,7 @@ from pydantic import AfterValidator, Field
 from job.errors import ObjectMissing, UsageError
 from job.manifest import Manifest, parse_json_object, validate
 from job.manifest.base import StrictModel
-from job.manifest.models import Folder, OfficialDataset, Synthetic
+from job.manifest.models import RELATIVE_FLOP, Folder, OfficialDataset, Synthetic
 from job.plan import SweepPlan
 from job.storage import read_uri
 
@@ -70,8 +70,8 @@ class Work:
     num_train_images: int
     num_evaluated_images: int
     num_steps: int
-    relative_image_area: float
-    """The area of its images, as a multiple of 96x96: the table's speeds are for that size."""
+    relative_image_cost: float
+    """What an image costs, as a multiple of one of 96x96 through ResNet18: the table's speeds are for that."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def measure_work(manifest: Manifest) -> Work | None:
         num_train_images=num_train * manifest.epochs,
         num_evaluated_images=(num_test + num_held_out) * manifest.epochs,
         num_steps=num_steps * manifest.epochs,
-        relative_image_area=((manifest.image_size or size) / 96) ** 2,
+        relative_image_cost=((manifest.image_size or size) / 96) ** 2 * RELATIVE_FLOP[manifest.model.name],
     )
 
 
@@ -143,7 +143,7 @@ def estimate(plan: SweepPlan, prices: Prices, *, instance: str, per_container: i
     for work in works:
         train = work.num_train_images / machine.train_images_per_second
         evaluate = work.num_evaluated_images / machine.evaluate_images_per_second
-        seconds += (train + evaluate) * work.relative_image_area
+        seconds += (train + evaluate) * work.relative_image_cost
     return Estimate(
         instance=machine,
         prices=prices,

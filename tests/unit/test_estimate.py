@@ -32,7 +32,7 @@ def test_reference_task_is_fifty_thousand_training_images_and_eighty_thousand_ev
     work = measure_work(manifest())
     assert work is not None
     assert (work.num_train_images, work.num_evaluated_images, work.num_steps) == (50_000, 80_000, 1000)
-    assert work.relative_image_area == 1.0
+    assert work.relative_image_cost == 1.0
 
 
 @pytest.mark.parametrize("num_train", [100, 101, 149, 20])

@@ -200,10 +200,13 @@ FAULTS: dict[str, tuple[bytes, str]] = {
         changed(dataset={"name": "STL10"}),
         "dataset.name is \"STL10\"; did you mean 'stl10'? accepted: stl10,",
     ),
-    "model_unknown": (changed(model={"name": "resnet50"}), "model.name is \"resnet50\"; must be 'resnet18'"),
+    "model_unknown": (
+        changed(model={"name": "vgg16"}),
+        "model.name is \"vgg16\"; must be 'resnet18', 'resnet34' or 'resnet50'",
+    ),
     "model_in_torchvision_s_letters": (
         changed(model={"name": "ResNet18"}),
-        "model.name is \"ResNet18\"; did you mean 'resnet18'? must be 'resnet18'",
+        "model.name is \"ResNet18\"; did you mean 'resnet18'? must be 'resnet18', 'resnet34' or 'resnet50'",
     ),
     "augmentation": (
         changed(augmentation="flips"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pickle
 from collections.abc import Callable
@@ -18,14 +19,14 @@ from torch import Tensor, nn
 
 from job.errors import DataError
 from job.manifest import Manifest
-from job.manifest.models import Model
+from job.manifest.models import RELATIVE_FLOP, Model
 from job.manifest.optimizers import Optimizer
 from job.training.engine.model import Weights, build_model, train_mode
 from job.training.engine.state import TrainingState
 from job.training.inputs.weights import load_weights
-from job.training.machine import choose_device
+from job.training.machine import choose_device, count_flop
 from job.training.settings import RunSettings
-from tests.conftest import BUCKET, SHARED
+from tests.conftest import BUCKET, SHARED, TINY, Answer
 
 State = dict[str, Tensor]
 
@@ -226,3 +227,37 @@ def test_imagenet_weights_of_the_development_machine_load_into_float32(tmp_path:
     assert model.conv1.weight.dtype == torch.float32
     assert torch.equal(model.layer4[1].bn2.running_mean, weights.state["layer4.1.bn2.running_mean"])
     assert torch.isfinite(model(torch.randn(2, 3, 96, 96))).all()
+
+
+@pytest.mark.parametrize("name", ["resnet34", "resnet50"])
+def test_larger_resnets_are_torchvision_s_with_a_new_fc(name: str) -> None:
+    model = build_model(Model(name=name, weights="none"), None, num_classes=7, seed=0)
+    reference = torchvision.models.get_model(name, weights=None, num_classes=7)
+    shapes = {key: value.shape for key, value in reference.state_dict().items()}
+    assert {key: value.shape for key, value in model.state_dict().items()} == shapes
+    weights = Weights(reference.state_dict() | {"fc.weight": torch.zeros(1000, 1), "fc.bias": torch.zeros(1000)}, "00")
+    model = build_model(Model(name=name, weights="given"), weights, num_classes=7, seed=0)
+    torch.testing.assert_close(model.get_submodule("layer4").state_dict(), reference.layer4.state_dict())
+
+
+def test_networks_cost_what_their_flop_say() -> None:
+    flop = {name: count_flop(torchvision.models.get_model(name), image_size=224) for name in RELATIVE_FLOP}
+    assert {name: count / flop["resnet18"] for name, count in flop.items()} == pytest.approx(RELATIVE_FLOP, rel=0.02)
+
+
+def test_a_larger_resnet_trains_from_its_own_weights_and_refuses_another_s(
+    job: Callable[..., Answer], tmp_path: Path
+) -> None:
+    for name in ("resnet34", "resnet18"):
+        torch.save(torchvision.models.get_model(name).state_dict(), tmp_path / f"{name}.pth")
+    manifest = tmp_path / "m.json"
+
+    def run(weights: str) -> Answer:
+        model = {"name": "resnet34", "weights": str(tmp_path / weights)}
+        manifest.write_text(json.dumps(TINY | {"epochs": 1, "model": model}))
+        return job("run", "-m", manifest, "-o", tmp_path / "out")
+
+    assert run("resnet34.pth").exit_code == 0
+    refused = run("resnet18.pth")
+    assert refused.exit_code == 66
+    assert "not a state dict of resnet34: these are the weights of a resnet18" in refused.stderr

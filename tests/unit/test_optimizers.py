@@ -295,7 +295,7 @@ def test_no_two_optimizers_look_alike_in_the_report(sight: str) -> None:
 
 def test_optimizers_are_known_without_torch() -> None:
     """A machine that submits or reports has none."""
-    program = "import sys; sys.modules['torch'] = None; import job.manifest.optimizers, job.report.figures"
+    program = "import sys; sys.modules['torch'] = None; import job.manifest.optimizers, job.report.render.figures"
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
