@@ -13,7 +13,8 @@ import typer
 from job import __version__
 from job.cli.manifests import plan, schema, validate
 from job.cli.report import report
-from job.cli.run import run, stage
+from job.cli.run import run
+from job.cli.stage import stage
 from job.cli.streams import protect_streams
 from job.cli.submit import submit
 from job.cli.sweeps import cancel, logs, status

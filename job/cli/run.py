@@ -1,4 +1,4 @@
-"""`job run` and `job stage`: what happens on the machine that trains."""
+"""`job run`: what happens on the machine that trains."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from job.cli.options import (
     OutputOption,
     SettingsOption,
     check_number,
-    check_place,
     check_time_budget,
     extra,
     name_experiment,
@@ -31,7 +30,6 @@ from job.cli.options import (
 )
 from job.cli.streams import outlive_reader
 from job.errors import ConflictError, DataError, JobError, ObjectExists, OutOfMemoryError
-from job.home import prepare_matplotlib
 
 if TYPE_CHECKING:
     from job.manifest import Manifest, Sweep
@@ -50,23 +48,6 @@ class Device(StrEnum):
     AUTO = "auto"
     CPU = "cpu"
     CUDA = "cuda"
-
-
-class StagedDataset(StrEnum):
-    """What `job stage` can put somewhere beside the weights."""
-
-    STL10 = "stl10"
-    CIFAR10 = "cifar10"
-    CIFAR100 = "cifar100"
-    NONE = "none"
-
-
-class Network(StrEnum):
-    """Whose ImageNet weights `job stage` can put somewhere."""
-
-    RESNET18 = "resnet18"
-    RESNET34 = "resnet34"
-    RESNET50 = "resnet50"
 
 
 def run(
@@ -110,10 +91,15 @@ def run(
     ] = None,
 ) -> None:
     """Train what the manifest says. Run again, it carries on where it stopped, or finds the run done."""
+    from job.cli.terminal import TrainingBar
+    from job.logs import configure_logs
     from job.manifest import Manifest
+    from job.runs import RunKeys, run_id
     from job.storage import open_store
     from job.training.control import Control
-    from job.training.run import Process
+    from job.training.record.background import Completions
+    from job.training.record.folder import RunFolder
+    from job.training.run import Process, run_manifest
     from job.training.settings import RunSettings
 
     outlive_reader()
@@ -135,55 +121,23 @@ def run(
         manifests = [document]
     else:
         manifests = _select(document, index=index, source=name_source(manifest), store=store, experiment=experiment)
-    _run_all(manifests, Process(how, control), store=store, experiment=experiment)
-
-
-def stage(
-    destination: Annotated[
-        str, typer.Argument(callback=check_place, help="s3:// URI or folder that runs name as --data.")
-    ],
-    dataset: Annotated[
-        StagedDataset, typer.Option(help="Data set to put there, or none; of stl10 only its labelled files.")
-    ] = StagedDataset.STL10,
-    data: DataOption = None,
-    cache: CacheOption = DEFAULT_CACHE,
-    weights: Annotated[bool, typer.Option(help="Put the ImageNet weights there as well.")] = True,
-    model: Annotated[Network, typer.Option(help="Network whose ImageNet weights are put there.")] = Network.RESNET18,
-) -> None:
-    """Put a data set and the ImageNet weights where containers fetch them quickly."""
-    from job.logs import configure_logs
-    from job.storage import open_store
-
-    outlive_reader()
-    configure_logs()
-    store = open_store(destination)
-    _check_writable(store)
-    prepare_matplotlib()
-    with extra("train"):
-        from job.training.inputs.cache import expand_cache
-        from job.training.inputs.datasets import STAGED
-
-        folder = expand_cache(cache)
-        places: list[str] = []
-        if dataset is not StagedDataset.NONE:
-            files = STAGED[dataset.value]
-            places += files.stage(files.locate(data, cache=folder), store)
-        if weights:
-            from job.training.inputs.weights import imagenet_url, stage_imagenet
-
-            places.append(stage_imagenet(store, imagenet_url(model.value), data=data, cache=folder))
-    for staged in places:
-        typer.echo(staged)
-
-
-def _check_writable(store: Store) -> None:
-    """Raises what `store` says to a small write, so that it is known before gigabytes are downloaded.
-
-    Nothing stays behind, but for an empty object where the role may write and not delete.
-    """
-    trial = ".job-stage-trial"
-    store.write(trial, b"")
-    store.delete([trial])
+    process, failures = Process(how, control), list[JobError]()
+    with Completions(on_result=partial(_show, store=store)) as completions:
+        for number, wanted in enumerate(manifests):
+            configure_logs()
+            folder = RunFolder(store, RunKeys(experiment, run_id(wanted)))
+            with _noted(failures):
+                if _is_done(folder, process):  # before anything heavy: a finished run is found in a second
+                    continue
+                control.check_before_run()
+                startup_seconds = _process_seconds() if number == 0 else 0.0
+                with TrainingBar() as bar, extra("train"):
+                    completion = run_manifest(wanted, folder, process, startup_seconds=startup_seconds, show=bar.show)
+                completions.begin(completion)  # while the next one trains
+        with _noted(failures):
+            completions.wait()
+    if failures:
+        raise failures[0]
 
 
 def _select(
@@ -206,34 +160,6 @@ def _noted(failures: list[JobError]) -> Iterator[None]:
         yield
     except (DataError, ConflictError, OutOfMemoryError) as error:
         failures.append(error)
-
-
-def _run_all(manifests: list[Manifest], process: Process, *, store: Store, experiment: str) -> None:
-    """Run one after another; each is completed while the next one trains. Raises the first failure, at the end."""
-    from job.cli.terminal import TrainingBar
-    from job.logs import configure_logs
-    from job.runs import RunKeys, run_id
-    from job.training.record.background import Completions
-    from job.training.record.folder import RunFolder
-    from job.training.run import run_manifest
-
-    failures: list[JobError] = []
-    with Completions(on_result=partial(_show, store=store)) as completions:
-        for number, manifest in enumerate(manifests):
-            configure_logs()
-            folder = RunFolder(store, RunKeys(experiment, run_id(manifest)))
-            with _noted(failures):
-                if _is_done(folder, process):  # before anything heavy: a finished run is found in a second
-                    continue
-                process.control.check_before_run()
-                startup_seconds = _process_seconds() if number == 0 else 0.0
-                with TrainingBar() as bar, extra("train"):
-                    completion = run_manifest(manifest, folder, process, startup_seconds=startup_seconds, show=bar.show)
-                completions.begin(completion)
-        with _noted(failures):
-            completions.wait()
-    if failures:
-        raise failures[0]
 
 
 def _is_done(folder: RunFolder, process: Process) -> bool:

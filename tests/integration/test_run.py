@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -181,3 +183,22 @@ def test_pretrained_weights_learn_real_photographs(job: Job, tmp_path: Path) -> 
     final = result_of(tmp_path / "out").final
     assert final is not None
     assert final.top1 >= 0.9
+
+
+def test_training_step_is_seven_frames_from_the_command(
+    job: Job, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As docs/architecture.md tells it: who debugs a run reads no more than these."""
+    frames: list[list[str]] = []
+
+    def follow(*arguments: Any, **options: Any) -> torch.Tensor:
+        own = [entry for entry in traceback.extract_stack() if "/job/" in entry.filename]
+        frames.append([entry.name for entry in own])
+        return cross_entropy(*arguments, **options)
+
+    cross_entropy = torch.nn.functional.cross_entropy
+    monkeypatch.setattr(torch.nn.functional, "cross_entropy", follow)
+    assert job("run", "-m", tiny(epochs=1), "-o", tmp_path / "out").exit_code == 0
+    story = ["main", "run", "run_manifest", "train", "train_epochs", "__call__", "_take"]
+    assert [names for names in frames if names[-1] == "_take"] == [story] * 2
+    assert " → ".join(story[:5]) in (ROOT / "docs/architecture.md").read_text()

@@ -29,7 +29,7 @@ class TrainingStep:
         self._planned_epoch: int | None = None
         can_be_graphed = state.manifest.optimizer.is_capturable and not state.scaler.is_enabled()  # it reads back
         graphed = device.graphed if can_be_graphed else lambda function: function
-        self._full = {measured: graphed(partial(self._take_full, measured=measured)) for measured in (True, False)}
+        self._full = {measured: graphed(partial(self._take, None, measured=measured)) for measured in (True, False)}
 
     def __call__(self) -> None:
         """Take the state's next step."""
@@ -59,15 +59,15 @@ class TrainingStep:
         train_mode(state.model, freeze_backbone=state.manifest.model.freeze_backbone)
         self._planned_epoch = state.epoch
 
-    def _take_full(self, *, measured: bool) -> Tensor | None:
-        return self._take(self._state.device_step * len(self._within_batch) + self._within_batch, measured=measured)
-
-    def _take(self, positions: Tensor, *, measured: bool) -> Tensor | None:
+    def _take(self, positions: Tensor | None, *, measured: bool) -> Tensor | None:
         """Forward, backward and update with the images at `positions` of the epoch's order.
 
+        None means a batch of full size: where it begins follows from the number of the step, which lies on the device.
         Returns what `StepMeter.after_step` gives, where it is `measured`.
         """
         state, optimizer, scaler = self._state, self._state.optimizer, self._state.scaler
+        if positions is None:
+            positions = state.device_step * len(self._within_batch) + self._within_batch
         images, labels = self._source.batch(positions)
         with state.device.autocast():
             logits = state.model(images)
