@@ -12,7 +12,6 @@ import typer
 
 from job.errors import ManifestError, ObjectMissing, StorageError, UnusablePlace, UsageError
 from job.places import CLAIM_SCHEME, is_remote, parse_place
-from job.versions import extra as extra  # job.cli.run still imports it from here
 
 if TYPE_CHECKING:
     from job.manifest import Manifest, Sweep
@@ -95,7 +94,6 @@ OverridesOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change one field of the manifest, such as optimizer.lr=0.01."),
 ]
-SettingsOption = OverridesOption  # the name that job.cli.run still imports
 OutputOption = Annotated[
     str,
     typer.Option(

@@ -20,16 +20,16 @@ from job.cli.options import (
     ExperimentOption,
     ManifestOption,
     OutputOption,
-    SettingsOption,
+    OverridesOption,
     check_number,
     check_time_budget,
-    extra,
     name_experiment,
     name_source,
     read_document,
 )
 from job.cli.streams import outlive_reader
 from job.errors import ConflictError, DataError, JobError, ObjectExists, OutOfMemoryError
+from job.versions import extra
 
 if TYPE_CHECKING:
     from job.manifest import Manifest, Sweep
@@ -53,7 +53,7 @@ class Device(StrEnum):
 def run(
     manifest: ManifestOption,
     output: OutputOption = "runs",
-    settings: SettingsOption = None,
+    overrides: OverridesOption = None,
     experiment: ExperimentOption = None,
     index: Annotated[
         int | None,
@@ -105,9 +105,9 @@ def run(
     outlive_reader()
     control = Control(time_budget_seconds=time_budget)
     control.take_signals()
-    document = read_document(manifest, settings or [])
+    document = read_document(manifest, overrides or [])
     experiment = name_experiment(experiment, document)
-    how = RunSettings(
+    settings = RunSettings(
         data=data,
         cache=cache,
         device=device.value,
@@ -121,7 +121,7 @@ def run(
         manifests = [document]
     else:
         manifests = _select(document, index=index, source=name_source(manifest), store=store, experiment=experiment)
-    process, failures = Process(how, control), list[JobError]()
+    process, failures = Process(settings, control), list[JobError]()
     with Completions(on_result=partial(_show, store=store)) as completions:
         for number, wanted in enumerate(manifests):
             configure_logs()
