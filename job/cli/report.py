@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
-from job.cli.options import check_experiment, check_place, extra
+from job.cli.options import check_experiment, check_place
 from job.cli.streams import outlive_reader
 from job.errors import IncompleteError
 from job.home import prepare_matplotlib
+from job.versions import extra
 
 
 def report(
