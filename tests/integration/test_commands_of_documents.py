@@ -23,7 +23,7 @@ FOUND = all_commands()
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An output with runs of the smoke sweep, really trained, on few images; and with an experiment `tuning`."""
+    """An output with runs of the smoke sweep, really trained on few images, and two experiments more."""
     output = tmp_path_factory.mktemp("finished")
     fields = ("seeds=[0]", "epochs=1", "dataset.size=16", "dataset.num_train=40", "dataset.num_test=20")
     command = [sys.executable, "-m", "job", "run", "--manifest", str(ROOT / "manifests/sweeps/smoke.json")]
@@ -31,7 +31,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run(command, check=True, capture_output=True, timeout=300)
     for path in [*output.glob("*/runs/*/model.*"), *output.glob("*/runs/*/checkpoints/*")]:
         path.unlink()  # half a gigabyte, which no command here reads
-    store_results(open_store(str(output)), make_result(make_manifest("adam"), experiment="tuning"))
+    for experiment in ("tuning", "optimizers"):
+        store_results(open_store(str(output)), make_result(make_manifest("adam"), experiment=experiment))
     return output
 
 
@@ -49,6 +50,8 @@ def checkout(finished: Path, tmp_path: Path, bucket: str, monkeypatch: pytest.Mo
             in_s3.write(f"{output}/{path.relative_to(finished).as_posix()}", path.read_bytes())
     for folder in ("photos/train/a", "photos/test/a"):
         (place / folder).mkdir(parents=True)
+    (place / "weights").mkdir()
+    (place / "weights/resnet18-imagenet.pth").touch()
     monkeypatch.chdir(place)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):  # of the make that runs the tests

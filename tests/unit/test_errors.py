@@ -15,6 +15,7 @@ from tests.conftest import Answer
 EXIT_CODES = {
     "JobError": 1,
     "UsageError": 2,
+    "UnusablePlace": 2,
     "ManifestError": 65,
     "DataError": 66,
     "AccessDeniedError": 67,
@@ -30,6 +31,7 @@ EXIT_CODES = {
     "Terminated": 143,
 }
 PARENTS = {
+    "UnusablePlace": "UsageError",
     "ObjectMissing": "StorageError",
     "ObjectExists": "StorageError",
     "TimeBudgetUsed": "Interruption",
