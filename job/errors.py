@@ -2,6 +2,7 @@
 
     JobError                    1   a bug, unless a subclass says otherwise
     ├── UsageError              2   the command line cannot be carried out
+    │   └── UnusablePlace       2   its place can never do what is asked of it
     ├── IncompleteError         3   `job report --strict` found runs missing, failed, lost or corrupt
     ├── ManifestError          65   the manifest is wrong
     ├── DataError              66   data set or weights missing or corrupt
