@@ -52,9 +52,10 @@ run: $(READY)  ## train the smoke manifest on this machine into ./runs and write
 	$(BIN)/job run --manifest manifests/jobs/smoke.json --output runs
 	$(BIN)/job report runs
 
+# One process a core: a test trains with one thread.
 test: $(READY)  ## run all tests that this machine can run, with coverage
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest -n auto --maxprocesses 8 --dist worksteal
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

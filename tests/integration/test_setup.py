@@ -59,6 +59,7 @@ version = "0"
 dependencies = {dependencies}
 [project.optional-dependencies]
 train = []
+report = []
 kubernetes = []
 dev = []
 """
