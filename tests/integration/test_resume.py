@@ -16,7 +16,7 @@ from job.errors import Terminated
 from job.logs import configure_logs
 from job.manifest import Manifest
 from job.manifest.optimizers import OPTIMIZERS
-from job.runs import RunKeys, RunResult, is_result_key, run_id
+from job.runs import Progress, RunKeys, RunResult, is_result_key, run_id
 from job.storage import FolderStore
 from job.training.control import Control
 from job.training.engine.state import TrainingState
@@ -214,3 +214,22 @@ def test_budget_below_the_startup_comes_to_an_end_with_the_same_result(
     stopped, whole = (RunResult.model_validate_json(next((tmp_path / part).rglob("result.json")).read_bytes())
                       for part in ("stopped", "whole"))  # fmt: skip
     assert metrics(stopped) == metrics(whole)
+
+
+def test_progress_is_reported_between_epochs_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every `HEARTBEAT_SECONDS`: an epoch may take an hour, and who is silent for so long counts as lost."""
+    use_narrow_network(monkeypatch)
+    monkeypatch.setattr("job.training.record.attempt.HEARTBEAT_SECONDS", 0.0)
+    seen: list[tuple[int, int]] = []
+    write = FolderStore.write
+
+    def follow(self: FolderStore, key: str, content: bytes) -> None:
+        if key.endswith("/progress.json"):
+            progress = Progress.model_validate_json(content)
+            seen.append((progress.epoch, progress.step))
+        write(self, key, content)
+
+    monkeypatch.setattr(FolderStore, "write", follow)
+    run(Manifest.model_validate(TINY), tmp_path)
+    assert {(0, 1), (1, 1)} <= set(seen)  # after the first step of each epoch
+    assert seen[-1] == (2, 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+import warnings
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -176,3 +177,15 @@ def test_exception_on_a_terminal_is_shown_and_kept(stream: Callable[[str], Strea
     log_failure()
     assert "the reason" in terminal.getvalue()
     assert "ValueError: the reason" in str(recorded(log)[0]["exception"])
+
+
+def test_what_a_library_warns_of_is_an_event(capsys: pytest.CaptureFixture[str]) -> None:
+    log = configure_logs()
+    with warnings.catch_warnings():  # pytest has made every warning an error
+        warnings.simplefilter("always")
+        warnings.warn("the old way", DeprecationWarning, stacklevel=1)
+    (line,) = capsys.readouterr().err.splitlines()
+    event = json.loads(line)
+    assert (event["event"], event["level"]) == ("warning", "warning")
+    assert (event["category"], event["reason"]) == ("DeprecationWarning", "the old way")
+    assert json.loads(log.content()) == event
