@@ -22,7 +22,7 @@ from job.runs import RunResult, is_result_key, run_id
 from job.storage import FolderStore, open_store
 from job.training.inputs.listing import Listing, list_images
 from tests.conftest import BUCKET, TINY, Answer
-from tests.faulty_s3 import FaultyS3
+from tests.models.faulty_s3 import FaultyS3
 from tests.records import make_result, store_results
 from tests.unit.test_cifar100 import write_cifar100
 

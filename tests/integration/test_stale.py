@@ -16,7 +16,7 @@ from job.runs import Environment, RunKeys, RunResult
 from job.storage import FolderStore, Store, open_store
 from job.submit.stale import describe_stale, find_stale, put_aside, read_image_origin, read_local_origin
 from tests.conftest import TINY, Answer
-from tests.faulty_s3 import FaultyS3, answer
+from tests.models.faulty_s3 import FaultyS3, answer
 from tests.records import make_manifest, make_result, store_results
 from tests.unit.test_origins import COMMIT, OTHER, environment
 

@@ -19,7 +19,7 @@ from unittest.mock import patch
 from docker.models.containers import Container
 from moto.batch import models
 
-from tests.batch_retries import decide
+from tests.models.batch_retries import decide
 
 GRACE_SECONDS = 25
 ChildEnvironment = Callable[[int, int], dict[str, str]]
