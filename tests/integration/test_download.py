@@ -63,6 +63,8 @@ class Site:
 def serve(certificate: Path | None = None) -> Iterator[Site]:
     """A `Site` until the block ends, over TLS where there is a certificate with its key."""
 
+    site: Site
+
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             site.requests.append(self.path)
@@ -78,8 +80,11 @@ def serve(certificate: Path | None = None) -> Iterator[Site]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.handle_error = lambda *_: None  # type: ignore[method-assign] - a client that has hung up is what is tested
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, request: object, client_address: object) -> None:
+            """Say nothing: a client that has hung up is what is tested."""
+
+    server = Server(("127.0.0.1", 0), Handler)
     if certificate:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate)

@@ -103,5 +103,6 @@ def test_retry_strategy_is_the_template_s_and_the_error_tree_s() -> None:
 
 @pytest.mark.parametrize("missing", ["queue", "image"])
 def test_what_is_missing_is_said(missing: str) -> None:
+    without: dict[str, Any] = {missing: ""}
     with pytest.raises(UsageError, match="--queue and --image, or --stack"):
-        render(LAUNCH, replace(SETTINGS, **{missing: ""}))
+        render(LAUNCH, replace(SETTINGS, **without))
