@@ -21,7 +21,7 @@ from moto.server import ThreadedMotoServer
 
 from job.cli import main
 from job.signals import ENDING_SIGNALS
-from tests.faulty_s3 import FaultyS3, serve_faulty_s3
+from tests.models.faulty_s3 import FaultyS3, serve_faulty_s3
 
 hypothesis.settings.register_profile("ci", derandomize=True, deadline=None)
 """A change is not held up by an example that another change would have met as well; developers look for new ones."""

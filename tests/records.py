@@ -230,9 +230,9 @@ def _group(
     return GroupDiagnostics(
         num_weights=num_weights,
         gradient_norm=[gradient] * len(ratio),
-        update_norm=update,
-        weight_norm=weight,
-        update_to_weight=ratio,
+        update_norm=[*update],
+        weight_norm=[*weight],
+        update_to_weight=[*ratio],
         update_rms=[norm / num_weights**0.5 for norm in update],
         distance_from_start=distance,
     )

@@ -27,7 +27,7 @@ def list_differences(found: Any, expected: Any, place: str = "") -> list[str]:
         pairs = [(f"{place}[{index}]", *pair) for index, pair in enumerate(zip(found, expected, strict=True))]
     else:
         return [] if found == expected else [f"{place}: {found}, expected {expected}"]
-    return [line for inner, *pair in pairs for line in list_differences(*pair, inner)]
+    return [line for inner, value, wanted in pairs for line in list_differences(value, wanted, inner)]
 
 
 def result_in(store: Store) -> RunResult:

@@ -26,7 +26,18 @@ import boto3
 
 from job.storage import open_store
 from tests.conftest import BUCKET, TINY
-from tests.faulty_s3 import ALWAYS, Fault, FaultyS3, Rule, answer, cut, damage, lose_answer, serve_faulty_s3, truncate
+from tests.models.faulty_s3 import (
+    ALWAYS,
+    Fault,
+    FaultyS3,
+    Rule,
+    answer,
+    cut,
+    damage,
+    lose_answer,
+    serve_faulty_s3,
+    truncate,
+)
 from tests.processes import CONTEXT, start_job, wait_for_end
 from tests.results import list_differences, metrics, result_in
 
@@ -85,7 +96,7 @@ def soak(num_runs: int, *, seed: int, workers: int, folder: Path) -> Counts:
     """Needs nothing but this machine: moto's S3 is started here. `folder` takes logs and manifests."""
     counts = Counts()
     # A child imports its parent's main module, which is this one: all that it imports is there already.
-    CONTEXT.set_forkserver_preload(["tests.processes", "tests.conftest", "tests.faulty_s3", "tests.results"])
+    CONTEXT.set_forkserver_preload(["tests.processes", "tests.conftest", "tests.models.faulty_s3", "tests.results"])
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # moto's server would print every request
     with serve_faulty_s3() as server:
         os.environ |= {

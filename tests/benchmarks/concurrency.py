@@ -214,7 +214,7 @@ class Batched:
         self._rates = torch.tensor(
             [bench.manifest.optimizer.lr for bench in benches], device=benches[0].device.torch_device
         )
-        self._parameters, self._buffers = stack_module_state(models)  # type: ignore[arg-type]
+        self._parameters, self._buffers = stack_module_state(models)
         self._shape = copy.deepcopy(models[0]).to("meta")
         self._losses = vmap(self._loss, in_dims=(0, 0, None, None))
 

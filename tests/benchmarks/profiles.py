@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
-from torch.autograd import DeviceType
+from torch.autograd import DeviceType  # type: ignore[attr-defined]  # torch has it there without exporting it
 from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile, record_function
 
@@ -18,6 +18,7 @@ from tests.benchmarks.ladder import ProductEvaluator, ProductTrainer
 from tests.benchmarks.scripts import Script, ScriptEvaluator, ScriptTrainer
 from tests.benchmarks.variants import Variant
 
+Key = TypeVar("Key")
 NUM_IMAGES = 250
 """A step is like the next one; a naive evaluation of 5000 images would be a million events."""
 NUM_OPERATIONS = 10
@@ -127,10 +128,14 @@ def _profile(variant: Variant, bench: Bench) -> dict[str, Any]:
     }
 
 
+def _longest_first(sums: Mapping[Key, float]) -> list[tuple[Key, float]]:
+    return sorted(sums.items(), key=lambda item: item[1], reverse=True)
+
+
 def summarise(counted: Iterable[tuple[str, str, float]]) -> dict[str, Any]:
     """Sums by kind and by operation, of name, kind and microseconds of each call."""
-    kinds: Counter[str] = Counter()
-    operations: Counter[tuple[str, str]] = Counter()
+    kinds: defaultdict[str, float] = defaultdict(float)
+    operations: defaultdict[tuple[str, str], float] = defaultdict(float)
     calls: Counter[tuple[str, str]] = Counter()
     for name, kind, microseconds in counted:
         kinds[kind] += microseconds
@@ -139,7 +144,7 @@ def summarise(counted: Iterable[tuple[str, str, float]]) -> dict[str, Any]:
     total = sum(kinds.values())
     return {
         "milliseconds": total / 1e3,
-        "kinds": {kind: microseconds / 1e3 for kind, microseconds in kinds.most_common()},
+        "kinds": {kind: microseconds / 1e3 for kind, microseconds in _longest_first(kinds)},
         "operations": [
             {
                 "name": name,
@@ -148,7 +153,7 @@ def summarise(counted: Iterable[tuple[str, str, float]]) -> dict[str, Any]:
                 "milliseconds": microseconds / 1e3,
                 "fraction": microseconds / total,
             }
-            for (name, kind), microseconds in operations.most_common(NUM_OPERATIONS)
+            for (name, kind), microseconds in _longest_first(operations)[:NUM_OPERATIONS]
         ],
     }
 

@@ -11,6 +11,7 @@ import sys
 import time
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import docker
 
@@ -50,7 +51,7 @@ def _copy(bucket: Bucket, keys: list[str]) -> None:
         target.write(key, bucket.get(key))
 
 
-def _tell(result: dict, output: str, *, asked: float, began: float) -> None:
+def _tell(result: dict[str, Any], output: str, *, asked: float, began: float) -> None:
     """From `docker run` to the first step, and what that consists of."""
     events = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
     started = next(event for event in events if event["event"] == "training_started")

@@ -13,8 +13,8 @@ import pytest
 
 from job.plan import plan_key
 from tests.conftest import TINY, Answer
-from tests.container.batch_model import batch_model
 from tests.container.engine import Bucket
+from tests.models.batch_model import batch_model
 
 pytestmark = pytest.mark.timeout(900)
 FLAKY, STEPS = 3, 2

@@ -97,7 +97,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
 }
 
 
-def events(answer: Answer, name: str) -> list[dict[str, str]]:
+def events(answer: Answer, name: str) -> list[dict[str, Any]]:
     found = [json.loads(line) for line in answer.stderr.splitlines() if line.startswith("{")]
     return [event for event in found if event["event"] == name]
 

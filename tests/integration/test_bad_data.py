@@ -59,6 +59,29 @@ def put(name: str, content: bytes) -> Damage:
     return lambda root: (root / name).write_bytes(content)
 
 
+def empty(name: str) -> Damage:
+    def remove_files(root: Path) -> None:
+        for path in (root / name).iterdir():
+            path.unlink()
+
+    return remove_files
+
+
+def make_one_part_of_both(root: Path) -> None:
+    shutil.rmtree(root / "test")
+    (root / "test").symlink_to("train")
+
+
+def add_class_in_two_unicode_forms(root: Path) -> None:
+    for name in ("caf\u00e9", "cafe\u0301"):
+        (root / "train" / name).mkdir()
+
+
+def put_device_in_place(root: Path) -> None:
+    (root / CIFAR / "test.bin").unlink()
+    (root / CIFAR / "test.bin").symlink_to("/dev/zero")
+
+
 def link(name: str, target: str) -> Damage:
     return lambda root: (root / name).symlink_to(root.parent / target)
 
@@ -69,12 +92,12 @@ DAMAGES: dict[str, tuple[str, Damage, str]] = {
     "folder that is not there": ("folder", shutil.rmtree, "data/train: no such folder"),
     "class without training images": (
         "folder",
-        lambda root: [path.unlink() for path in (root / "train/dark").iterdir()],
+        empty("train/dark"),
         "train/dark: holds no image files",
     ),
     "class without test images": (
         "folder",
-        lambda root: [path.unlink() for path in (root / "test/dark").iterdir()],
+        empty("test/dark"),
         "test/dark: holds no image files",
     ),
     "class in one part only": ("folder", lambda root: shutil.rmtree(root / "test/dark"), "holds 1 class folders"),
@@ -110,7 +133,7 @@ DAMAGES: dict[str, tuple[str, Damage, str]] = {
     ),
     "test part that is a link to the training part": (
         "folder",
-        lambda root: [shutil.rmtree(root / "test"), (root / "test").symlink_to("train")],
+        make_one_part_of_both,
         "train/ and test/ are the same folder, by a link; what is tested on must not be trained on",
     ),
     "picture beside the parts": (
@@ -141,7 +164,7 @@ DAMAGES: dict[str, tuple[str, Damage, str]] = {
     ),
     "one class in two Unicode forms": (
         "folder",
-        lambda root: [(root / "train" / name).mkdir() for name in ("caf\u00e9", "cafe\u0301")],
+        add_class_in_two_unicode_forms,
         "two class folders are called caf\u00e9",
     ),
     "missing file": ("cifar100", lambda root: (root / CIFAR / "test.bin").unlink(), "test.bin of cifar100 not found"),
@@ -158,7 +181,7 @@ DAMAGES: dict[str, tuple[str, Damage, str]] = {
     "class without images": ("cifar100", put(f"{CIFAR}/test.bin", records_with(0)), "class 99 has no images"),
     "file that is a link to a device": (
         "cifar100",
-        lambda root: [(root / CIFAR / "test.bin").unlink(), (root / CIFAR / "test.bin").symlink_to("/dev/zero")],
+        put_device_in_place,
         "test.bin of cifar100 not found",
     ),
     "flipped bit": (

@@ -19,7 +19,7 @@ from job.storage.s3_client import MAX_ATTEMPTS
 from job.training.inputs.known import KnownDigests
 from job.training.record.attempt import find_memory_error
 from tests.conftest import BUCKET, Answer, Tiny
-from tests.faulty_s3 import (
+from tests.models.faulty_s3 import (
     ALWAYS,
     Fault,
     FaultyS3,

@@ -22,7 +22,7 @@ from job.runs import RunResult, is_result_key, run_id
 from job.storage import FolderStore, open_store
 from job.training.inputs.listing import Listing, list_images
 from tests.conftest import BUCKET, TINY, Answer
-from tests.faulty_s3 import FaultyS3
+from tests.models.faulty_s3 import FaultyS3
 from tests.records import make_result, store_results
 from tests.unit.test_cifar100 import write_cifar100
 
@@ -65,8 +65,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_weights(world / "own.pth", seed=1)
     fields = {"epochs": 1, "batch_size": 4, "dataset": {"name": "folder", "size": 16}}
     (world / "tiny.json").write_text(json.dumps(TINY | fields | {"model": {"weights": str(world / "own.pth")}}))
-    command = [sys.executable, "-m", "job", "run", "--manifest", world / "tiny.json", "--output", world / "out",
-               "--data", world / "data", "--cache", world / "cache", "--threads", "1"]  # fmt: skip
+    command: list[str | Path] = [
+        sys.executable, "-m", "job", "run", "--manifest", world / "tiny.json", "--output", world / "out",
+        "--data", world / "data", "--cache", world / "cache", "--threads", "1",
+    ]  # fmt: skip
     subprocess.run(command, check=True, capture_output=True)
     shutil.copytree(world, world.with_name("pristine"))
     return world
@@ -146,7 +148,7 @@ def replace_weights(_data: Path, weights: Path) -> None:
     write_weights(weights, seed=2)
 
 
-CHANGES: dict[str, tuple[Callable[[Path, Path], None], str]] = {
+CHANGES: dict[str, tuple[Callable[[Path, Path], object], str]] = {
     "class renamed": (rename_class, "is of other data: only there or only here are the classes light, lit;"),
     "image replaced": (replace_image, "is of other data (sha256"),
     "images swapped": (swap_images, "is of other data (sha256"),
@@ -161,7 +163,7 @@ CHANGES: dict[str, tuple[Callable[[Path, Path], None], str]] = {
 
 @pytest.mark.parametrize(("change", "message"), CHANGES.values(), ids=CHANGES.keys())
 def test_other_data_or_weights_under_a_finished_run_are_a_conflict(
-    run: Run, finished: Path, data: Path, weights: Path, change: Callable[[Path, Path], None], message: str
+    run: Run, finished: Path, data: Path, weights: Path, change: Callable[[Path, Path], object], message: str
 ) -> None:
     before = {path: path.read_bytes() for path in finished.parent.rglob("*") if path.is_file()}
     change(data, weights)
@@ -178,7 +180,7 @@ def test_other_data_or_weights_under_a_finished_run_are_a_conflict(
 @pytest.mark.parametrize(("change", "message"), [CHANGES["class renamed"], CHANGES["weights replaced"]])
 def test_sweep_over_other_data_or_weights_is_a_conflict(
     submit: Run, finished: Path, data: Path, weights: Path, back_end: str, dry_run: tuple[str, ...],
-    change: Callable[[Path, Path], None], message: str,
+    change: Callable[[Path, Path], object], message: str,
 ) -> None:  # fmt: skip
     """`job submit` took the old result for the one that was asked for."""
     change(data, weights)
@@ -388,8 +390,10 @@ assert not images, images
 def test_finished_run_over_files_that_nobody_touched_reads_none_and_imports_no_torch(run: Run, world: Path) -> None:
     time.sleep(2.1)  # a file that changed less than two seconds ago is read again
     assert not_compared(run("--cache", world / "later")) == []  # which remembers the digest
-    command = [sys.executable, "-c", WATCH, "run", "--manifest", world / "tiny.json", "--output", world / "out",
-               "--data", world / "data", "--cache", world / "later"]  # fmt: skip
+    command: list[str | Path] = [
+        sys.executable, "-c", WATCH, "run", "--manifest", world / "tiny.json", "--output", world / "out",
+        "--data", world / "data", "--cache", world / "later",
+    ]  # fmt: skip
     start = time.monotonic()
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr

@@ -20,7 +20,7 @@ from job.runs import RunResult, checkpoint_digest_key
 from job.signals import ENDING_SIGNALS
 from job.storage import Store, open_store
 from tests.conftest import BUCKET, Tiny, in_each_precision
-from tests.faulty_s3 import FaultyS3, delay, lose_answer
+from tests.models.faulty_s3 import FaultyS3, delay, lose_answer
 from tests.processes import start_job, wait_for_end, wait_until
 from tests.results import metrics, result_in
 

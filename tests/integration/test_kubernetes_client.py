@@ -15,7 +15,7 @@ from job.plan import SweepPlan
 from job.runs import Progress, RunKeys
 from job.storage import open_store
 from tests.conftest import Answer
-from tests.stub_kubernetes import Cluster, serve_cluster
+from tests.models.stub_kubernetes import Cluster, serve_cluster
 
 Job = Callable[..., Answer]
 UNSCHEDULABLE = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."

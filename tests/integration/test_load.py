@@ -12,7 +12,7 @@ from job.errors import UsageError
 from job.report import load_runs, write_report
 from job.report.read.load import read_runs
 from job.runs import Progress, RunKeys
-from job.storage import FolderStore, open_store
+from job.storage import FolderStore, Store, open_store
 from tests.records import diverged, made_by, make_environment, make_manifest, make_result, store_results
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -23,12 +23,12 @@ def output(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(tmp_path / "out") if request.param == "folder" else f"{request.getfixturevalue('bucket')}/study"
 
 
-def holes(store) -> dict[str, tuple[str, str]]:
+def holes(store: Store) -> dict[str, tuple[str, str]]:
     table = read_runs(store, now=NOW).holes
     return {hole.run_id: (hole.kind, hole.reason) for hole in table.itertuples()}
 
 
-def progress(run_id: str, **fields) -> bytes:
+def progress(run_id: str, **fields: object) -> bytes:
     known = {
         "run_id": run_id, "state": "running", "attempt": 1, "epoch": 2, "step": 0, "num_epochs": 4, "num_steps": 9,
         "updated_at": NOW,
@@ -52,7 +52,10 @@ def test_tables_hold_what_the_records_hold(output: str) -> None:
     assert runs.runs["configuration"].nunique() == 1
     epochs = runs.epochs[runs.epochs["run"] == row["run"]]
     assert list(epochs["test_top1"]) == [record.test.top1 for record in result.history]
-    ratio = result.history[1].diagnostics.backbone.update_to_weight
+    backbone = result.history[1].diagnostics.backbone
+    assert backbone is not None
+    ratio = [value for value in backbone.update_to_weight if value is not None]
+    assert len(ratio) == len(backbone.update_to_weight)
     assert epochs["backbone_update_to_weight"].iloc[1] == pytest.approx(sum(ratio) / len(ratio))
     steps = runs.diagnostics[(runs.diagnostics["run"] == row["run"]) & (runs.diagnostics["group"] == "fc")]
     assert list(steps["step"]) == list(range(10))
@@ -87,14 +90,15 @@ def test_place_that_is_not_there_is_an_error_and_not_made(tmp_path: Path, bucket
 def test_unfinished_runs_are_told_apart(output: str) -> None:
     store = open_store(output)
     store_results(store, make_result(make_manifest("adam")))
-    for run_id, fields in {
+    states: dict[str, dict[str, object]] = {
         "alive": {"updated_at": NOW - timedelta(minutes=14)},
         "silent": {"updated_at": NOW - timedelta(minutes=16)},
         "broken": {"state": "failed", "error": "CUDA out of memory", "exit_code": 69},
         "stopped": {"state": "interrupted"},
         "storing": {"state": "completed"},
         "vanished": {"state": "completed", "updated_at": NOW - timedelta(minutes=20)},
-    }.items():
+    }
+    for run_id, fields in states.items():
         store.write(RunKeys("default", run_id).progress, progress(run_id, **fields))
     store.write(RunKeys("default", "torn").progress, b'{"run_id"')
     store.write(RunKeys("default", "mute").manifest, b"{}")
@@ -132,7 +136,7 @@ def test_broken_plan_is_a_hole_and_no_failure(tmp_path: Path, plan: bytes) -> No
     assert len(read_runs(store).runs) == 1
 
 
-def mangled(**changes) -> bytes:
+def mangled(**changes: object) -> bytes:
     return json.dumps(json.loads(make_result(make_manifest("sgd")).model_dump_json()) | changes).encode()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -76,7 +77,8 @@ def plain_losses(name: str, data: ImageData, *, num_steps: int) -> list[float]:
     model = torchvision.models.resnet18(num_classes=10).to(memory_format=torch.channels_last)
     kind = OPTIMIZERS[name]
     settings = {"fused": True} if kind.is_fused else {}
-    optimizer = find_torch_class(kind)(model.parameters(), lr=0.001, **settings)
+    torch_class: Callable[..., torch.optim.Optimizer] = find_torch_class(kind)
+    optimizer = torch_class(model.parameters(), lr=0.001, **settings)
     order = np.random.default_rng((0, 1)).permutation(len(data.train_labels))
     losses = []
     for step in range(num_steps):
@@ -120,7 +122,8 @@ def test_fused_step_equals_the_formula_written_out(name: str) -> None:
     for fused in (True, False):
         weight = torch.nn.Parameter(start.clone())
         weight.grad = gradient.clone()
-        find_torch_class(OPTIMIZERS[name])([weight], lr=0.01, fused=fused, foreach=False).step()
+        torch_class: Callable[..., torch.optim.Optimizer] = find_torch_class(OPTIMIZERS[name])
+        torch_class([weight], lr=0.01, fused=fused, foreach=False).step()
         results.append(weight.detach())
     torch.testing.assert_close(results[0], results[1], rtol=1e-6, atol=1e-7)
 
@@ -160,11 +163,11 @@ def test_scores_equal_an_independent_computation(data: ImageData) -> None:
 def test_diagnostics_are_norms_of_the_first_steps(data: ImageData) -> None:
     """Adam's first update is lr * g / (|g| + eps): for every weight with a gradient about lr."""
     state, sources = prepare(manifest_with(optimizer={"name": "adam", "lr": 0.001}), data)
-    before = [weight.detach().clone() for weight in state.model.fc.parameters()]
+    before = [weight.detach().clone() for weight in state.model.get_submodule("fc").parameters()]
     after: list[list[Tensor]] = []
 
     def on_pause() -> None:
-        after.append([weight.detach().clone() for weight in state.model.fc.parameters()])
+        after.append([weight.detach().clone() for weight in state.model.get_submodule("fc").parameters()])
 
     (epoch,) = whole_epochs(state, sources, on_pause=on_pause)
     diagnostics = epoch.record.diagnostics

@@ -9,12 +9,13 @@ import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from job.manifest.optimizers import OPTIMIZERS
-from job.runs import EpochRecord, Scores
+from job.runs import EpochRecord, RunResult, Scores
 from job.storage import Store, open_store
 from tests.conftest import Answer
 from tests.optimizers import CONFIGURED
@@ -41,7 +42,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "report"
 
 
-def short(optimizer: str, accuracy: float | None = None, **options):
+def short(optimizer: str, accuracy: float | None = None, **options: Any) -> RunResult:
     manifest = make_manifest(optimizer, seed=options.pop("seed", 0), epochs=2)
     return make_result(manifest, accuracy=accuracy, **options)
 
@@ -245,7 +246,9 @@ def test_page_loads_nothing_and_runs_one_script_of_its_own(study: Path) -> None:
     elements = Elements(page)
     assert elements.tags.count("script") == 1
     assert not {"link", "iframe", "object", "embed", "base", "img"} & set(elements.tags)
-    loading = [value for name, value in elements.attributes if name in ("src", "href", "xlink:href", "srcset", "data")]
+    loading = [
+        value or "" for name, value in elements.attributes if name in ("src", "href", "xlink:href", "srcset", "data")
+    ]
     assert len(loading) > 10
     assert all(value.startswith(("#", "data:image/png;base64,")) for value in loading)
     assert not re.findall(r"url\((?!#)|@import", page)
@@ -414,6 +417,7 @@ def test_row_of_a_validated_run_is_of_one_epoch(job: Job, tmp_path: Path) -> Non
     assert [float(row[name]) for name in ("score", "top5", "test_loss", "train_top1", "validation_top1")] == [
         0.9, chosen.test.top5, chosen.test.loss, chosen.train.top1, 0.8,
     ]  # fmt: skip
+    assert chosen.test.top5 is not None
     markdown = (tmp_path / "report/report.md").read_text()
     assert f"| Adam | 1 | 90.0 % | – | – | – | {100 * chosen.test.top5:.1f} % | {chosen.test.loss:.3f} |" in markdown
 

@@ -51,7 +51,7 @@ def train(
     output: Path,
     *,
     control: Control | None = None,
-    show: Callable[[TrainingState], object] = lambda _state: None,
+    show: Callable[[TrainingState], None] = lambda _state: None,
 ) -> Completion:
     configure_logs()
     settings = RunSettings(device="cpu", num_threads=1, checkpoint_interval_seconds=0)
@@ -203,7 +203,7 @@ def test_budget_below_the_startup_comes_to_an_end_with_the_same_result(
         "validation_fraction": validation_fraction,
     }
     manifest = tiny(dataset=data)
-    codes = []
+    codes: list[int] = []
     while not codes or codes[-1] == 75:
         answer = job("run", "-m", manifest, "-o", tmp_path / "stopped", "--time-budget", "0.001")
         codes.append(answer.exit_code)

@@ -20,7 +20,7 @@ import pytest
 from job import cli
 from job.storage import open_store
 from tests.conftest import Answer
-from tests.faulty_s3 import ALWAYS, FaultyS3, answer, echo
+from tests.models.faulty_s3 import ALWAYS, FaultyS3, answer, echo
 
 Job = Callable[..., Answer]
 Tiny = Callable[..., Path]

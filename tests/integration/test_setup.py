@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from collections.abc import Iterator
 from importlib.metadata import distributions
 from pathlib import Path
@@ -67,6 +68,7 @@ BACKEND = """
 import sys
 from pathlib import Path
 import tomllib
+import zipfile
 sys.path.insert(0, {root!r})
 from tests.local_index import Release, write_wheel
 def build_editable(folder, config_settings=None, metadata_directory=None):
@@ -353,6 +355,17 @@ def test_locks_hold_what_pyproject_asks_for(name: str, extras: list[str]) -> Non
         found = versions.get(requirement.name, [])
         assert found, f"{requirement.name} is not in {name}.txt: make lock"
         assert all(requirement.specifier.contains(version) for version in found), f"{requirement}: make lock"
+
+
+def test_wheel_tells_type_checkers_that_it_is_typed(tmp_path: Path) -> None:
+    """https://peps.python.org/pep-0561/#packaging-type-information"""
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    assert "job/py.typed" in names
+    assert not [name for name in names if name.startswith("tests/")]
 
 
 def test_image_installs_nothing_that_only_the_report_needs() -> None:

@@ -14,7 +14,7 @@ from job.errors import DataError
 from job.manifest.models import CIFAR100
 from job.training.inputs.datasets import ImageData, cifar100, load_data
 from tests.conftest import BUCKET, Answer
-from tests.faulty_s3 import ALWAYS, FaultyS3, answer
+from tests.models.faulty_s3 import ALWAYS, FaultyS3, answer
 from tests.unit.test_cifar100 import write_cifar100
 
 Job = Callable[..., Answer]

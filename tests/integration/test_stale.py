@@ -16,7 +16,7 @@ from job.runs import Environment, RunKeys, RunResult
 from job.storage import FolderStore, Store, open_store
 from job.submit.stale import describe_stale, find_stale, put_aside, read_image_origin, read_local_origin
 from tests.conftest import TINY, Answer
-from tests.faulty_s3 import FaultyS3, answer
+from tests.models.faulty_s3 import FaultyS3, answer
 from tests.records import make_manifest, make_result, store_results
 from tests.unit.test_origins import COMMIT, OTHER, environment
 
@@ -39,6 +39,11 @@ def write_sweep(folder: Path, *rates: float) -> Path:
 def results(store: Store) -> dict[str, RunResult]:
     keys = [key for key in store.list_keys("small/runs/") if key.endswith("/result.json")]
     return {key.split("/")[2]: RunResult.model_validate_json(store.read(key)) for key in keys}
+
+
+def code_of(result: RunResult) -> str | None:
+    assert result.environment is not None
+    return result.environment.git_sha
 
 
 def leave(store: Store, *, git_sha: str | None = COMMIT, in_result: bool = False, **fields: Any) -> RunKeys:
@@ -70,7 +75,7 @@ def test_results_of_other_code_are_made_again_and_the_old_ones_kept(
     sweep = write_sweep(tmp_path, 0.01, 0.02, 0.03)
     assert "1 runs in 1 containers" in job("submit", "-m", sweep, *arguments).stdout
     before, files = results(store), {key: store.read(key) for key in store.list_keys("small/runs/")}
-    old = sorted(run_id for run_id, result in before.items() if result.environment.git_sha == COMMIT)
+    old = sorted(run_id for run_id, result in before.items() if code_of(result) == COMMIT)
     assert (len(before), len(old)) == (3, 2)
 
     dry = job("submit", "-m", sweep, *arguments, "--stale", "--dry-run")
@@ -85,7 +90,7 @@ def test_results_of_other_code_are_made_again_and_the_old_ones_kept(
     assert said in again.stderr
     assert "2 runs in 1 containers" in again.stdout
     after = results(store)
-    assert {run_id: result.environment.git_sha for run_id, result in after.items()} == dict.fromkeys(before, OTHER)
+    assert {run_id: code_of(result) for run_id, result in after.items()} == dict.fromkeys(before, OTHER)
     assert {run_id for run_id in before if before[run_id].attempt_id != after[run_id].attempt_id} == set(old)
     for run_id in old:
         assert after[run_id].attempts == 1  # anew, not from the old checkpoint

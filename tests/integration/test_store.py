@@ -34,7 +34,7 @@ from job.storage.faults import CredentialsExpired
 from job.storage.s3 import COMMIT_CONFLICT_ATTEMPTS, MULTIPART_BYTES, S3Store
 from job.storage.s3_client import MAX_ATTEMPTS, build_s3_client
 from tests.conftest import BUCKET
-from tests.faulty_s3 import (
+from tests.models.faulty_s3 import (
     ALWAYS,
     Fault,
     FaultyS3,

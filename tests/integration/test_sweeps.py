@@ -26,7 +26,7 @@ from job.submit.estimate import read_prices
 from job.submit.processes import run_processes
 from job.submit.status import RunStatus, judge_run, observe_sweep
 from tests.conftest import TINY, Answer
-from tests.faulty_s3 import FaultyS3, delay
+from tests.models.faulty_s3 import FaultyS3, delay
 
 Job = Callable[..., Answer]
 SWEEP: dict[str, Any] = {

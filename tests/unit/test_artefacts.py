@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
-from pydantic import create_model
 from structlog.testing import capture_logs
 
 from job.errors import AccessDeniedError, ConflictError, DataError, StorageError
@@ -143,7 +142,9 @@ def test_batch_under_way_is_stored_before_the_block_ends(slow: SlowStore) -> Non
     with closing(ArtefactWriter(slow)) as writer:
         writer.write({"a": b"", "b": b""})
         threading.Timer(0.05, slow.go.set).start()
-        while not writer._pending.running():
+        pending = writer._pending
+        assert pending is not None
+        while not pending.running():
             time.sleep(0.001)
     assert slow.written == ["a", "b"]
 
@@ -166,7 +167,7 @@ def save(store: FolderStore, epoch: int, *, step: int = 0, configuration: str = 
     return key
 
 
-def restore(store: FolderStore) -> tuple[str | None, list[bytes], list[dict[str, object]]]:
+def restore(store: FolderStore) -> tuple[str | None, list[bytes], list[MutableMapping[str, Any]]]:
     """What `restore_newest` returned, what it restored, and the warnings on its way."""
     restored: list[bytes] = []
     with capture_logs() as events:
@@ -298,13 +299,18 @@ def test_manifest_of_the_same_configuration_is_ours(store: FolderStore) -> None:
     RunFolder(store, KEYS).check_owner(make_manifest(epochs=1))
 
 
+class LaterManifest(Manifest):
+    """The manifest of a later version."""
+
+    clip_norm: Annotated[float, Since("0.2.0")] = 0.0
+
+
 def test_manifest_of_before_a_field_was_added_is_ours_while_the_field_stands_at_its_default(store: FolderStore) -> None:
-    later = create_model("Later", __base__=Manifest, clip_norm=(Annotated[float, Since("0.2.0")], 0.0))
     store.write(KEYS.manifest, make_manifest().model_dump_json().encode())
     now = make_manifest().model_dump()
-    RunFolder(store, KEYS).check_owner(later.model_validate(now))
+    RunFolder(store, KEYS).check_owner(LaterManifest.model_validate(now))
     with pytest.raises(ConflictError):
-        RunFolder(store, KEYS).check_owner(later.model_validate(now | {"clip_norm": 1.0}))
+        RunFolder(store, KEYS).check_owner(LaterManifest.model_validate(now | {"clip_norm": 1.0}))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from job.manifest import Sweep
 from job.plan import Submission
 from job.submit.backend import MAX_ATTEMPTS, PERMANENT_EXIT_CODES, RETRYABLE_EXIT_CODES, Launch
 from job.submit.batch import BatchSettings, render
-from tests.batch_retries import EVALUATE_ON_EXIT, exit_codes
+from tests.models.batch_retries import EVALUATE_ON_EXIT, exit_codes
 
 SETTINGS = BatchSettings(
     queue="jobs", job_role="arn:aws:iam::123456789012:role/job", execution_role="arn:aws:iam::123456789012:role/pull",
@@ -103,5 +103,6 @@ def test_retry_strategy_is_the_template_s_and_the_error_tree_s() -> None:
 
 @pytest.mark.parametrize("missing", ["queue", "image"])
 def test_what_is_missing_is_said(missing: str) -> None:
+    without: dict[str, Any] = {missing: ""}
     with pytest.raises(UsageError, match="--queue and --image, or --stack"):
-        render(LAUNCH, replace(SETTINGS, **{missing: ""}))
+        render(LAUNCH, replace(SETTINGS, **without))

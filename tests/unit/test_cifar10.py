@@ -39,7 +39,7 @@ def test_every_part_is_read_in_its_order(folder: Path) -> None:
     np.testing.assert_array_equal(data.train_labels, LABELS[:5].reshape(100))
     np.testing.assert_array_equal(data.test_images, IMAGES[5])
     np.testing.assert_array_equal(data.test_labels, LABELS[5])
-    assert (data.train_images.dtype, data.train_labels.dtype) == (np.uint8, np.int64)
+    assert (data.train_images.dtype, data.train_labels.dtype) == (np.dtype(np.uint8), np.dtype(np.int64))
 
 
 def test_manifest_and_data_folder_lead_to_the_same_images(folder: Path) -> None:

@@ -46,7 +46,7 @@ def test_every_pixel_and_fine_label_is_read_from_its_record(folder: Path) -> Non
     np.testing.assert_array_equal(data.test_images, TEST_IMAGES)
     np.testing.assert_array_equal(data.train_labels, TRAIN_LABELS)
     np.testing.assert_array_equal(data.test_labels, TEST_LABELS)
-    assert (data.train_images.dtype, data.train_labels.dtype) == (np.uint8, np.int64)
+    assert (data.train_images.dtype, data.train_labels.dtype) == (np.dtype(np.uint8), np.dtype(np.int64))
     image, channel, y, x = 41, 1, 30, 5
     offset = image * 3074 + 2 + channel * 1024 + y * 32 + x
     assert data.test_images[image, channel, y, x] == (folder / "test.bin").read_bytes()[offset]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from job.report.analysis.statistics import expected_maximum
+from job.runs import RunResult
 from tests.records import build_study, diverged, made_by, make_manifest, make_result, make_study
 
 NOISE = [0.0, 0.01, -0.005, 0.004]
 
 
-def adam(score: float, *, noise: float = 0.0, **fields):
+def adam(score: float, *, noise: float = 0.0, **fields: Any) -> list[RunResult]:
     return [
         make_result(make_manifest("adam", seed=seed, **fields), accuracy=score + each + noise * (-1) ** seed)
         for seed, each in enumerate(NOISE)
@@ -74,7 +76,9 @@ def test_one_seed_leaves_effects_uncertain(tmp_path: Path) -> None:
 def test_loss_that_is_the_same_in_every_seed_is_told_as_that(tmp_path: Path) -> None:
     """All seeds lose 50 points: no spread, so neither interval nor p; a table must not call it nothing."""
     (effects,) = build_study(tmp_path, *adam(0.8), *adam(0.3, lr=0.1)).effects
-    assert effects.effects[0].comparison.p is None
+    comparison = effects.effects[0].comparison
+    assert comparison is not None
+    assert comparison.p is None
     assert effects.summary == [
         "The same in every seed (no spread between seeds: interval not computable): "
         "lr (0.1: −50.0 points in all 4 seeds, against 0.001)."
@@ -115,6 +119,8 @@ def test_every_value_stands_in_exactly_one_sentence(tmp_path: Path) -> None:
 def test_no_effect_is_said_only_of_an_interval_near_zero(tmp_path: Path) -> None:
     (effects,) = build_study(tmp_path, *adam(0.8), *adam(0.8, eps=0.01, noise=0.02)).effects
     comparison = effects.effects[0].comparison
+    assert comparison is not None
+    assert comparison.low is not None
     assert comparison.low < -0.01
     assert effects.summary[0].startswith("Not certain: eps (0.01: +0.0 [")
 
@@ -190,7 +196,7 @@ def test_schedule_is_one_attribute(tmp_path: Path) -> None:
 def test_budget_view_sets_the_default_against_the_tuned(tmp_path: Path) -> None:
     study = build_study(tmp_path, *adam(0.8), *adam(0.7, lr=0.01), *adam(0.86, lr=0.0001))
     (line,) = study.budget
-    means = [np.mean([score + each for each in NOISE]).round(5) for score in (0.8, 0.7, 0.86)]
+    means = [round(float(np.mean([score + each for each in NOISE])), 5) for score in (0.8, 0.7, 0.86)]
     assert line.is_torch_default
     assert (line.default.label, line.tuned.label) == ("Adam", "Adam lr 0.0001")
     assert line.expected == pytest.approx(expected_maximum(means), abs=1e-3)

@@ -12,6 +12,7 @@ import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ def picture(seed: int, *, height: int = SIZE, width: int = SIZE) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def save(path: Path, pixels: np.ndarray | Image.Image, **options: object) -> Path:
+def save(path: Path, pixels: np.ndarray | Image.Image, **options: Any) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     (pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)).save(path, **options)
     return path
@@ -82,7 +83,7 @@ def test_labels_follow_the_sorted_class_names_and_images_their_files(root: Path,
     assert data.test_labels.tolist() == [0, 1]
     np.testing.assert_array_equal(data.train_images.transpose(0, 2, 3, 1), [picture(seed) for seed in (0, 1, 5, 2)])
     np.testing.assert_array_equal(data.test_images.transpose(0, 2, 3, 1), [picture(3), picture(4)])
-    assert (data.train_images.dtype, data.train_labels.dtype) == (np.uint8, np.int64)
+    assert (data.train_images.dtype, data.train_labels.dtype) == (np.dtype(np.uint8), np.dtype(np.int64))
 
 
 @pytest.mark.parametrize("suffix", sorted(SUFFIXES - {".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".pgm", ".pbm"}))
@@ -228,7 +229,7 @@ def test_files_are_decoded_one_by_one_and_never_all_in_memory(root: Path, tmp_pa
     """Sixty of three megabytes each; two threads hold one each, with the pixels and two copies of them on the way."""
     for number in range(60):
         save(root / f"train/dog/{number}.bmp", picture(number, height=1000, width=1000))
-    command = [sys.executable, "-c", PEAK, root, tmp_path / "cache"]
+    command: list[str | Path] = [sys.executable, "-c", PEAK, root, tmp_path / "cache"]
     answer = subprocess.run(command, capture_output=True, text=True, check=True)
     kilobytes = int(answer.stdout.splitlines()[-1])
     assert kilobytes < 60_000
@@ -265,9 +266,9 @@ def test_corrupt_cache_is_decoded_anew_with_a_warning(load: Load, tmp_path: Path
     cached.write_bytes(
         {
             "empty": b"",
-            "truncated": content[: len(content) // 2],
+            "truncated": bytes(content[: len(content) // 2]),
             "text": b"no array",
-            "flipped bit": content,
+            "flipped bit": bytes(content),
             "other array": other.getvalue(),
         }[damage]
     )
@@ -313,7 +314,7 @@ def test_image_bomb_is_refused_without_being_unpacked(root: Path, tmp_path: Path
         "try: load_folder(Path(sys.argv[1]), size=16, cache=Path(sys.argv[2]), num_threads=1)\n"
         "except DataError as error: print(re.search(r'HWM:\\s*(\\d+)', open('/proc/self/status').read())[1], error)"
     )
-    command = [sys.executable, "-c", script, root, tmp_path / "cache"]
+    command: list[str | Path] = [sys.executable, "-c", script, root, tmp_path / "cache"]
     answer = subprocess.run(command, capture_output=True, text=True, check=True)
     kilobytes, _, message = answer.stdout.partition(" ")
     assert message.startswith(f"{root}/train/dog/bomb.png: ")

@@ -33,7 +33,7 @@ EVERY_FIELD = {
     "model": {"weights": "s3://bucket/größe.pth", "freeze_backbone": True}, "deterministic": True,
     "schedule": {"name": "cosine", "warmup_epochs": 0.5, "final_fraction": 0.01},
 }  # fmt: skip
-SEEN = [
+SEEN: list[tuple[dict[str, Any], str]] = [
     ({"optimizer": {"name": "adam"}}, "mine-s0-63e6e4e0c8"),
     ({"optimizer": {"name": "adamw"}}, "mine-s0-a454f700bd"),
     ({"optimizer": {"name": "adamax"}}, "mine-s0-24b271165e"),
@@ -127,14 +127,32 @@ class Averaging(StrictModel):
 class LaterManifest(Manifest):
     """The manifest of a later version: fields in it and in what it holds, and a field that holds a new class."""
 
-    optimizer: LaterAdam  # type: ignore[assignment]
+    optimizer: LaterAdam
     model: LaterModel = LaterModel()
     ema_decay: Annotated[float | None, Since("0.3.0")] = None
     averaging: Annotated[Averaging, Since("0.3.0")] = Averaging()
     milestones: Annotated[tuple[int, ...], Since("0.3.0")] = ()
 
 
-NEW = {"clip_norm": 0.0, "dropout": 0.0, "ema_decay": None, "averaging": {"name": "none"}, "milestones": []}
+class LaterSweep(Sweep):
+    """A sweep that has one more field."""
+
+    pairs: Annotated[int, Since("0.2.0")] = 1
+
+
+class LaterSubmission(Submission):
+    """A submission of such a sweep."""
+
+    sweep: LaterSweep
+
+
+NEW: dict[str, Any] = {
+    "clip_norm": 0.0,
+    "dropout": 0.0,
+    "ema_decay": None,
+    "averaging": {"name": "none"},
+    "milestones": [],
+}
 ADAMS = [expected for fields, expected in SEEN if fields.get("optimizer", {"name": "adam"})["name"] == "adam"]
 
 
@@ -165,7 +183,9 @@ def test_added_field_with_another_value_is_another_run(fields: dict[str, Any]) -
 def test_bundled_sweeps_of_a_later_version_have_the_same_ids() -> None:
     for name in ("optimizers", "attributes", "smoke"):
         path = ROOT / f"manifests/sweeps/{name}.json"
-        plan = build_plan(as_sweep(parse_document(path.read_bytes(), source=name)), source=name)
+        sweep = parse_document(path.read_bytes(), source=name)
+        assert isinstance(sweep, Sweep)
+        plan = build_plan(sweep, source=name)
         for run in plan.runs:
             if run.manifest.optimizer.name == "adam":
                 assert run_id(LaterManifest.model_validate_json(run.manifest.model_dump_json())) == run.run_id
@@ -173,18 +193,17 @@ def test_bundled_sweeps_of_a_later_version_have_the_same_ids() -> None:
 
 def test_submission_to_older_containers_holds_nothing_that_they_do_not_know() -> None:
     """They expand the sweep themselves, and refuse unknown fields: at its default a new one is not told to them."""
-    later_sweep = create_model("LaterSweep", __base__=Sweep, pairs=(Annotated[int, Since("0.2.0")], 1))
-    later = create_model("LaterSubmission", __base__=Submission, sweep=(later_sweep, ...))
     source = (ROOT / "manifests/sweeps/smoke.json").read_bytes()
-    sweep = as_sweep(parse_document(source, source="smoke"))
+    sweep = parse_document(source, source="smoke")
+    assert isinstance(sweep, Sweep)
     submission = build_submission(sweep, build_plan(sweep, source="smoke").run_ids, per_container=2)
     document = submission.model_dump()
-    told = later.model_validate(document)
+    told = LaterSubmission.model_validate(document)
     assert told.sweep.pairs == 1
     assert told.id == submission.id
     assert told.as_json() == submission.as_json() == submission.model_dump_json(indent=1, exclude={"replaces"})
     assert Submission.model_validate_json(told.as_json()) == submission
-    other = later.model_validate(document | {"sweep": document["sweep"] | {"pairs": 2}})
+    other = LaterSubmission.model_validate(document | {"sweep": document["sweep"] | {"pairs": 2}})
     assert other.id != submission.id
 
 
@@ -212,7 +231,7 @@ def inherited_fields(kind: type[BaseModel]) -> dict[str, Any]:
         name for base in kind.__mro__[1:] if base is not BaseModel for name in getattr(base, "__annotations__", {})
     }
     siblings = [
-        FIELDS[other.__name__] for other in KINDS if other.__name__ in FIELDS and issubclass(other, kind.__base__)
+        FIELDS[other.__name__] for other in KINDS if other.__name__ in FIELDS and issubclass(other, kind.__mro__[1])
     ]
     return {name: fields[name] for fields in siblings for name in shared & fields.keys()}
 

@@ -21,9 +21,9 @@ from moto import mock_aws
 
 from job.errors import UsageError
 from job.submit.batch import BatchSettings, read_stack
-from tests.batch_retries import EVALUATE_ON_EXIT, decide
 from tests.conftest import ROOT
-from tests.template_rules import OUTPUTS, RULES, Template, as_list, load_template, statements
+from tests.models.batch_retries import EVALUATE_ON_EXIT, decide
+from tests.models.template_rules import OUTPUTS, RULES, Template, as_list, load_template, statements
 
 BATCH = ROOT / "infra" / "batch.yaml"
 POD_ROLE = ROOT / "infra" / "pod-role.yaml"

@@ -18,8 +18,8 @@ from job.plan import Submission, build_plan, build_submission
 from job.submit.backend import Launch
 from job.submit.kubernetes_documents import KubernetesSettings, render, show
 from tests.conftest import ROOT, Answer
-from tests.kubernetes_rules import RULES, Documents, container, decide, failure_rules, find_empty, job, pod
-from tests.template_rules import load_template
+from tests.models.kubernetes_rules import RULES, Documents, container, decide, failure_rules, find_empty, job, pod
+from tests.models.template_rules import load_template
 
 MANIFESTS = ROOT / "manifests"
 

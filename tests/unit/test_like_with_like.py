@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,14 +16,14 @@ from tests.records import build_study, diverged, made_by, make_environment, make
 NOISE = (0.0, 0.004, -0.003)
 
 
-def runs_of(name: str, score: float, *, spread: float = 1.0, **fields) -> list[RunResult]:
+def runs_of(name: str, score: float, *, spread: float = 1.0, **fields: Any) -> list[RunResult]:
     return [
         make_result(make_manifest(name, seed=seed, **fields), accuracy=score + spread * noise)
         for seed, noise in enumerate(NOISE)
     ]
 
 
-def made(runs: list[RunResult], **facts) -> list[RunResult]:
+def made(runs: list[RunResult], **facts: Any) -> list[RunResult]:
     return [made_by(run, **facts) for run in runs]
 
 
@@ -45,7 +46,7 @@ def test_more_epochs_for_one_optimizer_decide_nothing(tmp_path: Path) -> None:
         ({"model": {"weights": "none"}}, "model.weights none against imagenet"),
     ],
 )
-def test_other_settings_are_named_and_decide_nothing(tmp_path: Path, fields: dict, told: str) -> None:
+def test_other_settings_are_named_and_decide_nothing(tmp_path: Path, fields: dict[str, Any], told: str) -> None:
     results = runs_of("adam", 0.95, spread=2, **fields) + runs_of("adagrad", 0.80)
     verdict = build_study(tmp_path, *results).verdict
     assert not verdict.decided
@@ -68,8 +69,10 @@ def test_optimizers_are_compared_under_the_settings_that_they_share(tmp_path: Pa
     assert "SGD is not compared: it was run under other settings only (epochs 20 against 2)." in verdict.notes
     assert [each.optimizer for each in study.shown] == ["adagrad", "rmsprop", "adam", "sgd"]
     assert study.standings[0].configuration.label == "SGD epochs 20"
-    assert study.standings[0].behind.unlike == ("epochs 20 against 2",)
-    assert not study.standings[0].behind.decided
+    behind = study.standings[0].behind
+    assert behind is not None
+    assert behind.unlike == ("epochs 20 against 2",)
+    assert not behind.decided
 
 
 def test_settings_that_were_open_to_all_may_differ_and_are_told(tmp_path: Path) -> None:
@@ -189,7 +192,9 @@ def test_other_work_may_take_other_times(tmp_path: Path) -> None:
         ("num_threads", (1, 4), "different numbers of threads (1 and 4)"),
     ],
 )
-def test_times_of_different_machines_are_not_compared(tmp_path: Path, fact: str, values: tuple, told: str) -> None:
+def test_times_of_different_machines_are_not_compared(
+    tmp_path: Path, fact: str, values: tuple[object, object], told: str
+) -> None:
     results = made(runs_of("adam", 0.9), **{fact: values[0]}) + made(runs_of("adagrad", 0.8), **{fact: values[1]})
     study = build_study(tmp_path, *results)
     assert study.times_apart == f"Times are not compared: the runs had {told}."

@@ -17,7 +17,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from job.errors import ManifestError
-from job.manifest import Manifest, parse_manifest
+from job.manifest import Manifest, Sweep, parse_manifest
 from job.manifest.document import MAX_BYTES
 from job.manifest.optimizers import OPTIMIZERS as OURS
 from job.plan import as_sweep, build_plan, parse_document
@@ -44,7 +44,7 @@ def changed(**fields: object) -> bytes:
     return json.dumps(VALID | fields).encode()
 
 
-def optimizer(name: str = "adam", **attributes: object) -> bytes:
+def optimizer(name: str = "adam", /, **attributes: object) -> bytes:
     return changed(optimizer={"name": name} | attributes)
 
 
@@ -52,7 +52,7 @@ def sweep(**fields: object) -> bytes:
     return json.dumps({"name": "mine", "blocks": [{"base": VALID}]} | fields).encode()
 
 
-def vary(**values: list[object]) -> bytes:
+def vary(**values: object) -> bytes:
     return sweep(blocks=[{"base": VALID, "vary": values}])
 
 
@@ -458,7 +458,8 @@ def values(field: dict[str, Any], schema: dict[str, Any]) -> st.SearchStrategy[o
             return st.one_of([values(choice, schema) for choice in choices])
         case {"prefixItems": [*items]}:
             return st.tuples(*[values(item, schema) for item in items]).map(list)
-        case {"properties": {**fields}}:
+        case {"properties": dict(properties)}:
+            fields = dict(properties)
             required = {name: values(fields.pop(name), schema) for name in field.get("required", ())}
             optional = {name: values(content, schema) for name, content in fields.items()}
             return st.fixed_dictionaries(required, optional=optional)
@@ -493,7 +494,11 @@ def optimizers(name: str) -> st.SearchStrategy[dict[str, object]]:
     return values(schema, schema).map(_as_rules_between_fields_demand)
 
 
-manifests = st.fixed_dictionaries(
+def _leaves_muon_weights_to_train(document: dict[str, Any]) -> bool:
+    return document["optimizer"]["name"] != "muon" or not document.get("model", {}).get("freeze_backbone")
+
+
+manifests: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {"name": NAMES, "optimizer": st.sampled_from(sorted(OURS)).flatmap(optimizers)},
     optional={
         "epochs": st.integers(10, 9_999),
@@ -526,9 +531,7 @@ manifests = st.fixed_dictionaries(
         "precision": st.sampled_from(["auto", "bf16", "fp16", "tf32", "fp32"]),
         "deterministic": st.booleans(),
     },
-).filter(
-    lambda document: document["optimizer"]["name"] != "muon" or not document.get("model", {}).get("freeze_backbone")
-)
+).filter(_leaves_muon_weights_to_train)
 
 
 def as_json(document: object) -> bytes:
@@ -760,9 +763,9 @@ def test_minus_zero_is_zero_in_a_file_and_in_a_setting(field: str) -> None:
     assert run_id(parse_manifest(optimizer(**{field: minus}), source="m.json")) == expected
     setting = f"optimizer.{field}={json.dumps(minus)}"
     assert run_id(parse_manifest(changed(), source="m.json", overrides=[setting])) == expected
-    [planned] = build_plan(
-        as_sweep(parse_document(vary(**{f"optimizer.{field}": [zero, minus]}), source="s")), source="s"
-    ).runs
+    varied = parse_document(vary(**{f"optimizer.{field}": [zero, minus]}), source="s")
+    assert isinstance(varied, Sweep)
+    [planned] = build_plan(varied, source="s").runs
     assert run_id(planned.manifest) == expected
 
 

@@ -8,14 +8,15 @@ import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
+from typing import Any, Literal, get_args
 
 import boto3
 import pytest
 import safetensors.torch
 import torch
 import torchvision
-from torch import Tensor, nn
+from torch import Tensor
+from torchvision.models import ResNet
 
 from job.errors import DataError
 from job.manifest import Manifest
@@ -54,7 +55,7 @@ def load(location: object, cache: Path) -> Weights:
     return weights
 
 
-def build(weights: Weights | None = None, *, num_classes: int = 10, seed: int = 0, **config: object) -> nn.Module:
+def build(weights: Weights | None = None, *, num_classes: int = 10, seed: int = 0, **config: Any) -> ResNet:
     return build_model(Model(weights="given", **config), weights, num_classes=num_classes, seed=seed)
 
 
@@ -231,7 +232,7 @@ def test_imagenet_weights_of_the_development_machine_load_into_float32(tmp_path:
 
 
 @pytest.mark.parametrize("name", ["resnet34", "resnet50"])
-def test_larger_resnets_are_torchvision_s_with_a_new_fc(name: str) -> None:
+def test_larger_resnets_are_torchvision_s_with_a_new_fc(name: Literal["resnet34", "resnet50"]) -> None:
     model = build_model(Model(name=name, weights="none"), None, num_classes=7, seed=0)
     reference = torchvision.models.get_model(name, weights=None, num_classes=7)
     shapes = {key: value.shape for key, value in reference.state_dict().items()}

@@ -93,7 +93,7 @@ def test_steps_are_those_of_torchs_plain_loop(name: str, configured: bool) -> No
 
 
 def test_dampening_reaches_torch() -> None:
-    attributes = {"lr": 0.02, "momentum": 0.5, "dampening": 0.5}
+    attributes: dict[str, Any] = {"lr": 0.02, "momentum": 0.5, "dampening": 0.5}
     ours, theirs = fresh_weights(), fresh_weights()
     stepped = trained(build_optimizer(manifest("sgd", attributes).optimizer, ours), ours)
     torch.testing.assert_close(stepped, trained(torch.optim.SGD(theirs, **attributes), theirs))

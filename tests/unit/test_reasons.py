@@ -156,7 +156,7 @@ def test_tiny_steps_are_no_reason_where(
 
 
 def test_adagrad_s_step_for_the_same_gradient_is_told_beside_the_others(tmp_path: Path) -> None:
-    falling = {"gradient_fall": 2.0}
+    falling: dict[str, Any] = {"gradient_fall": 2.0}
     reason = reasons(tmp_path, runs("adagrad", shrink=20.0, **falling), runs("adam", shrink=2.0, **falling))[
         "shrinking-steps"
     ]
@@ -412,7 +412,7 @@ OLD = {"torch": "2.11.0"}
 
 def test_no_reason_compares_runs_of_another_torch(tmp_path: Path) -> None:
     """The verdict and the effects name it; a reason across it would tell torch's doing as the optimizer's."""
-    worse = {"lr": 0.01, "top1": WORSE, "weight_norm": (60.0, 40.0)}
+    worse: dict[str, Any] = {"lr": 0.01, "top1": WORSE, "weight_norm": (60.0, 40.0)}
     results = [[runs("rmsprop", weight_norm=(60.0, 85.0)), runs("adam", **worse)], [runs("adam")]]
     alike = [made_by(each) for family in itertools.chain(*results) for each in family]
     mixed = [made_by(each, **facts) for part, facts in zip(results, ({}, OLD), strict=True) for f in part for each in f]
@@ -486,6 +486,8 @@ def test_accuracy_without_an_order_is_no_reason(scores: Sequence[float], tmp_pat
 
 def test_differences_between_optimizers_are_no_order_within_them(tmp_path: Path) -> None:
     """Eight configurations in which larger steps go with lower accuracy only because the optimizers differ."""
+    varied: list[dict[str, Any]] = [{"eps": 1e-8}, {"eps": 1e-6}]
+    unvaried: list[dict[str, Any]] = [{}]
     results = [
         each
         for optimizer, size, score in (
@@ -494,8 +496,8 @@ def test_differences_between_optimizers_are_no_order_within_them(tmp_path: Path)
             ("sgd", 0.1, 0.7),
             ("rmsprop", 1, 0.6),
         )
-        for eps in ((1e-8, 1e-6) if optimizer != "sgd" else (None,))
-        for each in runs(optimizer, first_step=size, top1=[score] * 6, **({"eps": eps} if eps else {}))
+        for attributes in (varied if optimizer != "sgd" else unvaried)
+        for each in runs(optimizer, first_step=size, top1=[score] * 6, **attributes)
     ]
     assert "step-and-accuracy" not in reasons(tmp_path, results)
 
@@ -558,7 +560,7 @@ def test_without_divergence_nothing_is_said_of_it(tmp_path: Path) -> None:
 
 def test_survivors_of_a_configuration_that_diverges_speak_for_no_other_reason(tmp_path: Path) -> None:
     """Each of these reasons appears with the same runs whole, and is gone once one of three seeds has diverged."""
-    options = {"first_step": 0.5, "weight_norm": (60.0, 90.0), "top1": JUMPING, "epochs": 8}
+    options: dict[str, Any] = {"first_step": 0.5, "weight_norm": (60.0, 90.0), "top1": JUMPING, "epochs": 8}
     whole = runs("rmsprop", **options)
     others = runs("adam", epochs=8, first_step=0.05, top1=CALM)
     told = {"first-steps", "weight-norm", "epoch-noise"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -81,7 +82,7 @@ def test_sides_are_paired_by_optimizer_and_rate_and_put_in_order(tmp_path: Path)
 
 
 def test_other_order_and_other_set_up_are_named(tmp_path: Path) -> None:
-    folder = {"dataset": {"name": "folder"}, "model": {"weights": "other.pth"}}
+    folder: dict[str, Any] = {"dataset": {"name": "folder"}, "model": {"weights": "other.pth"}}
     results = [
         make_result(make_manifest("adam", lr=0.01, **folder), accuracy=0.6, num_test=3925),
         make_result(make_manifest("rmsprop", lr=0.01, **folder), accuracy=0.7, num_test=3925),
@@ -140,7 +141,10 @@ def test_order_beside_the_published_one_does_not_count_easy_seeds(tmp_path: Path
     sides = compare_with(read_reference("lab-report"), study)
     assert sides.orders == "The order is the published one: Adagrad, Adam."
     top1 = {pair.optimizer: pair.top1 for pair in sides.pairs}
-    assert top1["adagrad"] - top1["adam"] == pytest.approx(0.05)
+    adagrad_top1, adam_top1 = top1["adagrad"], top1["adam"]
+    assert adagrad_top1 is not None
+    assert adam_top1 is not None
+    assert adagrad_top1 - adam_top1 == pytest.approx(0.05)
     assert any("top-1 adjusted for the seeds" in line for line in sides.differences)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from random import Random
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from job.report.analysis.statistics import (
+    Comparison,
     adjust_for_seeds,
     bootstrap_mean,
     compare,
@@ -34,10 +36,15 @@ def seeds(values: list[float]) -> dict[int, float]:
     return dict(enumerate(values))
 
 
+def compare_common(ours: dict[int, float], theirs: dict[int, float]) -> Comparison:
+    comparison = compare(ours, theirs)
+    assert comparison is not None
+    return comparison
+
+
 def test_paired_difference_of_student_s_sleep_data_is_the_published_one() -> None:
     """R's documentation: t = -4.0621, df = 9, p = 0.002833, interval -2.4598858 to -0.7001142, mean -1.58."""
-    comparison = compare(seeds(STUDENT_SLEEP[0]), seeds(STUDENT_SLEEP[1]))
-    assert comparison is not None
+    comparison = compare_common(seeds(STUDENT_SLEEP[0]), seeds(STUDENT_SLEEP[1]))
     assert comparison.difference == pytest.approx(-1.58)
     assert comparison.p == pytest.approx(0.002833, abs=5e-7)
     assert (comparison.low, comparison.high) == pytest.approx((-2.4598858, -0.7001142), abs=1e-7)
@@ -64,20 +71,20 @@ def test_interval_of_a_mean_is_scipy_s(values: list[float]) -> None:
 @settings(deadline=None)  # scipy is slow the first time
 def test_paired_comparison_is_scipy_s(values: list[float], seed: int) -> None:
     others = list(np.array(values) + np.random.default_rng(seed).normal(0, 0.01, len(values)))
-    comparison = compare(seeds(values), seeds(others))
+    comparison = compare_common(seeds(values), seeds(others))
     expected = stats.ttest_rel(values, others)
     assert comparison.p == pytest.approx(expected.pvalue, rel=1e-6)
     assert (comparison.low, comparison.high) == pytest.approx(tuple(expected.confidence_interval(0.95)), rel=1e-6)
 
 
 def test_only_common_seeds_are_compared() -> None:
-    comparison = compare({0: 0.8, 1: 0.9, 7: 0.1}, {0: 0.7, 1: 0.7, 9: 0.99})
+    comparison = compare_common({0: 0.8, 1: 0.9, 7: 0.1}, {0: 0.7, 1: 0.7, 9: 0.99})
     assert comparison.num == 2
     assert comparison.difference == pytest.approx(0.15)
 
 
 def test_one_seed_gives_a_difference_and_no_certainty() -> None:
-    comparison = compare({0: 0.8}, {0: 0.7, 1: 0.75})
+    comparison = compare_common({0: 0.8}, {0: 0.7, 1: 0.75})
     assert comparison.difference == pytest.approx(0.1)
     assert (comparison.low, comparison.high, comparison.p, comparison.decided) == (None, None, None, False)
     estimate = estimate_mean([0.8])
@@ -85,8 +92,7 @@ def test_one_seed_gives_a_difference_and_no_certainty() -> None:
 
 
 def test_differences_without_any_spread_are_known_as_such_and_decide_nothing() -> None:
-    comparison = compare({0: 0.8, 1: 0.9, 2: 0.7}, {0: 0.7, 1: 0.8, 2: 0.6})
-    assert comparison is not None
+    comparison = compare_common({0: 0.8, 1: 0.9, 2: 0.7}, {0: 0.7, 1: 0.8, 2: 0.6})
     assert comparison.difference == pytest.approx(0.1)
     assert (comparison.p, comparison.low, comparison.decided, comparison.is_uniform) == (None, None, False, True)
     assert further_seeds(comparison) is None
@@ -97,6 +103,7 @@ def test_seeds_that_only_one_has_do_not_change_the_order() -> None:
     adam, adagrad = {0: 0.80, 1: 0.81, 2: 0.99, 3: 0.99, 4: 0.99}, {0: 0.85, 1: 0.861}
     ours, theirs = adjust_for_seeds([adam, adagrad])
     assert ours == pytest.approx(np.mean(list(adam.values())))
+    assert ours is not None
     assert theirs == pytest.approx(ours + np.mean([0.05, 0.051]))
 
 
@@ -116,8 +123,10 @@ def test_adjusted_means_are_those_of_the_least_squares_of_the_whole_model(table:
     solution = np.linalg.lstsq(design, np.array([value for *_, value in cells]), rcond=None)[0]
     for (row, ours), (other, theirs) in itertools.combinations(enumerate(scores), 2):
         if ours.keys() & theirs.keys():
-            difference = adjusted[row] - adjusted[other]
-            assert difference == pytest.approx(solution[row] - solution[other], abs=1e-9)
+            mean, other_mean = adjusted[row], adjusted[other]
+            assert mean is not None
+            assert other_mean is not None
+            assert mean - other_mean == pytest.approx(solution[row] - solution[other], abs=1e-9)
 
 
 def test_same_seeds_everywhere_leave_the_plain_means() -> None:
@@ -146,12 +155,12 @@ def test_holm_lies_between_the_raw_values_and_bonferroni_s(p_values: list[float]
 
 
 def test_correction_can_undo_a_decision() -> None:
-    close = compare(seeds([0.81, 0.83, 0.80, 0.84]), seeds([0.80, 0.80, 0.79, 0.81]))
+    close = compare_common(seeds([0.81, 0.83, 0.80, 0.84]), seeds([0.80, 0.80, 0.79, 0.81]))
     assert close.p == pytest.approx(stats.ttest_rel([0.81, 0.83, 0.80, 0.84], [0.80, 0.80, 0.79, 0.81]).pvalue)
     assert close.p is not None
     assert close.p < 0.05
     assert close.decided
-    corrected = correct_comparisons([close, close, close, compare({0: 1.0}, {0: 0.0})])
+    corrected = correct_comparisons([close, close, close, compare_common({0: 1.0}, {0: 0.0})])
     assert corrected[0].adjusted_p == pytest.approx(min(1, 3 * close.p))
     assert not corrected[0].decided
     assert corrected[3].adjusted_p is None
@@ -169,9 +178,9 @@ def test_suggested_seeds_are_the_first_number_with_that_power() -> None:
     random = np.random.default_rng(0)
     differences = random.normal(0, 1, 5)
     differences = 0.5 + (differences - differences.mean()) / differences.std(ddof=1)
-    more = further_seeds(compare(seeds(list(differences)), seeds([0.0] * 5)))
+    more = further_seeds(compare_common(seeds(list(differences)), seeds([0.0] * 5)))
     assert more == 34 - 5  # the textbook's number for dz 0.5
-    assert further_seeds(compare(seeds([0.1, -0.1, 0.1, -0.1]), seeds([0.0] * 4))) is None
+    assert further_seeds(compare_common(seeds([0.1, -0.1, 0.1, -0.1]), seeds([0.0] * 4))) is None
 
 
 @given(st.floats(0, 100), st.integers(2, 1000))
@@ -199,9 +208,11 @@ def test_expected_maximum_is_the_mean_over_all_subsets(values: list[float]) -> N
 
 @given(ACCURACIES, st.randoms(use_true_random=False))
 @settings(deadline=None)
-def test_best_of_those_chosen_by_something_else_is_the_mean_over_all_subsets(values: list[float], random) -> None:
+def test_best_of_those_chosen_by_something_else_is_the_mean_over_all_subsets(
+    values: list[float], shuffler: Random
+) -> None:
     order = list(range(len(values)))
-    random.shuffle(order)
+    shuffler.shuffle(order)
     trials = list(zip(order, values, strict=True))
     expected = [
         np.mean([max(subset)[1] for subset in itertools.combinations(trials, k)]) for k in range(1, len(values) + 1)

@@ -54,7 +54,7 @@ def test_every_pixel_and_label_is_read_from_its_place(folder: Path, images: dict
     np.testing.assert_array_equal(data.test_images, images["test"])
     np.testing.assert_array_equal(data.train_labels, LABELS["train"])
     np.testing.assert_array_equal(data.test_labels, LABELS["test"])
-    assert (data.train_images.dtype, data.train_labels.dtype) == (np.uint8, np.int64)
+    assert (data.train_images.dtype, data.train_labels.dtype) == (np.dtype(np.uint8), np.dtype(np.int64))
     image, channel, y, x = 7, 2, 10, 80
     offset = image * 3 * 96 * 96 + channel * 96 * 96 + x * 96 + y
     assert data.train_images[image, channel, y, x] == (folder / "train_X.bin").read_bytes()[offset]

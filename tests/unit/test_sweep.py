@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from job.errors import ManifestError
 from job.manifest import Manifest, Sweep
+from job.manifest.optimizers import Adam
 from job.plan import Submission, SweepPlan, as_sweep, build_plan, build_submission, parse_document, select_manifests
 from job.runs import configuration_digest, run_id
 from tests.conftest import ROOT
@@ -38,10 +39,15 @@ def faults(*blocks: dict[str, Any], **fields: Any) -> list[str]:
     return list(caught.value.faults)
 
 
+def adam(manifest: Manifest) -> Adam:
+    assert isinstance(manifest.optimizer, Adam)
+    return manifest.optimizer
+
+
 def test_grid_is_every_combination() -> None:
     vary = {"optimizer.lr": [0.1, 0.2], "optimizer.weight_decay": [0.0, 0.5]}
     runs = plan({"base": ADAM, "vary": vary}).runs
-    seen = [(run.manifest.optimizer.lr, run.manifest.optimizer.weight_decay) for run in runs]
+    seen = [(adam(run.manifest).lr, adam(run.manifest).weight_decay) for run in runs]
     assert seen == [(0.1, 0.0), (0.1, 0.5), (0.2, 0.0), (0.2, 0.5)]
     assert runs[1].varied == {"optimizer.lr": 0.1, "optimizer.weight_decay": 0.5}
 
@@ -52,7 +58,7 @@ def test_one_at_a_time_is_the_base_and_each_value_alone() -> None:
     assert [run.varied for run in runs] == [
         {}, {"optimizer.lr": 0.1}, {"optimizer.betas": [0.5, 0.9]}, {"batch_size": 10},
     ]  # lr 0.001 is the base, and one run with it  # fmt: skip
-    assert runs[2].manifest.optimizer.betas == (0.5, 0.9)
+    assert adam(runs[2].manifest).betas == (0.5, 0.9)
     assert runs[3].manifest.batch_size == 10
 
 

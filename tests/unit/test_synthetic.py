@@ -57,7 +57,7 @@ def test_manifest_decides_size_and_numbers(tmp_path: Path, size: int) -> None:
     data = load_data(dataset, data=None, cache=tmp_path, num_threads=1)
     assert data.train_images.shape == (30, 3, size, size)
     assert data.test_images.shape == (20, 3, size, size)
-    assert (data.train_images.dtype, data.train_labels.dtype) == (np.uint8, np.int64)
+    assert (data.train_images.dtype, data.train_labels.dtype) == (np.dtype(np.uint8), np.dtype(np.int64))
     assert not list(tmp_path.iterdir())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,13 +11,13 @@ from scipy import stats
 
 from job.report.analysis.field import choose_field
 from job.report.analysis.verdict import judge_field
-from job.runs import Scores
+from job.runs import RunResult, Scores
 from tests.records import build_study, diverged, make_manifest, make_result
 
 SCORES = {"adagrad": [0.90, 0.91, 0.93, 0.92, 0.90], "adam": [0.87, 0.88, 0.90, 0.89, 0.86]}
 
 
-def runs_of(scores: dict[str, list[float]]):
+def runs_of(scores: dict[str, list[float]]) -> list[RunResult]:
     return [
         make_result(make_manifest(name, seed=seed), accuracy=value)
         for name, values in scores.items()
@@ -87,7 +88,7 @@ def test_undecided_lead_names_those_that_are_clearly_behind(tmp_path: Path) -> N
     assert sentence.endswith("Adagrad is ahead of SGD.")
 
 
-def with_seeds(name: str, scores: dict[int, float], **fields):
+def with_seeds(name: str, scores: dict[int, float], **fields: Any) -> list[RunResult]:
     return [make_result(make_manifest(name, seed=seed, **fields), accuracy=value) for seed, value in scores.items()]
 
 
@@ -112,8 +113,10 @@ def test_easy_seeds_that_only_one_has_make_no_winner(tmp_path: Path) -> None:
     assert verdict.sentence.startswith("Adagrad 85.5 % [")  # 0.8555 over 1000 images
     assert "+5.0 points over Adam [" in verdict.sentence
     assert "n = 2 common seeds (all numbers are over these; Adam has 5) (p = " in verdict.sentence
-    assert study.standings[1].behind.difference == pytest.approx(-0.0505)
-    assert study.standings[1].behind.num == 2
+    behind = study.standings[1].behind
+    assert behind is not None
+    assert behind.difference == pytest.approx(-0.0505)
+    assert behind.num == 2
     assert "Adagrad: 0 and 1; Adam: 0, 1, 2, 3 and 4" in verdict.notes[-1]
     assert "adjusted for the seeds" in study.order
 
@@ -211,7 +214,9 @@ def test_run_that_diverged_has_no_score_however_far_it_came(tmp_path: Path) -> N
     by_name = {line.configuration.optimizer: line for line in study.standings}
     assert (by_name["sgd"].score, by_name["sgd"].top5, by_name["sgd"].behind) == (None, None, None)
     assert by_name["sgd"].configuration.fate == "its only seed diverged"
-    assert by_name["adam"].score.num == 5
+    score = by_name["adam"].score
+    assert score is not None
+    assert score.num == 5
     assert by_name["adam"].configuration.fate == "1 of 6 seeds diverged"
     assert by_name["adam"].reach.num == 6
 
@@ -278,7 +283,7 @@ def test_default_target_is_a_part_of_the_best_score(tmp_path: Path) -> None:
     assert build_study(tmp_path, *runs_of(SCORES)).target == 0.86  # 95 % of 91.2 %, rounded down
 
 
-def validated(name: str, seed: int, *, tests: list[float], validation: list[float], **fields):
+def validated(name: str, seed: int, *, tests: list[float], validation: list[float], **fields: Any) -> RunResult:
     """A run whose best epoch was chosen on its validation images."""
     manifest = make_manifest(name, seed=seed, dataset={"name": "stl10", "validation_fraction": 0.1}, **fields)
     result = make_result(manifest, top1=tests, num_validation=500)
@@ -322,7 +327,9 @@ def test_configurations_are_chosen_by_validation_and_reported_on_test_images(tmp
     assert any("chosen by its score on validation images" in note for note in study.verdict.notes)
     (line,) = [line for line in study.budget if line.optimizer == "adam"]
     assert line.tuned.label == "Adam"
-    assert line.expected[-1] == pytest.approx(study.standings[0].score.mean)
+    score = study.standings[0].score
+    assert score is not None
+    assert line.expected[-1] == pytest.approx(score.mean)
 
 
 def test_winner_on_validation_that_loses_on_the_test_images_is_no_winner(tmp_path: Path) -> None:

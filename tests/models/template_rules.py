@@ -11,7 +11,7 @@ from typing import Any
 
 from cfnlint.decode import cfn_yaml
 
-from tests.batch_retries import EVALUATE_ON_EXIT, decide, exit_codes
+from tests.models.batch_retries import EVALUATE_ON_EXIT, decide, exit_codes
 
 Template = dict[str, Any]
 Rule = Callable[[Template], list[str]]

@@ -19,7 +19,7 @@ from unittest.mock import patch
 from docker.models.containers import Container
 from moto.batch import models
 
-from tests.batch_retries import decide
+from tests.models.batch_retries import decide
 
 GRACE_SECONDS = 25
 ChildEnvironment = Callable[[int, int], dict[str, str]]
@@ -46,7 +46,8 @@ class Job(models.Job):
     def _get_container_property(self, p: str, default: Any) -> Any:
         if p != "environment":
             return super()._get_container_property(p, default)
-        listed = [*self.job_definition.container_properties.get(p, []), *self.container_overrides.get(p, [])]
+        properties = self.job_definition.container_properties or {}
+        listed = [*properties.get(p, []), *self.container_overrides.get(p, [])]
         values = self.role_environment | {one["name"]: one["value"] for one in listed}
         attempt = len(self.attempts) + 1  # asked for before the attempt begins
         values |= {"AWS_BATCH_JOB_ID": self.job_id, "AWS_BATCH_JOB_ATTEMPT": str(attempt)}

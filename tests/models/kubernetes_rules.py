@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from tests.batch_retries import exit_codes
+from tests.models.batch_retries import exit_codes
 
 Documents = dict[str, dict[str, Any]]
 Rule = Callable[[Documents], list[str]]
