@@ -302,10 +302,10 @@ def test_cache_that_cannot_hold_digests_does_no_harm(tmp_path: Path) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """20 MiB: room for the records, and none for a checkpoint."""
+    """512 KiB: room for the records, and none for a checkpoint."""
     place = tmp_path / "disk"
     place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(place)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(place)]
     if subprocess.run(command, capture_output=True, check=False).returncode != 0:
         pytest.skip("no file system can be mounted here")
     yield place
