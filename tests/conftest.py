@@ -35,6 +35,8 @@ ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
 """Photographs and weights of the development machines; tests that use them skip where they are missing."""
 BUCKET = "bucket"
+NARROW_PATH = os.pathsep.join(filter(None, [str(ROOT / "tests/startup"), str(ROOT), os.environ.get("PYTHONPATH", "")]))
+"""PYTHONPATH with which a process trains the narrow network."""
 
 TINY: dict[str, Any] = {
     "name": "tiny",
@@ -79,8 +81,10 @@ class Answer:
 
 
 @pytest.fixture(autouse=True)
-def _own_process_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """No test sees another's signal handlers, log context, cache or credentials."""
+def _own_process_state(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[None]:
+    """No test sees another's signal handlers, log context, cache or credentials; its processes are narrow."""
     handlers = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
     for name in [name for name in os.environ if name.startswith(("JOB_", "AWS_"))]:
         if name != "AWS_CA_BUNDLE":
@@ -89,6 +93,8 @@ def _own_process_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Itera
     monkeypatch.setenv("JOB_THREADS", "1")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    if request.node.get_closest_marker("real_network") is None:
+        monkeypatch.setenv("PYTHONPATH", NARROW_PATH)
     yield
     structlog.contextvars.clear_contextvars()
     structlog.reset_defaults()

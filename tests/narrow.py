@@ -6,14 +6,18 @@ its size or its speed are marked `real_network`.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pytest
 from torch import nn
 from torchvision.models import _api
 from torchvision.models.resnet import BasicBlock, ResNet
 
+if TYPE_CHECKING:
+    import pytest
+
 WIDTH = 8
+NETWORKS = _api.BUILTIN_MODELS
+"""What torchvision builds under each name."""
 
 
 class NarrowResNet(ResNet):
@@ -35,11 +39,12 @@ class NarrowResNet(ResNet):
         self.fc = nn.Linear(8 * WIDTH, num_classes)
 
 
-def _build(*, weights: None = None, num_classes: int = 1000) -> NarrowResNet:
+def build(*, weights: None = None, num_classes: int = 1000) -> NarrowResNet:
+    """As torchvision's function of this name, without its weights."""
     assert weights is None
     return NarrowResNet(num_classes)
 
 
 def use_narrow_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let torchvision build the narrow network under the name of its ResNet18."""
-    monkeypatch.setitem(_api.BUILTIN_MODELS, "resnet18", _build)
+    monkeypatch.setitem(NETWORKS, "resnet18", build)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from job.storage import open_store
-from tests.conftest import ROOT, Answer
+from tests.conftest import NARROW_PATH, ROOT, Answer
 from tests.documents import PAGES, Command, all_commands, blocks, words_of_job
 from tests.records import make_manifest, make_result, store_results
 
@@ -28,7 +29,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     fields = ("seeds=[0]", "epochs=1", "dataset.size=16", "dataset.num_train=40", "dataset.num_test=20")
     command = [sys.executable, "-m", "job", "run", "--manifest", str(ROOT / "manifests/sweeps/smoke.json")]
     command += [*(f"--set={field}" for field in fields), "--output", str(output), "--threads", "1"]
-    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    subprocess.run(command, check=True, capture_output=True, timeout=300, env=os.environ | {"PYTHONPATH": NARROW_PATH})
     for path in [*output.glob("*/runs/*/model.*"), *output.glob("*/runs/*/checkpoints/*")]:
         path.unlink()  # half a gigabyte, which no command here reads
     for experiment in ("tuning", "optimizers"):
@@ -53,7 +54,7 @@ def checkout(finished: Path, tmp_path: Path, bucket: str, monkeypatch: pytest.Mo
     (place / "weights").mkdir()
     (place / "weights/resnet18-imagenet.pth").touch()
     monkeypatch.chdir(place)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTHONPATH", NARROW_PATH)
     for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):  # of the make that runs the tests
         monkeypatch.delenv(name, raising=False)
     return place

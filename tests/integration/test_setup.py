@@ -35,6 +35,8 @@ from tests.install import (
 )
 from tests.local_index import Release, read_lock, serve_index, write_lock
 
+pytestmark = pytest.mark.real_network  # what is installed is to be found without PYTHONPATH
+
 LOCKS = {path.stem: path for path in (ROOT / "requirements").glob("*.txt")}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 INSTALLS = written_installs()
