@@ -2,7 +2,8 @@
 
 ids        which manifests are the same run
 keys       where a run's files lie
-records    what stands in them
+records    what a record is, and what stands in those of a run under way
+result     what stands in the one that ends it
 measured   which steps and weights the diagnostics in them are of
 progress   what became of a run that has no result
 origins    what made a result, and how two origins differ
@@ -25,19 +26,21 @@ from job.runs.origins import describe_origin, differences, is_same_commit
 from job.runs.progress import LOST_AFTER_SECONDS, Judgement, judge_unfinished
 from job.runs.records import (
     SCHEMA_VERSION,
-    BestEpoch,
     CheckpointDigest,
     Diagnostics,
-    Divergence,
-    Efficiency,
-    Environment,
     EpochRecord,
-    GradientCheck,
     GroupDiagnostics,
     Progress,
     Record,
-    RunResult,
     Scores,
+)
+from job.runs.result import (
+    BestEpoch,
+    Divergence,
+    Efficiency,
+    Environment,
+    GradientCheck,
+    RunResult,
     Timings,
 )
 
