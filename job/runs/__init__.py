@@ -1,12 +1,13 @@
 """The contract between run, status and report: run ids, the keys of a run's files, their records and their judge.
 
-ids        which manifests are the same run
-keys       where a run's files lie
-records    what a record is, and what stands in those of a run under way
-result     what stands in the one that ends it
-measured   which steps and weights the diagnostics in them are of
-progress   what became of a run that has no result
-origins    what made a result, and how two origins differ
+ids           which manifests are the same run
+keys          where a run's files lie
+records       what a record is, and what stands in those of a run under way
+result        what stands in the one that ends it
+right_images  which test images were right, a bit an image
+measured      which steps and weights the diagnostics in them are of
+progress      what became of a run that has no result
+origins       what made a result, and how two origins differ
 """
 
 from job.runs.ids import configuration_digest, run_id
@@ -43,6 +44,7 @@ from job.runs.result import (
     RunResult,
     Timings,
 )
+from job.runs.right_images import RightImages, pack_right, unpack_right
 
 __all__ = [
     "EPOCHS_KEY",
@@ -65,6 +67,7 @@ __all__ = [
     "Judgement",
     "Progress",
     "Record",
+    "RightImages",
     "RunKeys",
     "RunResult",
     "Scores",
@@ -77,7 +80,9 @@ __all__ = [
     "is_result_key",
     "is_same_commit",
     "judge_unfinished",
+    "pack_right",
     "run_id",
     "runs_prefix",
     "superseded_prefix",
+    "unpack_right",
 ]

@@ -9,6 +9,7 @@ from typing import Literal
 
 from job.manifest import Manifest
 from job.runs.records import SCHEMA_VERSION, EpochRecord, Moment, Record, Scores
+from job.runs.right_images import RightImages
 
 
 class GradientCheck(Record):
@@ -125,6 +126,9 @@ class RunResult(Record):
     """Test top-1 per class after the last evaluated epoch; null for a class without test images."""
     confusion: list[list[int]]
     """Rows are true classes, columns predicted ones; counts of test images."""
+    test_right: RightImages | None = None
+    """Which test images were right, in the evaluation that `class_accuracy` and `confusion` are of; null where there
+    was none before a divergence, and in results of before 2026-11-25."""
     history: list[EpochRecord]
     timings: Timings
     train_images_per_second: float | None
