@@ -25,6 +25,7 @@ from job.runs import (
     RunResult,
     Scores,
     Timings,
+    pack_right,
     run_id,
 )
 from job.storage import FolderStore, Store
@@ -165,8 +166,17 @@ def diverged(result: RunResult, *, epoch: int = 1, step: int = 3) -> RunResult:
         "best": BestEpoch(epoch=len(history), chosen_on="test", test=last) if last else None,
         "class_accuracy": [],
         "confusion": [],
+        "test_right": None,
     }
     return result.model_copy(update=changes)
+
+
+def with_right(result: RunResult, *, test_sha256: str = "f" * 64) -> RunResult:
+    """`result` with the test images that were right after its last epoch: as many as its confusion matrix says."""
+    random = np.random.default_rng(result.manifest.seed)
+    right = random.permutation(result.num_test) < np.trace(result.confusion)
+    images = pack_right(right, epoch=len(result.history), test_sha256=test_sha256)
+    return result.model_copy(update={"test_right": images})
 
 
 def store_results(store: Store, *results: RunResult) -> None:

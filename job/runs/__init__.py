@@ -1,11 +1,13 @@
 """The contract between run, status and report: run ids, the keys of a run's files, their records and their judge.
 
-ids        which manifests are the same run
-keys       where a run's files lie
-records    what stands in them
-measured   which steps and weights the diagnostics in them are of
-progress   what became of a run that has no result
-origins    what made a result, and how two origins differ
+ids           which manifests are the same run
+keys          where a run's files lie
+records       what a record is, and what stands in those of a run under way
+result        what stands in the one that ends it
+right_images  which test images were right, a bit an image
+measured      which steps and weights the diagnostics in them are of
+progress      what became of a run that has no result
+origins       what made a result, and how two origins differ
 """
 
 from job.runs.ids import configuration_digest, run_id
@@ -25,21 +27,24 @@ from job.runs.origins import describe_origin, differences, is_same_commit
 from job.runs.progress import LOST_AFTER_SECONDS, Judgement, judge_unfinished
 from job.runs.records import (
     SCHEMA_VERSION,
-    BestEpoch,
     CheckpointDigest,
     Diagnostics,
-    Divergence,
-    Efficiency,
-    Environment,
     EpochRecord,
-    GradientCheck,
     GroupDiagnostics,
     Progress,
     Record,
-    RunResult,
     Scores,
+)
+from job.runs.result import (
+    BestEpoch,
+    Divergence,
+    Efficiency,
+    Environment,
+    GradientCheck,
+    RunResult,
     Timings,
 )
+from job.runs.right_images import RightImages, pack_right, unpack_right
 
 __all__ = [
     "EPOCHS_KEY",
@@ -62,6 +67,7 @@ __all__ = [
     "Judgement",
     "Progress",
     "Record",
+    "RightImages",
     "RunKeys",
     "RunResult",
     "Scores",
@@ -74,7 +80,9 @@ __all__ = [
     "is_result_key",
     "is_same_commit",
     "judge_unfinished",
+    "pack_right",
     "run_id",
     "runs_prefix",
     "superseded_prefix",
+    "unpack_right",
 ]

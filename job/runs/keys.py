@@ -46,6 +46,10 @@ class RunKeys:
         return self._key("model.safetensors")
 
     @property
+    def predictions(self) -> str:
+        return self._key("predictions.npz")
+
+    @property
     def log(self) -> str:
         return self._key("log.jsonl")
 

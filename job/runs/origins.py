@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from job.runs.records import Environment
+from job.runs.result import Environment
 
 PACKAGES = ("torch", "torchvision")
 """Whose version can change a result."""

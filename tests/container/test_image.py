@@ -73,7 +73,7 @@ def test_hardened_container_of_an_unknown_user_leaves_every_artefact_in_s3(
     run = result.removesuffix("result.json")
     names = {key.removeprefix(run) for key in s3.keys(run)}
     assert {"manifest.json", "environment.json", "progress.json", "history.jsonl", "log.jsonl"} <= names
-    assert {"model.safetensors", "checkpoints/epoch-0002.pt", "checkpoints/epoch-0002.json"} <= names
+    assert {"model.safetensors", "predictions.npz", "checkpoints/epoch-0002.pt", "checkpoints/epoch-0002.json"} <= names
     assert {f"plots/{plot}.png" for plot in PLOTS} <= names
     environment = json.loads(s3.get(f"{run}environment.json"))
     labels = engine.images.get(image).labels

@@ -53,7 +53,7 @@ def stopped(run: Callable[[Path], Answer], whole: Path, tmp_path: Path) -> Path:
     """The checkpoints of that run as it would have left them, had it been killed just before it published."""
     output = tmp_path / "out"
     shutil.copytree(whole, output, copy_function=os.link)
-    for name in ("result.json", "model.safetensors", "plots/loss.png"):
+    for name in ("result.json", "model.safetensors", "predictions.npz", "plots/loss.png"):
         next(output.glob(f"*/runs/*/{name}")).unlink()
     return output
 
@@ -104,8 +104,9 @@ def events(answer: Answer, name: str) -> list[dict[str, Any]]:
 
 def assert_same_result(output: Path, whole: Path) -> None:
     assert metrics(result_in(FolderStore(output))) == metrics(result_in(FolderStore(whole)))
-    models = [next(place.rglob("model.safetensors")).read_bytes() for place in (output, whole)]
-    assert models[0] == models[1]
+    for name in ("model.safetensors", "predictions.npz"):
+        found, expected = (next(place.rglob(name)).read_bytes() for place in (output, whole))
+        assert found == expected, name
 
 
 @pytest.mark.parametrize(("damage", "reason"), DAMAGES.values(), ids=DAMAGES.keys())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
@@ -16,7 +17,7 @@ from job.plan import Submission, SweepPlan
 from job.runs import SCHEMA_VERSION, CheckpointDigest, Environment, EpochRecord, Progress, Record, RunKeys, RunResult
 from job.storage import FolderStore, Store, open_store
 from tests.conftest import TINY, Answer
-from tests.records import make_manifest, make_result, store_results
+from tests.records import make_manifest, make_result, store_results, with_right
 
 Job = Callable[..., Answer]
 VERSION_1 = Path(__file__).parents[1] / "data/version-1"
@@ -29,6 +30,14 @@ READERS: dict[str, type[Record]] = {
     "runs/*/result.json": RunResult,
     "runs/*/history.jsonl": EpochRecord,
     "runs/*/checkpoints/*.json": CheckpointDigest,
+}
+
+
+RIGHT: dict[str, Any] = {
+    "epoch": 4,
+    "num_images": 1000,
+    "bits": base64.b64encode(b"\xff" * 125).decode(),
+    "test_sha256": "f" * 64,
 }
 
 
@@ -45,6 +54,18 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     "deep": (b"[" * 100_000, "is no result: Invalid JSON"),
     "hostile": (changed(classes=["<script>alert(1)</script>"] * 10, status="<img src=x>"), "is no result: status"),
     "of-another": (changed(), "belongs to default/sgd-s0-"),
+    "short-bits": (
+        changed(test_right=RIGHT | {"bits": "AAAA"}),
+        "is no result: test_right: Value error, bits hold 3 bytes",
+    ),
+    "bad-bits": (
+        changed(test_right=RIGHT | {"bits": "?" * 168}),
+        "is no result: test_right: Value error, bits are no base",
+    ),
+    "more-bits": (
+        changed(test_right=RIGHT | {"num_images": 999}),
+        "is no result: test_right: Value error, bits have a 1 after the last of 999 images",
+    ),
     "newer": (
         changed(schema_version=2, without="timings"),
         "was written with schema version 2, which this program (1) cannot read",
@@ -83,6 +104,33 @@ def test_report_over_broken_results_is_written_and_lists_them(
         assert f"{name}-s0-0123456789" in page
     assert "<script>alert" not in page
     assert [row["run_id"] for row in rows(store, "results.csv")] == [good.run_id]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"num_images": 1008, "bits": base64.b64encode(b"\xff" * 126).decode()}, "says of 1008 test images"),
+        ({"epoch": 5}, "says which test images were right after epoch 5, and has 4 epochs"),
+        (
+            {"bits": base64.b64encode(b"\xff" * 125).decode()},
+            "says which 1000 test images were right, and its confusion",
+        ),
+    ],
+)
+def test_bitset_that_fits_no_other_number_of_its_result_makes_it_corrupt(
+    job: Job, tmp_path: Path, changes: dict[str, Any], reason: str
+) -> None:
+    store = FolderStore(tmp_path)
+    whole, damaged = (with_right(make_result(make_manifest("adam", seed=seed), accuracy=0.8)) for seed in (0, 1))
+    assert whole.test_right is not None
+    assert damaged.test_right is not None
+    images = damaged.test_right.model_copy(update=changes)
+    store_results(store, whole, damaged.model_copy(update={"test_right": images}))
+    assert job("report", tmp_path).exit_code == 0
+    assert [row["run_id"] for row in rows(store, "results.csv")] == [whole.run_id]
+    (hole,) = rows(store, "holes.csv")
+    assert (hole["run_id"], hole["kind"]) == (damaged.run_id, "corrupt")
+    assert hole["reason"].startswith(f"result.json {reason}")
 
 
 def test_newer_result_that_can_be_read_is_read(job: Job, tmp_path: Path) -> None:

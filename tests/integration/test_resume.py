@@ -105,8 +105,9 @@ def test_resumed_run_equals_the_uninterrupted_one(
     whole = run(manifest, tmp_path / "whole")
     assert resumed.attempts == 3
     assert metrics(resumed) == metrics(whole)
-    (model, other) = (next((tmp_path / part).rglob("model.safetensors")) for part in ("stopped", "whole"))
-    assert model.read_bytes() == other.read_bytes()
+    for name in ("model.safetensors", "predictions.npz"):
+        found, expected = (next((tmp_path / part).rglob(name)) for part in ("stopped", "whole"))
+        assert found.read_bytes() == expected.read_bytes(), name
 
 
 def test_diverged_run_is_a_result(job: Job, tiny: Tiny, tmp_path: Path) -> None:

@@ -48,6 +48,7 @@ def test_run_writes_every_artefact_of_the_design(job: Job, tiny: Tiny, tmp_path:
         "plots/confusion.png",
         "plots/loss.png",
         "plots/samples.png",
+        "predictions.npz",
         "progress.json",
         "result.json",
     ]

@@ -102,7 +102,7 @@ def test_results_of_other_code_are_made_again_and_the_old_ones_kept(
             for key, content in files.items()
             if key.startswith(own) and "/checkpoints/" not in key
         }
-        assert {"result.json", "model.safetensors", "history.jsonl", "plots/loss.png"} <= kept.keys()
+        assert {"result.json", "model.safetensors", "predictions.npz", "history.jsonl", "plots/loss.png"} <= kept.keys()
 
     assert json.loads(job("status", output, "--json").stdout)["counts"]["done"] == 3
     runs = read_runs(store)

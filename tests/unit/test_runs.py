@@ -30,6 +30,7 @@ from job.runs import (
     GroupDiagnostics,
     Progress,
     Record,
+    RightImages,
     RunKeys,
     RunResult,
     Scores,
@@ -166,6 +167,7 @@ def test_keys_are_those_of_the_design() -> None:
         "progress": "first/runs/adam-s0-0123456789/progress.json",
         "history": "first/runs/adam-s0-0123456789/history.jsonl",
         "model": "first/runs/adam-s0-0123456789/model.safetensors",
+        "predictions": "first/runs/adam-s0-0123456789/predictions.npz",
         "log": "first/runs/adam-s0-0123456789/log.jsonl",
         "result": "first/runs/adam-s0-0123456789/result.json",
         "plot": "first/runs/adam-s0-0123456789/plots/loss.png",
@@ -252,6 +254,8 @@ TIMINGS = Timings(startup=1.0, staging=2.0, train=3.0, evaluate=4.0, upload=5.0,
 BEST = BestEpoch(epoch=1, chosen_on="validation", test=SCORES)
 DIVERGENCE = Divergence(epoch=2, step=7)
 NOON = datetime(2026, 1, 2, 12, 0, 0, 123456, tzinfo=UTC)
+RIGHT = RightImages(epoch=1, num_images=11, bits="oCA=", test_sha256="a1" * 32)
+"""Of the images 0 to 10, 0, 2 and 10 were right: 1010 0000 001 and five bits that are not used."""
 RESULT = RunResult(
     run_id="mine-s0-0123456789",
     experiment="first",
@@ -268,6 +272,7 @@ RESULT = RunResult(
     best=BEST,
     class_accuracy=[0.75, None],
     confusion=[[3, 1], [0, 0]],
+    test_right=RIGHT,
     history=[EPOCH],
     timings=TIMINGS,
     train_images_per_second=None,
@@ -287,6 +292,7 @@ EXAMPLES: list[Record] = [
     DIVERGENCE,
     GradientCheck(precision="bf16", num_images=4, parameter="fc.bias", error=0.1, repeats=True, passed=True),
     Efficiency(flop_per_image=2, achieved_flops=1.5, peak_flops=3.0, utilisation_fraction=0.5, energy_joules=None),
+    RIGHT,
     RESULT,
     CheckpointDigest(size_bytes=1, sha256="00", configuration="0123456789"),
     Progress(

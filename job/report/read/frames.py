@@ -7,9 +7,12 @@ measured or was not finite is NaN. `run` is `<experiment>/<run_id>` and joins th
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from job.runs import GROUPS
@@ -33,10 +36,10 @@ RUN_COLUMNS = (
     "score", "score_on", "score_epoch", "score_top5", "score_loss", "train_top1", "train_loss", "validation_top1",
     "final_top1", "final_top5", "final_loss", "best_epoch", "best_top1", "best_top5", "best_loss",
     "best_chosen_on", "diverged_epoch", "diverged_step", "num_epochs", "num_train",
-    "num_validation", "num_test", "startup_seconds", "staging_seconds", "train_seconds", "evaluate_seconds",
-    "upload_seconds", "total_seconds", "lost_seconds", "train_images_per_second", "peak_memory_bytes",
-    "utilisation_fraction", "energy_joules", "device", "num_threads", "instance_type", *FACTS, "attempts",
-    "estimated_cost_usd", "finished_at", "manifest",
+    "num_validation", "num_test", "test_sha256", "startup_seconds", "staging_seconds", "train_seconds",
+    "evaluate_seconds", "upload_seconds", "total_seconds", "lost_seconds", "train_images_per_second",
+    "peak_memory_bytes", "utilisation_fraction", "energy_joules", "device", "num_threads", "instance_type", *FACTS,
+    "attempts", "estimated_cost_usd", "finished_at", "manifest",
 )  # fmt: skip
 EPOCH_COLUMNS = (
     "epoch", "learning_rate", "train_loss", "train_top1", "validation_loss", "validation_top1", "test_loss",
@@ -62,8 +65,9 @@ class Runs:
     use: test top-1 of the epoch chosen on validation images where there were some, else after the last epoch
     (`score_on` says which). `score_top5`, `score_loss`, `train_top1`, `train_loss` and `validation_top1` are of the
     same epoch, `score_epoch`. A run that diverged (`status`) has none of them, and neither `final_…` nor `best_…`:
-    its curves up to there are in `epochs`. What made the run (`git_sha`, `torch`, `image_digest`, …) is missing where
-    it was not recorded. The manifest's fields follow as columns such as `optimizer.lr` and `batch_size`."""
+    its curves up to there are in `epochs`. `test_sha256` is the digest of the test images and their labels. It and what
+    made the run (`git_sha`, `torch`, `image_digest`, …) are missing where they were not recorded. The manifest's fields
+    follow as columns such as `optimizer.lr` and `batch_size`."""
     epochs: pd.DataFrame
     """A row per run and epoch; `backbone_update_to_weight` and the like are means over every tenth step,
     `backbone_distance_from_start` is the norm of the weights after the epoch minus those before the training."""
@@ -74,12 +78,20 @@ class Runs:
     holes: pd.DataFrame
     """A row per run that has no result or no usable one: `kind` (missing, failed, lost, running, interrupted,
     corrupt) and `reason`. Runs that diverged are results; they are listed here as well, as `diverged`."""
+    test_right: Mapping[str, npt.NDArray[np.bool_]]
+    """By `run`: (num_test,) which test images were right after the last epoch, in the order of the data set. Where an
+    epoch was chosen on validation images, `score` may be of an earlier one (`score_epoch`). The mean is `final_top1`,
+    but for an image or two where a run was resumed after its last epoch on a machine that rounds otherwise. Two runs
+    with the same `test_sha256` can be compared image by image. Runs that diverged are left out, and those of before
+    2026-11-25, which did not record it."""
 
     def select(self, chosen: pd.DataFrame) -> Runs:
         """The part of all tables that belongs to the rows `chosen` of `runs`; holes stay as they are."""
-        tables = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "holes"}
-        own = {name: table[table["run"].isin(chosen["run"])] for name, table in tables.items()}
-        return Runs(**own, holes=self.holes)
+        names = set(chosen["run"])
+        tables = {name: getattr(self, name) for name in ("runs", "epochs", "classes", "diagnostics")}
+        own = {name: table[table["run"].isin(names)] for name, table in tables.items()}
+        right = {run: images for run, images in self.test_right.items() if run in names}
+        return Runs(**own, holes=self.holes, test_right=right)
 
 
 def flatten_manifest(manifest: str) -> dict[str, Any]:

@@ -53,12 +53,14 @@ def read_runs(store: Store, *, experiment: str | None = None, now: datetime | No
     keys = list_runs(store, experiment)
     results, broken = _read_results(store, [key for key in keys if is_result_key(key)])
     get_logger().info("results_read", read=len(results), unusable=len(broken))
-    tables = _build_tables(sorted(results, key=lambda rows: str(rows.run["run"])))
+    results.sort(key=lambda rows: str(rows.run["run"]))
+    tables = _build_tables(results)
     holes = broken + _read_holes(store, keys, now=now or datetime.now(UTC)) + _diverged(tables["runs"])
     return Runs(
         runs=add_attributes(tables["runs"]),
         **{name: tables[name] for name in ("epochs", "classes", "diagnostics")},
         holes=pd.DataFrame([astuple(hole) for hole in holes], columns=list(HOLE_COLUMNS)),
+        test_right={rows.run["run"]: rows.test_right for rows in results if rows.test_right is not None},
     )
 
 

@@ -7,7 +7,7 @@ import json
 from pydantic import ValidationError
 
 from job.report.read.frames import QUANTITIES
-from job.runs import SCHEMA_VERSION, Environment, RunKeys, RunResult
+from job.runs import SCHEMA_VERSION, Environment, RunKeys, RunResult, unpack_right
 
 
 def parse_result(content: bytes, *, key: str) -> RunResult:
@@ -47,6 +47,7 @@ def _check(result: RunResult, key: str) -> None:
         raise ValueError(f"has class-wise numbers that do not fit its {num_classes} classes")
     if len(result.confusion) not in (0, num_classes):
         raise ValueError(f"has a confusion matrix that does not fit its {num_classes} classes")
+    _check_right_images(result)
     for record in result.history:
         for group in (record.diagnostics.backbone, record.diagnostics.fc):
             if group and any(len(getattr(group, name)) != len(record.diagnostics.steps) for name in QUANTITIES):
@@ -61,6 +62,24 @@ def _check_epochs(result: RunResult) -> None:
     best = result.best
     if best is not None and best.chosen_on == "validation" and not 1 <= best.epoch <= len(result.history):
         raise ValueError(f"has a best epoch {best.epoch} that is not among the {len(result.history)} of its history")
+
+
+def _check_right_images(result: RunResult) -> None:
+    images = result.test_right
+    if images is None:
+        return
+    if images.num_images != result.num_test:
+        raise ValueError(f"says of {images.num_images} test images whether they were right, and has {result.num_test}")
+    if images.epoch > len(result.history):
+        raise ValueError(
+            f"says which test images were right after epoch {images.epoch}, and has {len(result.history)} epochs"
+        )
+    # Not compared with the accuracy in the history: a run that had only its evaluation left may have made it on another
+    # machine, whose rounding turns an image or two. The confusion matrix is of the same evaluation.
+    num_right = int(unpack_right(images).sum())
+    expected = sum(row[index] for index, row in enumerate(result.confusion))
+    if num_right != expected:
+        raise ValueError(f"says which {num_right} test images were right, and its confusion matrix has {expected}")
 
 
 def _reason(error: ValidationError, content: bytes) -> str:

@@ -25,6 +25,7 @@ from job.runs import (
     Scores,
     configuration_digest,
     describe_origin,
+    unpack_right,
 )
 
 Floats = npt.NDArray[np.float64]
@@ -40,6 +41,8 @@ class RunRows:
     classes: dict[str, float]
     diagnostics: dict[str, Floats]
     """By group: (up to FIRST_STEPS, len(DIAGNOSTIC_COLUMNS))."""
+    test_right: npt.NDArray[np.bool_] | None
+    """(num_test,) which test images were right; None where it was not recorded, and where the run diverged."""
 
 
 def build_rows(result: RunResult) -> RunRows:
@@ -49,6 +52,7 @@ def build_rows(result: RunResult) -> RunRows:
         np.array([_epoch_row(record) for record in result.history]).reshape(-1, len(EPOCH_COLUMNS)),
         {name: _number(value) for name, value in zip(result.classes, result.class_accuracy, strict=False)},
         {group: _first_steps(result.history, group) for group in GROUPS},
+        unpack_right(result.test_right) if result.test_right and result.status == "completed" else None,
     )
 
 
@@ -87,6 +91,7 @@ def _run_row(result: RunResult) -> dict[str, Any]:
         "num_train": result.num_train,
         "num_validation": result.num_validation,
         "num_test": result.num_test,
+        "test_sha256": result.test_right.test_sha256 if result.test_right else None,
         **{f"{part}_seconds": seconds for part, seconds in times.model_dump().items()},
         "lost_seconds": result.lost_seconds,
         "train_images_per_second": _number(result.train_images_per_second),

@@ -37,6 +37,10 @@ class Evaluation:
         top1, top5 = (round(self._accuracy(k).item() * num_images) / num_images for k in (1, 5))
         return Scores(loss=loss if math.isfinite(loss) else None, top1=top1, top5=top5)
 
+    def predicted(self) -> Tensor:
+        """(N,) int64, on the device: the class with the highest logit, as top-1 counts it."""
+        return self.logits.argmax(1)
+
     def class_accuracy(self) -> list[float | None]:
         """Top-1 per class; None for a class without images."""
         values = self._accuracy(1, average="none").tolist()

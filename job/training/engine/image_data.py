@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -26,8 +28,19 @@ class ImageData:
 
     def sha256(self) -> str:
         """A digest of all of it: what a run was trained on."""
-        digest = hashlib.sha256(repr(self.classes).encode())
-        for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
-            digest.update(repr(array.shape).encode())
-            digest.update(np.ascontiguousarray(array).data)
-        return digest.hexdigest()
+        arrays = (self.train_images, self.train_labels, self.test_images, self.test_labels)
+        return _digest(repr(self.classes).encode(), arrays)
+
+    @cached_property
+    def test_sha256(self) -> str:
+        """A digest of the test images and their labels, in their order: what a run was tested on. The training part
+        does not change it."""
+        return _digest(b"", (self.test_images, self.test_labels))
+
+
+def _digest(start: bytes, arrays: Iterable[Images | Labels]) -> str:
+    digest = hashlib.sha256(start)
+    for array in arrays:
+        digest.update(repr(array.shape).encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

@@ -64,6 +64,8 @@ class Completion:
         self.control.check_signal()
         artefacts = {keys.plot(name): content for name, content in draw_plots(self.outcome).items()}
         artefacts |= {keys.model: self.outcome.weights, keys.history: history_lines(self.outcome.history)}
+        if self.outcome.predictions:
+            artefacts[keys.predictions] = self.outcome.predictions.npz()
         for key, content in artefacts.items():
             self.control.check_signal()
             self.attempt.write({key: content})
@@ -98,6 +100,7 @@ class Completion:
             best=choose_best(outcome.history),
             class_accuracy=outcome.class_accuracy,
             confusion=outcome.confusion,
+            test_right=outcome.predictions.right() if outcome.predictions else None,
             history=outcome.history,
             timings=timings,
             train_images_per_second=outcome.train_images_per_second,

@@ -15,6 +15,7 @@ from job.training.engine.evaluation import Evaluation, Evaluator
 from job.training.engine.image_data import ImageData
 from job.training.engine.loop import Epoch
 from job.training.machine import count_flop, measure_efficiency
+from job.training.record.predictions import Predictions, read_predictions
 from job.training.stage import Staged
 
 NUM_SAMPLES = 16
@@ -38,6 +39,8 @@ class Outcome:
     """Top-1 of each class on the test images after the last whole epoch; empty without one before a divergence."""
     confusion: list[list[int]]
     """Counts, rows true and columns predicted classes; empty as `class_accuracy` is."""
+    predictions: Predictions | None
+    """Of the same evaluation; None where `class_accuracy` is empty."""
     samples: list[plots.Sample]
     weights: bytes
     """The network as safetensors."""
@@ -71,6 +74,9 @@ def read_outcome(
         divergence=divergence,
         class_accuracy=test.class_accuracy() if test else [],
         confusion=test.confusion() if test else [],
+        predictions=(
+            read_predictions(test, epoch=state.history[-1].epoch, test_sha256=data.test_sha256) if test else None
+        ),
         samples=choose_samples(test, data) if test else [],
         weights=model_bytes(state.model),
         train_seconds=state.total_seconds("train_seconds"),
