@@ -20,7 +20,7 @@ from job import __version__
 from tests.conftest import ROOT, TINY, Answer
 from tests.container.engine import HARDENED, PLOTS, Bucket, finish, start
 
-LONG = TINY | {"epochs": 4, "dataset": {"name": "synthetic", "size": 32, "num_train": 600, "num_test": 60}}
+LONG = TINY | {"epochs": 3, "dataset": {"name": "synthetic", "size": 32, "num_train": 300, "num_test": 60}}
 """Long enough to be stopped in the middle."""
 TIMES = ("train_seconds", "evaluate_seconds", "train_images_per_second", "evaluate_images_per_second")
 
