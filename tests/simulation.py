@@ -22,9 +22,10 @@ from scipy import special
 
 from job.report.analysis.inference.comparisons import MARGIN, compare_all
 from job.report.analysis.inference.failures import count_as_chance
-from job.report.analysis.inference.model import Sweep, fit
+from job.report.analysis.inference.model import fit
 from job.report.analysis.inference.optimizers import compare_optimizers
 from job.report.analysis.inference.seeds_needed import count_seeds, find_seeds_needed
+from job.report.analysis.inference.sweep import Sweep
 from job.report.analysis.statistics import compare, correct_comparisons
 
 NUM_IMAGES = 8000

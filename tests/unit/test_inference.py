@@ -9,11 +9,12 @@ from scipy import optimize, special, stats
 from job.report.analysis.inference.attributes import Attribute, Design, judge_attributes
 from job.report.analysis.inference.comparisons import MARGIN, compare_all
 from job.report.analysis.inference.failures import count_as_chance, estimate_success
-from job.report.analysis.inference.model import Sweep, fit
+from job.report.analysis.inference.model import fit
 from job.report.analysis.inference.noise import judge_noise, moderate
 from job.report.analysis.inference.optimizers import compare_optimizers
 from job.report.analysis.inference.pairs import LEVEL
 from job.report.analysis.inference.seeds_needed import count_seeds, find_seeds_needed
+from job.report.analysis.inference.sweep import Sweep
 from job.report.analysis.inference.time_to_target import estimate_time
 from tests import simulation
 from tests.simulation import NUM_IMAGES, UNEQUAL, Case

@@ -30,10 +30,10 @@ more: chosen by tests/simulation.py as what holds the error where noise is unequ
 still sees where it is equal."""
 SET_APART_FREEDOM = 4.0
 SET_APART_CHANCE = 0.001
-FEWEST_TO_TELL = 5
-"""Among fewer configurations none is found to be astray by its numbers."""
 """A configuration is set apart where its variance over the median one is beyond this chance of F with d and
 SET_APART_FREEDOM degrees of freedom, over all configurations: it hardly happens but where a seed went astray."""
+FEWEST_TO_TELL = 5
+"""Among fewer configurations none is found to be astray by its numbers."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,6 @@ class Noise:
     """(configurations,) the degrees of freedom of the moderated variances."""
     draws: Floats
     """(draws, configurations) variances that are as plausible as what was seen."""
-    prior_variance: float
-    """Typical variance of a configuration: the average of s0² by its likelihood."""
-    pooled_freedom: float
-    """How many degrees of freedom all configurations that were not set apart have together."""
-    typical_draws: Floats
-    """(draws,) values of s0²."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +83,7 @@ def judge_noise(variances: Floats, freedom: Floats, *, apart: Bools, rng: np.ran
         chance = 2 * rng.standard_gamma(freedom[index] / 2, size=num_draws) / freedom[index]
         draws[:, index] = np.maximum(variances[index] / chance, typical)
         result_variances[index], result_freedom[index] = variances[index], freedom[index]
-    prior_variance = float(np.exp(priors.weights @ np.log(priors.variances)))
-    return Noise(result_variances, result_freedom, draws, prior_variance, total, typical)
+    return Noise(result_variances, result_freedom, draws)
 
 
 def moderate(variances: Floats, freedom: Floats, prior: Floats, prior_freedom: Floats) -> tuple[Floats, Floats]:
