@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from job.report.analysis.inference.comparisons import Images
 from job.report.analysis.inference.model import Model, Spread, to_accuracy
 from job.report.analysis.inference.noise import Floats
+from job.report.analysis.inference.pairs import Images
 from job.report.analysis.statistics import holm
 
 SAME = 1e-9
@@ -65,8 +65,7 @@ class Effect:
 
 def judge_attributes(model: Model, designs: Sequence[Design], *, images: Images = "these") -> list[list[Effect]]:
     """The effects of each design's attributes, the most important one first."""
-    spread = model.these_images if images == "these" else model.new_images
-    found = [[_judge(model, spread, design, place) for place in range(len(design.attributes))] for design in designs]
+    found = [[_judge(model, design, place, images) for place in range(len(design.attributes))] for design in designs]
     tests = [p for effects in found for effect in effects for p in (effect.p, effect.trend_p) if p is not None]
     corrected = iter(holm(tests))
     return [
@@ -85,7 +84,7 @@ def judge_attributes(model: Model, designs: Sequence[Design], *, images: Images 
     ]  # fmt: skip
 
 
-def _judge(model: Model, spread: Spread | None, design: Design, place: int) -> Effect:
+def _judge(model: Model, design: Design, place: int, images: Images) -> Effect:
     attribute = design.attributes[place]
     known = [row for row, member in enumerate(design.members) if np.isfinite(model.logits[member])]
     members = [design.members[row] for row in known]
@@ -109,9 +108,10 @@ def _judge(model: Model, spread: Spread | None, design: Design, place: int) -> E
         centre = logits.mean()
         trend = float(to_accuracy(centre + rise / 2) - to_accuracy(centre - rise / 2))
     p = trend_p = None
-    if spread is not None:
-        p = _test(effects, logits, spread, members)
-        trend_p = None if slope is None else _test(slope[None, :], logits, spread, members)
+    if model.spread is not None:
+        spread = model.spread.select(members)
+        p = _test(spread, logits, effects, images)
+        trend_p = None if slope is None else _test(spread, logits, slope[None, :], images)
     present = {design.attributes[place].values[row] for row in known}
     filled = iter(accuracies)
     shown = tuple(float(next(filled)) if value in present else np.nan for value in attribute.order)
@@ -138,11 +138,17 @@ def _contrast(model: Model, design: Design, known: Sequence[int], place: int) ->
     return pick @ inverse if estimable else None
 
 
-def _test(contrast: Floats, logits: Floats, spread: Spread, members: Sequence[int]) -> float:
-    """The chance of an F as large from seeds alone."""
-    covariance = contrast @ spread.covariance[np.ix_(members, members)] @ contrast.T
-    inverse = np.linalg.pinv(covariance, rcond=1e-9, hermitian=True)
+def _test(spread: Spread, logits: Floats, contrast: Floats, images: Images) -> float:
+    """The chance of an F as large from seeds alone; on new images, from seeds and images, and at least that."""
+    kinds = [(spread.covariance, spread.errors)]
+    if images == "new":
+        kinds.append((spread.covariance + spread.image_covariance, spread.errors + spread.image_errors))
     seen = contrast @ logits
-    drawn = spread.errors[:, members] @ contrast.T
-    beyond = np.einsum("di,ij,dj->d", drawn, inverse, drawn) >= seen @ inverse @ seen
-    return float((1 + beyond.sum()) / (1 + len(beyond)))
+    chances = []
+    for covariance, errors in kinds:
+        own = contrast @ covariance @ contrast.T
+        inverse = np.linalg.pinv(own, rcond=1e-9, hermitian=True)
+        drawn = errors @ contrast.T
+        beyond = np.einsum("di,ij,dj->d", drawn, inverse, drawn) >= seen @ inverse @ seen
+        chances.append(float((1 + beyond.sum()) / (1 + len(beyond))))
+    return max(chances)

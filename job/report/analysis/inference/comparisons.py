@@ -18,13 +18,12 @@ from scipy import special
 
 from job.report.analysis.inference.model import Model
 from job.report.analysis.inference.noise import Floats
-from job.report.analysis.inference.pairs import LEVEL, Pairs, find_pairs
+from job.report.analysis.inference.pairs import LEVEL, Images, Pairs, find_pairs
 
 MARGIN = 0.01
 """Accuracies that differ by less are practically equal."""
 
 Answer = Literal["better", "worse", "equal", "unknown"]
-Images = Literal["these", "new"]
 
 
 @dataclass(frozen=True)
@@ -100,11 +99,12 @@ def compare_all(
         wanted[:] = False
         for a, b in beforehand:
             wanted[a, b] = wanted[b, a] = True
-    pairs = find_pairs(model, model.these_images if images == "these" else model.new_images, wanted)
+    pairs = find_pairs(model, images, wanted)
     if pairs is None:
         low = np.eye(num) - 1.0
         return Family(difference, low, -low, np.ones((num, num)), margin, np.nan)
-    maxima = np.sort(_draw_maxima(pairs))
+    kinds = zip(pairs.errors, pairs.scales, strict=True)
+    maxima = np.max([np.sort(_draw_maxima(pairs, errors, scale)) for errors, scale in kinds], axis=0)
     critical = float(maxima[int(np.ceil(LEVEL * (len(maxima) + 1))) - 1])
     beyond = len(maxima) - np.searchsorted(maxima, np.abs(pairs.ratios), side="left")
     p = np.where(pairs.tested, (1 + beyond) / (1 + len(maxima)), 1.0)
@@ -117,13 +117,13 @@ def _find_pair_level(pairs: Pairs, critical: float) -> float:
     return float(2 * special.stdtr(freedom, -critical * special.stdtrit(freedom, 1 - pairs.tail)))
 
 
-def _draw_maxima(pairs: Pairs) -> Floats:
-    """Of every draw, the largest error of any pair in units of the pair's width."""
-    columns = np.ascontiguousarray(pairs.errors.T)
+def _draw_maxima(pairs: Pairs, errors: Floats, scale: Floats) -> Floats:
+    """Of every draw, the largest error of any pair in units of the scale."""
+    columns = np.ascontiguousarray(errors.T)
     largest = np.zeros(columns.shape[1])
     for index in range(1, len(columns)):
         partners = np.flatnonzero(pairs.tested[index, :index])
         if len(partners):
-            gaps = np.abs(columns[partners] - columns[index]) / pairs.widths[index, partners][:, None]
+            gaps = np.abs(columns[partners] - columns[index]) / scale[index, partners][:, None]
             np.maximum(largest, gaps.max(axis=0), out=largest)
     return largest

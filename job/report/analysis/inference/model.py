@@ -5,8 +5,8 @@ is alike: by the delta method, so that what is estimated stays the mean accuracy
 (mean (1 - mean))`. There it is configuration + seed + noise. Seeds are blocks, because runs of one seed share their
 initial head and the order of their images. The noise is `noise`'s business.
 
-Two questions have two spreads. `these_images`: would other seeds tell the same of this test set? `new_images`: would
-other seeds and another test set of the same size and kind? The second adds the covariance of the configurations'
+There are two questions. On these images: would other seeds tell the same of this test set? On new images: would other
+seeds and another test set of the same size and kind? The second adds the covariance of the configurations'
 means over images. It is known where it is known which images were right; otherwise p (1 - p) / images for each
 configuration as if they shared no image, which is the most that it can be between configurations that agree more
 often than chance.
@@ -14,6 +14,7 @@ often than chance.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,14 +31,26 @@ APART = 1e-6
 
 @dataclass(frozen=True)
 class Spread:
-    """How far the estimates may be off, on the logit scale."""
+    """How far the estimates may be off, on the logit scale: by the seeds, and besides by the images."""
 
     covariance: Floats
-    """(configurations, configurations)"""
+    """(configurations, configurations) from the seeds."""
     freedom: Floats
     """(configurations,) degrees of freedom of the covariance's diagonal."""
     errors: Floats
-    """(draws, configurations) estimate minus truth, as plausible as what was seen."""
+    """(draws, configurations) estimate minus truth on these images, as plausible as what was seen."""
+    image_covariance: Floats
+    """(configurations, configurations) what another test set adds."""
+    image_errors: Floats
+    """(draws, configurations) of another test set, without the seeds' part."""
+
+    def select(self, members: Sequence[int]) -> Spread:
+        """The spread of some of the configurations."""
+        own, places = np.ix_(members, members), list(members)
+        return Spread(
+            self.covariance[own], self.freedom[places], self.errors[:, places], self.image_covariance[own],
+            self.image_errors[:, places],
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -52,8 +65,7 @@ class Model:
     """(configurations,) whose seeds differ so much that nothing about them is borrowed from the others."""
     noise: Noise | None
     """None where no configuration has two seeds: then nothing is known about the noise."""
-    these_images: Spread | None
-    new_images: Spread | None
+    spread: Spread | None
 
     @property
     def accuracies(self) -> Floats:
@@ -77,11 +89,12 @@ def fit(sweep: Sweep, *, num_draws: int = NUM_DRAWS, seed: int = 0) -> Model:
     variances = np.maximum((residuals**2).sum(axis=1) / np.where(freedom > 0, freedom, 1.0), floor)
     estimates = (np.where(num_seeds > 0, logits, np.nan), blocks.find_parts(), apart)
     if not (freedom[~apart] > 0).any():
-        return Model(*estimates, None, None, None)
+        return Model(*estimates, None, None)
     noise = judge_noise(variances, freedom, apart=apart, rng=rng, num_draws=num_draws)
-    these = _spread_seeds(blocks, noise, np.maximum(noise.draws, floor), rng)
-    new = _add_images(these, sweep.find_image_covariance() / np.outer(slopes, slopes), rng)
-    return Model(*estimates, noise, these, new)
+    covariance, errors = _spread_seeds(blocks, noise, np.maximum(noise.draws, floor), rng)
+    image_covariance, root = _take_root(sweep.find_image_covariance() / np.outer(slopes, slopes))
+    image_errors = rng.standard_normal(errors.shape) @ root.T
+    return Model(*estimates, noise, Spread(covariance, noise.freedom, errors, image_covariance, image_errors))
 
 
 def to_logit(accuracies: Floats) -> Floats:
@@ -102,13 +115,13 @@ def _fail_sometimes(sweep: Sweep) -> Bools:
     return np.asarray((lost > 0) & (lost < sweep.num_seeds))
 
 
-def _spread_seeds(blocks: Blocks, noise: Noise, draws: Floats, rng: np.random.Generator) -> Spread:
-    """Errors from the noise of the seeds."""
+def _spread_seeds(blocks: Blocks, noise: Noise, draws: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """Covariance and errors of the estimates from the noise of the seeds."""
     present = blocks.present
     num, width = present.shape
     if present.all():
         errors = rng.standard_normal(draws.shape) * np.sqrt(draws / width)
-        return Spread(np.diag(noise.variances / width), noise.freedom, errors)
+        return np.diag(noise.variances / width), errors
     cells = np.argwhere(present)
     units = np.zeros((len(cells), num, width))
     units[np.arange(len(cells)), cells[:, 0], cells[:, 1]] = 1.0
@@ -117,14 +130,11 @@ def _spread_seeds(blocks: Blocks, noise: Noise, draws: Floats, rng: np.random.Ge
     covariance = effects.T @ (noise.variances[owners][:, None] * effects)
     covariance[np.diag_indices(num)] += ~present.any(axis=1)  # nothing is asked of those without runs
     errors = (rng.standard_normal((len(draws), len(cells))) * np.sqrt(draws[:, owners])) @ effects
-    return Spread(covariance, noise.freedom, errors)
+    return covariance, errors
 
 
-def _add_images(seeds: Spread, covariance: Floats, rng: np.random.Generator) -> Spread:
+def _take_root(covariance: Floats) -> tuple[Floats, Floats]:
+    """The nearest covariance that there can be, since variances may have come out below 0; and its root."""
     values, vectors = np.linalg.eigh(covariance)
     root = vectors * np.sqrt(np.maximum(values, 0.0))
-    added = rng.standard_normal(seeds.errors.shape) @ root.T
-    own, images = np.diag(seeds.covariance), np.maximum(np.diag(covariance), 0.0)
-    # Satterthwaite: the images' part is known with as many degrees of freedom as there are images.
-    freedom = seeds.freedom * ((own + images) / own) ** 2
-    return Spread(seeds.covariance + root @ root.T, freedom, seeds.errors + added)
+    return root @ root.T, root

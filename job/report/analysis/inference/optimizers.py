@@ -15,10 +15,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from job.report.analysis.inference.comparisons import MARGIN, Family, Images, compare_all
+from job.report.analysis.inference.comparisons import MARGIN, Family, compare_all
 from job.report.analysis.inference.model import Model
 from job.report.analysis.inference.noise import Floats
-from job.report.analysis.inference.pairs import LEVEL, Pairs, find_pairs
+from job.report.analysis.inference.pairs import LEVEL, Images, Pairs, find_pairs
 
 
 def compare_optimizers(
@@ -42,7 +42,7 @@ def compare_optimizers(
             best[place] = np.nanmax(model.accuracies[list(group)])
     wanted = (owners[:, None] != owners[None, :]) & (owners >= 0)[:, None] & (owners >= 0)[None, :]
     low, p = np.eye(num) - 1.0, np.ones((num, num))
-    pairs = find_pairs(model, model.these_images if images == "these" else model.new_images, wanted)
+    pairs = find_pairs(model, images, wanted)
     if pairs is not None:
         bounds, chances = _bound_each(pairs, num)
         known = [[member for member in group if np.isfinite(model.logits[member])] for group in groups]
@@ -61,16 +61,21 @@ def _cross(groups: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
 
 def _bound_each(pairs: Pairs, num_groups: int) -> tuple[Floats, Floats]:
     """How far at least each row lies above each column, were the column the best of its group; and the p-values."""
-    columns = np.ascontiguousarray(pairs.errors.T)
-    num_draws = columns.shape[1]
+    kinds = [(np.ascontiguousarray(errors.T), scale) for errors, scale in zip(pairs.errors, pairs.scales, strict=True)]
+    num, num_draws = kinds[0][0].shape
     place = int(np.ceil((1 - (1 - LEVEL) / num_groups) * (num_draws + 1))) - 1
-    critical, chances = np.zeros(len(columns)), np.ones(pairs.widths.shape)
-    for best in range(len(columns)):
+    critical, chances = np.zeros(num), np.ones((num, num))
+    for best in range(num):
         rivals = np.flatnonzero(pairs.tested[best])
         if not len(rivals):
             continue
-        gaps = (columns[rivals] - columns[best]) / pairs.widths[best, rivals][:, None]
-        maxima = np.sort(gaps.max(axis=0))
+        maxima = np.max(
+            [
+                np.sort(((columns[rivals] - columns[best]) / scale[best, rivals][:, None]).max(axis=0))
+                for columns, scale in kinds
+            ],
+            axis=0,
+        )
         critical[best] = max(0.0, maxima[min(place, num_draws - 1)])
         beyond = num_draws - np.searchsorted(maxima, pairs.ratios[rivals, best], side="left")
         chances[rivals, best] = np.minimum(1.0, num_groups * (1 + beyond) / (1 + num_draws))

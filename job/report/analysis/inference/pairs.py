@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from scipy import special
 
-from job.report.analysis.inference.model import Model, Spread, to_accuracy
+from job.report.analysis.inference.model import Model, to_accuracy
 from job.report.analysis.inference.noise import Bools, Floats
 
+Images = Literal["these", "new"]
 LEVEL = 0.95
 """Simultaneous coverage of a family's intervals; its answers are wrong in at most 1 - LEVEL."""
 
@@ -30,9 +32,12 @@ class Pairs:
     freedom: Floats
     """Degrees of freedom of each difference."""
     shares: Floats
-    """Which part of the variance of the difference is the row's."""
-    errors: Floats
-    """(draws, configurations) estimate minus truth."""
+    """Which part of the difference's variance between seeds is the row's."""
+    errors: tuple[Floats, ...]
+    """(draws, configurations) estimate minus truth: one on these images; for new ones there are both, because what
+    is not known on these images is not known on new ones."""
+    scales: tuple[Floats, ...]
+    """What the errors are counted in: the widths that the pairs have by each kind of error."""
 
     @property
     def ratios(self) -> Floats:
@@ -53,18 +58,30 @@ class Pairs:
         return np.asarray(bounds)
 
 
-def find_pairs(model: Model, spread: Spread | None, wanted: Bools) -> Pairs | None:
+def find_pairs(model: Model, images: Images, wanted: Bools) -> Pairs | None:
     """The wanted pairs that a chain of common seeds connects; None without any, and where no noise is known."""
+    spread = model.spread
     together = (model.parts[:, None] == model.parts[None, :]) & (model.parts >= 0)[:, None]
     tested = together & wanted & ~np.eye(len(together), dtype=bool)
     if spread is None or not tested.any():
         return None
     own = np.diag(spread.covariance)
-    both = own[:, None] + own[None, :]
     parts = own**2 / spread.freedom
-    freedom = np.minimum(both**2 / (parts[:, None] + parts[None, :]), 1e6)  # Satterthwaite's
+    freedom = (own[:, None] + own[None, :]) ** 2 / (parts[:, None] + parts[None, :])  # Satterthwaite's
+    freedom = np.minimum(freedom, 1e6)
     tail = float((1 - LEVEL) / tested.sum())
-    widths = np.ones_like(both)
-    variances = both - 2 * spread.covariance
-    widths[tested] = special.stdtrit(freedom[tested], 1 - tail) * np.sqrt(variances[tested])
-    return Pairs(model.logits, tested, widths, tail, freedom, own[:, None] / both, spread.errors)
+    squares = np.ones_like(freedom)
+    squares[tested] = (special.stdtrit(freedom[tested], 1 - tail) ** 2) * _vary(spread.covariance)[tested]
+    errors, scales = [spread.errors], [np.sqrt(squares)]
+    if images == "new":
+        squares = squares + special.ndtri(1 - tail) ** 2 * _vary(spread.image_covariance)
+        errors.append(spread.errors + spread.image_errors)
+        scales.append(np.sqrt(squares))
+    shares = own[:, None] / (own[:, None] + own[None, :])
+    return Pairs(model.logits, tested, np.sqrt(squares), tail, freedom, shares, tuple(errors), tuple(scales))
+
+
+def _vary(covariance: Floats) -> Floats:
+    """The variance of each difference."""
+    own = np.diag(covariance)
+    return np.asarray(np.maximum(own[:, None] + own[None, :] - 2 * covariance, 0.0))
