@@ -1,0 +1,129 @@
+"""All configurations against each other, in one family: intervals, p-values and answers that cannot contradict.
+
+The best of a sweep is chosen by the very scores that it is compared by. Intervals that hold for all pairs at once hold
+for the pair that was chosen too, however it was chosen (Hochberg and Tamhane 1987, chapter 2). They are balanced
+(Beran 1988, JASA 83): every pair has the same chance to be wrong, so that a noisy configuration widens its own
+intervals and not everybody's. The family's critical value is a Monte Carlo from the model's own errors, which
+hold what the configurations share: seeds, variances, images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import special
+
+from job.report.analysis.inference.model import Model
+from job.report.analysis.inference.noise import Floats
+from job.report.analysis.inference.pairs import LEVEL, Images, Pairs, find_pairs
+
+MARGIN = 0.01
+"""Accuracies that differ by less are practically equal."""
+
+Answer = Literal["better", "worse", "equal", "unknown"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The accuracy of `a` minus that of `b`, with the interval, p-value and answer of the whole family."""
+
+    difference: float
+    low: float
+    high: float
+    p: float
+    """Family-wise: at most 1 - LEVEL exactly where the interval leaves out 0."""
+    answer: Answer
+    """What `a` is: `equal` where the whole interval lies inside the margin, `better` or `worse` where it leaves out 0
+    and reaches beyond the margin, otherwise `unknown`."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """All differences of a sweep. Row minus column, in accuracies: (configurations, configurations)."""
+
+    difference: Floats
+    low: Floats
+    high: Floats
+    p: Floats
+    margin: float
+    pair_level: float
+    """The error that each pair may have by itself so that the family has 1 - LEVEL; NaN where nothing was tested."""
+
+    def compare(self, a: int, b: int) -> Comparison:
+        """Two configurations."""
+        difference, low, high, p = (float(matrix[a, b]) for matrix in (self.difference, self.low, self.high, self.p))
+        return Comparison(difference, low, high, p, self._answer(low, high))
+
+    def within_reach(self) -> tuple[int, ...]:
+        """The configurations that none is better than, best first: the best one is among them as sure as LEVEL."""
+        reachable = [index for index in range(len(self.low)) if not self._is_beaten(index)]
+        order = self.difference.copy()
+        np.fill_diagonal(order, 0.0)
+        return tuple(sorted(reachable, key=lambda index: float(-np.nan_to_num(order[index], nan=-1.0).sum())))
+
+    def _is_beaten(self, index: int) -> bool:
+        if np.isnan(np.delete(self.difference[:, index], index)).all() and len(self.low) > 1:
+            return True
+        return any(
+            self._answer(low, high) == "better"
+            for low, high in zip(self.low[:, index], self.high[:, index], strict=True)
+        )
+
+    def _answer(self, low: float, high: float) -> Answer:
+        if -self.margin < low and high < self.margin:
+            return "equal"
+        if low > 0:
+            return "better"
+        return "worse" if high < 0 else "unknown"
+
+
+def compare_all(
+    model: Model,
+    *,
+    margin: float = MARGIN,
+    images: Images = "these",
+    beforehand: Sequence[tuple[int, int]] | None = None,
+) -> Family:
+    """The family of all pairs, or of those that were named `beforehand`, that is, before any score was seen.
+
+    Pairs outside the family, and pairs that no chain of common seeds connects, are unknown: from -1 to 1.
+    """
+    num = len(model.logits)
+    accuracies = model.accuracies
+    difference = accuracies[:, None] - accuracies[None, :]
+    wanted = np.ones((num, num), dtype=bool)
+    if beforehand is not None:
+        wanted[:] = False
+        for a, b in beforehand:
+            wanted[a, b] = wanted[b, a] = True
+    pairs = find_pairs(model, images, wanted)
+    if pairs is None:
+        low = np.eye(num) - 1.0
+        return Family(difference, low, -low, np.ones((num, num)), margin, np.nan)
+    kinds = zip(pairs.errors, pairs.scales, strict=True)
+    maxima = np.max([np.sort(_draw_maxima(pairs, errors, scale)) for errors, scale in kinds], axis=0)
+    critical = float(maxima[int(np.ceil(LEVEL * (len(maxima) + 1))) - 1])
+    beyond = len(maxima) - np.searchsorted(maxima, np.abs(pairs.ratios), side="left")
+    p = np.where(pairs.tested, (1 + beyond) / (1 + len(maxima)), 1.0)
+    low = pairs.bound_below(critical * pairs.widths)
+    return Family(difference, low, -low.T, p, margin, _find_pair_level(pairs, critical))
+
+
+def _find_pair_level(pairs: Pairs, critical: float) -> float:
+    freedom = float(np.median(pairs.freedom[pairs.tested]))
+    return float(2 * special.stdtr(freedom, -critical * special.stdtrit(freedom, 1 - pairs.tail)))
+
+
+def _draw_maxima(pairs: Pairs, errors: Floats, scale: Floats) -> Floats:
+    """Of every draw, the largest error of any pair in units of the scale."""
+    columns = np.ascontiguousarray(errors.T)
+    largest = np.zeros(columns.shape[1])
+    for index in range(1, len(columns)):
+        partners = np.flatnonzero(pairs.tested[index, :index])
+        if len(partners):
+            gaps = np.abs(columns[partners] - columns[index]) / scale[index, partners][:, None]
+            np.maximum(largest, gaps.max(axis=0), out=largest)
+    return largest

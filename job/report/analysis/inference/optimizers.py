@@ -1,0 +1,82 @@
+"""Optimizers against each other, each with all settings that were tried of it, by the best that each of them can do.
+
+The best setting is chosen by the scores that it is tested with. But one optimizer's best is wrongly put above another's
+only where one of its settings is wrongly put above that setting of the other which is truly the best, and for each
+optimizer that is a single one, if an unknown one. So it suffices that each configuration, taken as the best of its
+optimizer, is safe from all settings of the others: a comparison of many with one (Edwards and Hsu 1983, JASA 78, for
+configurations; here for groups of them), and not of all with all. The error is split over the optimizers by Bonferroni.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from job.report.analysis.inference.comparisons import MARGIN, Family, compare_all
+from job.report.analysis.inference.model import Model
+from job.report.analysis.inference.noise import Floats
+from job.report.analysis.inference.pairs import LEVEL, Images, Pairs, find_pairs
+
+
+def compare_optimizers(
+    model: Model, groups: Sequence[Sequence[int]], *, margin: float = MARGIN, images: Images = "these"
+) -> Family:
+    """The family of the groups of configurations: its rows and columns are the groups, by the best of each.
+
+    Where each group has one configuration the best is known, and the family is that of all pairs.
+    """
+    if all(len(group) == 1 for group in groups):
+        family = compare_all(model, margin=margin, images=images, beforehand=_cross(groups))
+        places = np.ix_(*[[group[0] for group in groups]] * 2)
+        low, high, p = family.low[places], family.high[places], family.p[places]
+        return replace(family, difference=family.difference[places], low=low, high=high, p=p)
+    num, owners = len(groups), np.full(len(model.logits), -1)
+    for place, group in enumerate(groups):
+        owners[list(group)] = place
+    best = np.full(num, np.nan)
+    for place, group in enumerate(groups):
+        if np.isfinite(model.logits[list(group)]).any():
+            best[place] = np.nanmax(model.accuracies[list(group)])
+    wanted = (owners[:, None] != owners[None, :]) & (owners >= 0)[:, None] & (owners >= 0)[None, :]
+    low, p = np.eye(num) - 1.0, np.ones((num, num))
+    pairs = find_pairs(model, images, wanted)
+    if pairs is not None:
+        bounds, chances = _bound_each(pairs, num)
+        known = [[member for member in group if np.isfinite(model.logits[member])] for group in groups]
+        for ours in range(num):
+            for theirs in range(num):
+                if ours != theirs and known[ours] and known[theirs]:
+                    against = np.ix_(known[ours], known[theirs])
+                    low[ours, theirs] = bounds[against].min(axis=1).max()
+                    p[ours, theirs] = chances[against].max(axis=1).min()
+    return Family(best[:, None] - best[None, :], low, -low.T, np.minimum(p, p.T), margin, np.nan)
+
+
+def _cross(groups: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
+    return [(ours[0], theirs[0]) for ours, theirs in itertools.combinations(groups, 2)]
+
+
+def _bound_each(pairs: Pairs, num_groups: int) -> tuple[Floats, Floats]:
+    """How far at least each row lies above each column, were the column the best of its group; and the p-values."""
+    kinds = [(np.ascontiguousarray(errors.T), scale) for errors, scale in zip(pairs.errors, pairs.scales, strict=True)]
+    num, num_draws = kinds[0][0].shape
+    place = int(np.ceil((1 - (1 - LEVEL) / num_groups) * (num_draws + 1))) - 1
+    critical, chances = np.zeros(num), np.ones((num, num))
+    for best in range(num):
+        rivals = np.flatnonzero(pairs.tested[best])
+        if not len(rivals):
+            continue
+        maxima = np.max(
+            [
+                np.sort(((columns[rivals] - columns[best]) / scale[best, rivals][:, None]).max(axis=0))
+                for columns, scale in kinds
+            ],
+            axis=0,
+        )
+        critical[best] = max(0.0, maxima[min(place, num_draws - 1)])
+        beyond = num_draws - np.searchsorted(maxima, pairs.ratios[rivals, best], side="left")
+        chances[rivals, best] = np.minimum(1.0, num_groups * (1 + beyond) / (1 + num_draws))
+    return pairs.bound_below(critical[None, :] * pairs.widths), chances

@@ -1,0 +1,87 @@
+"""All pairs of a model's configurations, each by itself: what a family of comparisons is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import special
+
+from job.report.analysis.inference.model import Model, to_accuracy
+from job.report.analysis.inference.noise import Bools, Floats
+
+Images = Literal["these", "new"]
+LEVEL = 0.95
+"""Simultaneous coverage of a family's intervals; its answers are wrong in at most 1 - LEVEL."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Differences of row minus column on the logit scale: (configurations, configurations)."""
+
+    logits: Floats
+    """(configurations,)"""
+    tested: Bools
+    """Which pairs the family has: symmetric, without the diagonal."""
+    widths: Floats
+    """The half-width that each pair's interval would have, were the family's error split evenly over all pairs;
+    1 where not tested."""
+    tail: float
+    """The error at each end of these intervals."""
+    freedom: Floats
+    """Degrees of freedom of each difference."""
+    shares: Floats
+    """Which part of the difference's variance between seeds is the row's."""
+    errors: tuple[Floats, ...]
+    """(draws, configurations) estimate minus truth: one on these images; for new ones there are both, because what
+    is not known on these images is not known on new ones."""
+    scales: tuple[Floats, ...]
+    """What the errors are counted in: the widths that the pairs have by each kind of error."""
+
+    @property
+    def ratios(self) -> Floats:
+        """The differences in units of their widths; 0 where not tested."""
+        shift = self.logits[:, None] - self.logits[None, :]
+        return np.where(self.tested, shift, 0.0) / self.widths
+
+    def bound_below(self, reach: Floats) -> Floats:
+        """The accuracies' least difference, where that of the logits may be less than estimated by `reach`.
+
+        Either side gives way by its part of the variance: so the bound stays between -1 and 1, and is 0 exactly where
+        that of the logits is. It is -1 for what is not tested, and 0 on the diagonal.
+        """
+        down = to_accuracy(self.logits[:, None] - self.shares * reach)
+        up = to_accuracy(self.logits[None, :] + (1 - self.shares) * reach)
+        bounds = np.where(self.tested, down - up, -1.0)
+        np.fill_diagonal(bounds, 0.0)
+        return np.asarray(bounds)
+
+
+def find_pairs(model: Model, images: Images, wanted: Bools) -> Pairs | None:
+    """The wanted pairs that a chain of common seeds connects; None without any, and where no noise is known."""
+    spread = model.spread
+    together = (model.parts[:, None] == model.parts[None, :]) & (model.parts >= 0)[:, None]
+    tested = together & wanted & ~np.eye(len(together), dtype=bool)
+    if spread is None or not tested.any():
+        return None
+    own = np.diag(spread.covariance)
+    parts = own**2 / spread.freedom
+    freedom = (own[:, None] + own[None, :]) ** 2 / (parts[:, None] + parts[None, :])  # Satterthwaite's
+    freedom = np.minimum(freedom, 1e6)
+    tail = float((1 - LEVEL) / tested.sum())
+    squares = np.ones_like(freedom)
+    squares[tested] = (special.stdtrit(freedom[tested], 1 - tail) ** 2) * _vary(spread.covariance)[tested]
+    errors, scales = [spread.errors], [np.sqrt(squares)]
+    if images == "new":
+        squares = squares + special.ndtri(1 - tail) ** 2 * _vary(spread.image_covariance)
+        errors.append(spread.errors + spread.image_errors)
+        scales.append(np.sqrt(squares))
+    shares = own[:, None] / (own[:, None] + own[None, :])
+    return Pairs(model.logits, tested, np.sqrt(squares), tail, freedom, shares, tuple(errors), tuple(scales))
+
+
+def _vary(covariance: Floats) -> Floats:
+    """The variance of each difference."""
+    own = np.diag(covariance)
+    return np.asarray(np.maximum(own[:, None] + own[None, :] - 2 * covariance, 0.0))
