@@ -16,6 +16,8 @@ from tests.benchmarks.startup import measure_startup
 from tests.benchmarks.tables import render_markdown
 
 NUM_IMAGES = 20
+pytestmark = pytest.mark.real_network  # whose speed is measured
+
 OPTIONS = ["--device", "cpu", "--num-images", str(NUM_IMAGES), "--image-size", "32", "--batch-size", "10"]
 
 
