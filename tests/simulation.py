@@ -15,6 +15,7 @@ import functools
 import math
 import time
 from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,10 +24,11 @@ from scipy import special
 from job.report.analysis.inference.comparisons import MARGIN, compare_all
 from job.report.analysis.inference.failures import count_as_chance
 from job.report.analysis.inference.model import fit
+from job.report.analysis.inference.noise import Bools, Floats
 from job.report.analysis.inference.optimizers import compare_optimizers
 from job.report.analysis.inference.seeds_needed import count_seeds, find_seeds_needed
 from job.report.analysis.inference.sweep import Sweep
-from job.report.analysis.statistics import compare, correct_comparisons
+from job.report.analysis.statistics import Comparison, compare, correct_comparisons
 
 NUM_IMAGES = 8000
 CLASSES = 40
@@ -56,12 +58,12 @@ class Case:
     noise: float = NOISE
 
 
-def right(abilities):
+def right(abilities: Floats) -> Floats:
     """Probability to have an image right, in each class: (..., CLASSES)."""
     return 1 / (1 + np.exp(DIFFICULTIES - np.asarray(abilities)[..., None]))
 
 
-def moments(ability, deviation):
+def moments(ability: Floats, deviation: Floats) -> tuple[Floats, Floats]:
     """Mean accuracy, and its deviation between seeds, of runs whose ability varies by `deviation`."""
     chance = right(np.asarray(ability)[..., None] + np.asarray(deviation)[..., None] * NODES)
     means = chance.mean(axis=-1)
@@ -71,7 +73,7 @@ def moments(ability, deviation):
 
 
 @functools.cache
-def table(accuracy):
+def table(accuracy: float) -> tuple[Floats, Floats, Floats]:
     """For deviations of ability on a grid: the noise that they give, and the ability with this mean accuracy."""
     deviations = np.linspace(0.0, 1.5, 301)
     ability = np.zeros_like(deviations)
@@ -81,7 +83,7 @@ def table(accuracy):
     return moments(ability, deviations)[1], ability, deviations
 
 
-def solve(accuracies, noise):
+def solve(accuracies: Sequence[float], noise: Floats) -> Floats:
     """Abilities and their deviations that give these accuracies with this noise, or the least that there can be."""
     abilities = np.empty((2, *noise.shape))
     for place, accuracy in enumerate(accuracies):
@@ -91,7 +93,7 @@ def solve(accuracies, noise):
     return abilities
 
 
-def simulate(case, repeats, rng):
+def simulate(case: Case, repeats: int, rng: np.random.Generator) -> tuple[Floats, Bools, Floats]:
     """Accuracies (repeats, configurations, seeds), which runs failed, and each configuration's true noise."""
     shape = (repeats, len(case.accuracies))
     noise = np.maximum(case.noise * np.exp(case.unequal * rng.standard_normal(shape)), table(case.accuracies[0])[0][0])
@@ -113,24 +115,31 @@ def simulate(case, repeats, rng):
     return accuracies, failed, noise
 
 
-def decide_as_before(accuracies, failed):
+def decide_as_before(accuracies: Floats, failed: Bools) -> tuple[bool, bool]:
     """What job.report.analysis.statistics alone makes of a sweep: whether the optimizers are decided, and whether the
     last configuration differs from the first among all that are compared with it."""
     scores = [dict(enumerate(row)) for row, lost in zip(accuracies, failed, strict=True) if not lost.any()]
     best = max(scores[1:], key=lambda by_seed: math.fsum(by_seed.values()))
-    decided = correct_comparisons([compare(best, scores[0])])[0].decided
-    family = correct_comparisons([compare(by_seed, scores[0]) for by_seed in scores[1:]])
+    decided = correct_comparisons([compare_common(best, scores[0])])[0].decided
+    family = correct_comparisons([compare_common(by_seed, scores[0]) for by_seed in scores[1:]])
     return decided, family[-1].decided
 
 
-def measure(case, repeats, *, seed=0, draws=DRAWS):
+def compare_common(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Comparison:
+    """The comparison of two configurations that have common seeds."""
+    comparison = compare(ours, theirs)
+    assert comparison is not None
+    return comparison
+
+
+def measure(case: Case, repeats: int, *, seed: int = 0, draws: int = DRAWS) -> dict[str, float]:
     """Parts of the sweeps in which something happened; see the keys."""
     truth = np.array(case.accuracies)
     num = len(truth)
     gaps = truth[:, None] - truth[None, :]
     pairs = ~np.eye(num, dtype=bool)
     baseline = [(0, other) for other in range(1, num + case.diverging)]
-    counts = defaultdict(float)
+    counts: defaultdict[str, float] = defaultdict(float)
     for accuracies, failed, _ in draw(case, repeats, seed):
         model = fit(Sweep(accuracies, NUM_IMAGES, failed=failed), num_draws=draws)
         family, with_baseline = compare_all(model), compare_all(model, beforehand=baseline)
@@ -163,7 +172,7 @@ def measure(case, repeats, *, seed=0, draws=DRAWS):
     return {key: value / repeats for key, value in counts.items()}
 
 
-def measure_seeds_needed(case, repeats, *, seed=0):
+def measure_seeds_needed(case: Case, repeats: int, *, seed: int = 0) -> tuple[float, float]:
     """The part of the sweeps in which a number was named, and the part of these in which the likely one is within a
     factor of two of the number for the true noise."""
     named = near = 0
@@ -176,12 +185,15 @@ def measure_seeds_needed(case, repeats, *, seed=0):
         slope = case.accuracies[0] * (1 - case.accuracies[0])
         variance = float(np.median(noise / slope) ** 2)
         truth = count_seeds(variance, MARGIN / slope, family.pair_level, len(case.accuracies) - 1)
+        assert truth is not None
         named += 1
         near += truth / 2 <= needed.likely <= truth * 2
     return named / repeats, near / max(named, 1)
 
 
-def measure_new_images(repeats, *, seed=0, num=4, num_seeds=3, num_images=1000):
+def measure_new_images(
+    repeats: int, *, seed: int = 0, num: int = 4, num_seeds: int = 3, num_images: int = 1000
+) -> tuple[Floats, Floats]:
     """Parts of the sweeps in which all intervals for new images held, with and without knowing which images were right;
     and the mean width of both."""
     rng = np.random.default_rng(seed)
@@ -199,14 +211,14 @@ def measure_new_images(repeats, *, seed=0, num=4, num_seeds=3, num_images=1000):
     return held / repeats, widths / repeats
 
 
-def draw(case, repeats, seed):
+def draw(case: Case, repeats: int, seed: int) -> Iterator[tuple[Floats, Bools, Floats]]:
     """One sweep after the other, drawn in blocks."""
     rng = np.random.default_rng(seed)
     for start in range(0, repeats, 200):
         yield from zip(*simulate(case, min(200, repeats - start), rng), strict=True)
 
 
-def null_cases():
+def null_cases() -> list[Case]:
     """Sweeps without any difference."""
     return [
         Case((0.8,) * (settings + 1), num_seeds, unequal, diverging)
@@ -217,7 +229,7 @@ def null_cases():
     ]
 
 
-def power_cases():
+def power_cases() -> list[Case]:
     """Seventeen configurations of which one is two points better or worse than all others."""
     return [
         Case((0.8,) * 16 + (0.8 + gap,), num_seeds, unequal)
@@ -225,7 +237,7 @@ def power_cases():
     ]  # fmt: skip
 
 
-def optimizer_cases():
+def optimizer_cases() -> list[Case]:
     """One optimizer with a single setting against one of whose settings one is two points better."""
     return [
         Case((0.8,) * settings + (0.82,), num_seeds, unequal)
@@ -233,7 +245,7 @@ def optimizer_cases():
     ]  # fmt: skip
 
 
-def equal_cases():
+def equal_cases() -> list[Case]:
     """Configurations that differ by just the margin, with so little noise that much is called equal."""
     return [
         Case((0.8,) * (num - 1) + (0.8 + MARGIN,), num_seeds, unequal, noise=0.004)
@@ -241,22 +253,22 @@ def equal_cases():
     ]  # fmt: skip
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description="How often the report's statistics are wrong, by simulation.")
     parser.add_argument("--repeats", type=int, default=2000)
     repeats = parser.parse_args().repeats
     started = time.monotonic()
 
-    def show(*cells):
+    def show(*cells: object) -> None:
         print(
             "| " + " | ".join(f"{100 * cell:.1f} %" if isinstance(cell, float) else str(cell) for cell in cells) + " |",
             flush=True,
         )
 
-    def describe(case):
+    def describe(case: Case) -> tuple[int, str, str]:
         return case.num_seeds, "unequal" if case.unequal else "equal", "yes" if case.diverging else "no"
 
-    def fewer(case):
+    def fewer(case: Case) -> int:
         return repeats if len(case.accuracies) < 50 else max(repeats // 4, 50)
 
     columns = [
