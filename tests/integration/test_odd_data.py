@@ -115,6 +115,7 @@ def test_class_whose_name_a_mac_decomposed_is_the_same_class(train: Train, tmp_p
     assert digest(result) == digest(train(linux)[0])
 
 
+@pytest.mark.real_network
 def test_weights_of_ones_own_training_are_found_and_the_log_says_where(job: Job, tiny: Tiny, tmp_path: Path) -> None:
     state = {f"model._orig_mod.{name}": tensor for name, tensor in resnet18(weights=None).state_dict().items()}
     torch.save({"state_dict": state, "epoch": 3, "optimizer": {"state": {}}}, tmp_path / "own.ckpt")

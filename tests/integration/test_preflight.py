@@ -28,6 +28,8 @@ Job = Callable[..., Answer]
 Tiny = Callable[..., Path]
 SPOILED = "layer4.0.conv1.weight"
 SHAPE_OF_SPOILED = (512, 256, 3, 3)
+pytestmark = pytest.mark.real_network  # whose kernels are spoiled
+
 LARGER = {"dataset": TINY["dataset"] | {"size": 32}, "epochs": 1}
 """Images for which `auto` takes bf16 on a CPU that has it."""
 
