@@ -47,7 +47,7 @@ def log_left_out(left_out: dict[str, list[Path]], root: Path) -> None:
     """One event for each kind: a warning where a person would miss pictures among it, which a terminal shows."""
     for kind, paths in left_out.items():
         pictures = [] if kind == NO_IMAGE else [path for path in paths if _would_be_missed(path)]
-        names = [path.relative_to(root) for path in pictures or paths]
+        names = sorted((path.relative_to(root) for path in pictures or paths), key=order)
         folders = sorted({name.parts[0] for name in names})[:MAX_FOLDERS]
         log = get_logger().warning if pictures else get_logger().info
         log(
