@@ -19,6 +19,8 @@ from job.report.analysis.inference.time_to_target import estimate_time
 from tests import simulation
 from tests.simulation import NUM_IMAGES, UNEQUAL, Case
 
+pytestmark = pytest.mark.slow  # simulates thousands of sweeps
+
 
 def at_most(part: float, num: int) -> float:
     """The largest part of `num` sweeps that a true rate of `part` shows but once in a thousand times."""
