@@ -217,9 +217,9 @@ def test_budget_below_the_startup_comes_to_an_end_with_the_same_result(
     assert metrics(stopped) == metrics(whole)
 
 
+@pytest.mark.real_network  # whose steps are longer than it takes to write the progress
 def test_progress_is_reported_between_epochs_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every `HEARTBEAT_SECONDS`: an epoch may take an hour, and who is silent for so long counts as lost."""
-    use_narrow_network(monkeypatch)
     monkeypatch.setattr("job.training.record.attempt.HEARTBEAT_SECONDS", 0.0)
     seen: list[tuple[int, int]] = []
     write = FolderStore.write
@@ -232,5 +232,5 @@ def test_progress_is_reported_between_epochs_too(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(FolderStore, "write", follow)
     run(Manifest.model_validate(TINY), tmp_path)
-    assert {(0, 1), (1, 1)} <= set(seen)  # after the first step of each epoch
+    assert {epoch for epoch, step in seen if step} == {0, 1}
     assert seen[-1] == (2, 0)
