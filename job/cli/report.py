@@ -30,9 +30,19 @@ def report(
             min=0, max=1, help="Test top-1 whose epochs, seconds and dollars are told; by default 95 % of the best."
         ),
     ] = None,
+    margin: Annotated[
+        float, typer.Option(min=0, max=1, help="Accuracies that differ by less are called practically equal.")
+    ] = 0.01,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 3 where runs are missing, failed, lost or corrupt.")
     ] = False,
+    fail_unless: Annotated[
+        list[str] | None,
+        typer.Option(
+            help='Exit with 3 unless this is shown: "adagrad > adam" (better) or "adagrad >= adam" (better or '
+            "practically equal). Repeatable."
+        ),
+    ] = None,
 ) -> None:
     """Write the report over all finished runs of an output to its report/, and say where it is."""
     outlive_reader()
@@ -41,14 +51,19 @@ def report(
     from job.storage import open_store
 
     with extra("report"):
-        from job.report import read_reference, write_report
+        from job.report import check_expectation, parse_expectation, read_reference, write_report
 
     configure_logs()
     if experiment is not None:
         check_experiment(experiment)
+    for expectation in fail_unless or []:
+        parse_expectation(expectation)
     study = read_reference(reference) if reference else None
-    written = write_report(open_store(output), experiment=experiment, reference=study, target=target)
+    store = open_store(output)
+    written = write_report(store, experiment=experiment, reference=study, target=target, margin=margin)
     typer.echo(written.location)
+    for expectation in fail_unless or []:
+        check_expectation(expectation, written.summary)
     if strict and written.num_lacking:
         kinds = written.holes["kind"].value_counts()
         found = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if kind != "diverged")

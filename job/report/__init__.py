@@ -8,6 +8,9 @@ one above the other: in `read` records become tables, in `analysis` these become
 from job.report.read.frames import Runs
 from job.report.read.load import load_runs
 from job.report.read.reference import read_reference
+from job.report.render.summary import check_expectation, parse_expectation
 from job.report.render.write import WrittenReport, write_report
 
-__all__ = ["Runs", "WrittenReport", "load_runs", "read_reference", "write_report"]
+__all__ = [
+    "Runs", "WrittenReport", "check_expectation", "load_runs", "parse_expectation", "read_reference", "write_report",
+]  # fmt: skip

@@ -107,6 +107,8 @@ def _as_it_stands(command: Command, job: Job) -> None:
 
 How = Callable[[Command, Job], None] | str
 WAYS: dict[str, How] = {
+    r"job report .*--fail-unless .*": "depends on what the runs show; with runs that show it, it is done by "
+    "integration/test_report.py::test_script_can_ask_whether_something_is_shown",
     r"job (plan|validate|schema|status|report|logs|cancel)\b.*": _job,
     r"job submit .*--dry-run.*": _job,
     r"job submit .*--to batch .*": "needs a stack in AWS; with moto's it is done by "
@@ -117,7 +119,7 @@ WAYS: dict[str, How] = {
     "integration/test_stage.py::test_stage_says_where_it_put_the_files",
     r"make .*": _make_dry,
     r"pytest .*": _collected,
-    r"python -m tests\.benchmarks\..*": _options_known,
+    r"python -m tests\.(benchmarks\.|simulation).*": _options_known,
     r"tar .*|mkdir .*": _as_it_stands,
     r"docker run .*--manifest .*": _job_validated,  # container/test_image.py runs the image itself
     r"docker run .*--entrypoint .*": "needs the image; the command in it is Debian's own",

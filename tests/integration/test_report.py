@@ -69,7 +69,7 @@ def test_files_hold_the_numbers_best_first(job: Job, output: str) -> None:
     assert list(table["score"]) == [0.876, 0.432]
     assert list(table["optimizer.betas"][1]) == [0.9, 0.999]
     assert [row["label"] for row in rows(store, "leaderboard.csv")] == ["Adagrad", "Adam"]
-    assert "**Undecided: Adagrad 87.6 %" in store.read("report/report.md").decode()
+    assert "**Not yet known: Adagrad 87.6 %" in store.read("report/report.md").decode()
 
 
 def test_report_over_all_optimizers_calls_each_by_torchs_name(job: Job, tmp_path: Path) -> None:
@@ -206,6 +206,34 @@ def test_strict_report_is_written_and_fails_on_holes(job: Job, tmp_path: Path) -
     assert {row["kind"] for row in rows(store, "holes.csv")} == {"corrupt", "diverged"}
 
 
+def test_script_can_ask_whether_something_is_shown(job: Job, tmp_path: Path) -> None:
+    results = [
+        make_result(make_manifest(name, seed=seed), accuracy=accuracy + seed / 500)
+        for name, accuracy in (("adagrad", 0.9), ("adam", 0.8))
+        for seed in range(3)
+    ]
+    store_results(open_store(str(tmp_path)), *results)
+    answer = job("report", tmp_path, "--fail-unless", "adagrad > adam", "--fail-unless", "adagrad >= adam")
+    assert answer.exit_code == 0
+    (experiment,) = json.loads((tmp_path / "report" / "report.json").read_bytes())["experiments"]
+    assert experiment["recommended"]["label"] == "Adagrad"
+    answer = job("report", tmp_path, "--fail-unless", "adam > adagrad")
+    assert answer.exit_code == 3
+    assert "error: default: not adam > adagrad: Adagrad is better" in answer.stderr
+    (tmp_path / "report" / "index.html").unlink()
+    answer = job("report", tmp_path, "--fail-unless", "adam = adagrad")
+    assert answer.exit_code == 2
+    assert not (tmp_path / "report" / "index.html").exists()
+    (experiment,) = _read_experiments(job, tmp_path, "--margin", "0.2")
+    assert [pair["answer"] for pair in experiment["comparisons"]] == ["equal"]
+
+
+def _read_experiments(job: Job, output: Path, *options: str) -> list[dict[str, Any]]:
+    assert job("report", output, *options).exit_code == 0
+    experiments: list[dict[str, Any]] = json.loads((output / "report" / "report.json").read_bytes())["experiments"]
+    return experiments
+
+
 def test_mistyped_place_is_told_and_not_made(job: Job, tmp_path: Path) -> None:
     answer = job("report", tmp_path / "mistyped")
     assert answer.exit_code == 2
@@ -324,26 +352,28 @@ def test_divergence_stands_in_every_table_and_never_as_a_score(unlucky: Path) ->
     table = pd.read_parquet(unlucky / "results.parquet")
     assert table.loc[table["status"] == "diverged", "score"].isna().all()
     board = [
-        (row["label"], row["num_seeds"], row["num_seeds_diverged"], row["score"][:4], row["difference_to_leader"])
+        (row["label"], row["num_seeds"], row["num_seeds_diverged"], row["score"][:4], row["difference_to_leader"][:5])
         for row in rows(store, "leaderboard.csv")
     ]
     assert board == [
-        ("Adam", "3", "0", "0.71", ""), ("SGD", "2", "1", "0.95", ""), ("Adam lr 1", "0", "3", "", ""),
+        ("Adam", "3", "0", "0.71", ""), ("SGD", "2", "1", "0.66", "-0.04"), ("Adam lr 1", "0", "3", "0.1", "-0.61"),
     ]  # fmt: skip
     markdown = (unlucky / "report.md").read_text()
-    assert "| SGD (1 of 3 seeds diverged) | 2 | 95.2 %" in markdown
-    assert "| Adam lr 1 (3 of 3 seeds diverged) | 0 | – |" in markdown
-    assert "| lr | 1 | 0.001 | 3 of 3 seeds diverged | – |" in markdown
+    assert "| SGD (1 of 3 seeds diverged) | yes | 3 | 66.9 %" in markdown
+    assert "| Adam lr 1 (3 of 3 seeds diverged) |  | 3 | 10.0 % " in markdown
+    assert "| lr | 1 | 0.001 | −61.0 \\[" in markdown
 
 
 def test_divergence_stands_on_the_page_and_in_the_figures(unlucky: Path) -> None:
     page = (unlucky / "index.html").read_text()
     (verdict,) = re.findall(r'class="verdict">([^<]+)<', page)
-    assert verdict.startswith("Adam 71.0 % [")
-    assert verdict.endswith("is the only one that finished with every seed (SGD: 1 of 3 seeds diverged).")
-    assert 'SGD <span class="soft">(1 of 3 seeds diverged)</span>' in page
+    assert verdict.startswith("Not yet known: Adam 71.0 % [")
+    assert "SGD 66.9 % [" in verdict
+    assert "(1 of 3 seeds diverged)" in verdict
+    assert "SGD finished with 2 of 3 seeds, so with 9 % to 99 % of all." in page
+    assert re.search(r"<td>SGD <strong[^>]*>●</strong> <span class=\"soft\">\(1 of 3 seeds diverged\)</span>", page)
     assert "; 4 diverged." in page
-    assert "those that finished with every seed come first" in page
+    assert "a seed that diverged counts as guessing" in page
     figure = page[page.index('<figure id="figures-default-test-top1"') :].split("</figure>")[0]
     assert "each run has a line of its own, with a cross" in figure
     assert "SGD (1 of 3 seeds diverged)" in figure
@@ -419,7 +449,9 @@ def test_row_of_a_validated_run_is_of_one_epoch(job: Job, tmp_path: Path) -> Non
     ]  # fmt: skip
     assert chosen.test.top5 is not None
     markdown = (tmp_path / "report/report.md").read_text()
-    assert f"| Adam | 1 | 90.0 % | – | – | – | {100 * chosen.test.top5:.1f} % | {chosen.test.loss:.3f} |" in markdown
+    assert (
+        f"| Adam | yes | 1 | 90.0 % | – | – | – | {100 * chosen.test.top5:.1f} % | {chosen.test.loss:.3f} |" in markdown
+    )
 
 
 def test_only_diverged_runs_give_a_report_too(job: Job, tmp_path: Path) -> None:

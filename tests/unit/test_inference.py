@@ -8,11 +8,11 @@ from scipy import optimize, special, stats
 
 from job.report.analysis.inference.attributes import Attribute, Design, judge_attributes
 from job.report.analysis.inference.comparisons import MARGIN, Family, compare_all
-from job.report.analysis.inference.failures import count_as_chance, estimate_success
+from job.report.analysis.inference.failures import LEVEL, count_as_chance, estimate_success
 from job.report.analysis.inference.model import fit
 from job.report.analysis.inference.noise import Floats, judge_noise, moderate
 from job.report.analysis.inference.optimizers import compare_optimizers
-from job.report.analysis.inference.pairs import LEVEL, Images
+from job.report.analysis.inference.pairs import Images
 from job.report.analysis.inference.seeds_needed import count_seeds, find_seeds_needed
 from job.report.analysis.inference.sweep import Sweep
 from job.report.analysis.inference.time_to_target import estimate_time
@@ -200,11 +200,19 @@ def test_intervals_p_values_and_answers_never_contradict(num: int, num_seeds: in
         rng.uniform(0.1, 1.02, (num, 1)) + rng.choice([0, 0.002, 0.1]) * rng.standard_normal((num, num_seeds)), 0, 1
     )
     scores[rng.random(scores.shape) < 0.2] = np.nan
-    model = fit(Sweep(scores, 500), num_draws=500)
+    failed = np.isfinite(scores) & (rng.random(scores.shape) < rng.choice([0, 0.2]))
+    scores = count_as_chance(scores, failed, num_classes=10)
+    model = fit(Sweep(scores, 500, failed=failed), num_draws=500)
+    limits = model.find_intervals()
+    if limits is not None:
+        for low, accuracy, high in zip(limits[0], model.accuracies, limits[1], strict=True):
+            assert np.isnan(accuracy) or 0 <= low <= accuracy + 1e-12 <= high + 2e-12 <= 1 + 2e-12
     these, new = (compare_all(model, images=images) for images in ("these", "new"))
     assert (new.low <= these.low + 1e-12).all()
     assert (new.p >= these.p).all()
-    families: tuple[tuple[Images, Family], ...] = (("these", these), ("new", new))
+    half = compare_all(model, level=1 - (1 - LEVEL) / 2)
+    assert (half.low <= these.low + 1e-12).all()
+    families: tuple[tuple[Images, Family], ...] = (("these", these), ("new", new), ("these", half))
     for images, family in families:
         assert (np.abs(family.low) <= 1).all()
         assert (np.abs(family.high) <= 1).all()
@@ -260,7 +268,44 @@ def test_a_configuration_that_diverged_does_not_hide_what_the_others_tell() -> N
     lost = compare_all(fit(Sweep(count_as_chance(scores, failed, num_classes=10), 8000, failed=failed)))
     assert lost.compare(2, 0).answer == alone.compare(2, 0).answer == "better"
     assert lost.compare(4, 0).difference == pytest.approx(-0.7 / 3, abs=0.01)
-    assert lost.compare(4, 0).answer == "unknown"
+    assert lost.compare(4, 0).answer == "unknown"  # where it finishes it is as good
+
+
+def test_a_configuration_that_fails_sometimes_is_worse_than_what_is_better_than_its_finished_runs() -> None:
+    rng = np.random.default_rng(2)
+    scores = np.repeat([[0.8], [0.8], [0.8], [0.8], [0.75]], 3, axis=1) + 0.004 * rng.standard_normal((5, 3))
+    failed = np.zeros_like(scores, dtype=bool)
+    failed[4, 1] = True
+    model = fit(Sweep(count_as_chance(scores, failed, num_classes=10), 8000, failed=failed))
+    for family in (compare_all(model), compare_optimizers(model, [[0, 1, 2, 3], [4]])):
+        found = family.compare(0, len(family.low) - 1)
+        assert found.answer == "better"
+        assert 0.02 < found.low < 0.05
+        assert found.difference == pytest.approx(0.8 - (2 * 0.75 + 0.1) / 3, abs=0.01)
+        assert found.high > 0.5  # with two of three seeds the rate of success may be 9 %
+
+
+def test_a_rate_of_success_that_many_seeds_tell_lets_a_configuration_win_in_spite_of_a_failure() -> None:
+    scores = np.repeat([[0.5], [0.9]], 40, axis=1) + 0.004 * np.random.default_rng(3).standard_normal((2, 40))
+    failed = np.zeros_like(scores, dtype=bool)
+    failed[1, 7] = True
+    family = compare_all(fit(Sweep(count_as_chance(scores, failed, num_classes=10), 8000, failed=failed)))
+    found = family.compare(1, 0)
+    assert found.answer == "better"
+    assert found.difference == pytest.approx((39 * 0.9 + 0.1) / 40 - 0.5, abs=0.005)
+    assert 0.2 < found.low < 0.35
+
+
+def test_accuracies_have_the_interval_of_students_t_where_configurations_share_no_noise_of_seeds() -> None:
+    """A sweep whose seeds have nothing in common: each mean by itself, with the noise that all of them show."""
+    rng = np.random.default_rng(4)
+    held, num = 0, 300
+    for _ in range(num):
+        scores = 0.8 + 0.006 * rng.standard_normal((6, 3)) + 0.004 * rng.standard_normal((1, 3))
+        limits = fit(Sweep(scores, 8000), num_draws=1000).find_intervals()
+        assert limits is not None
+        held += int(limits[0][0] <= 0.8 <= limits[1][0])
+    assert 0.9 <= held / num <= 0.995
 
 
 def test_a_configuration_whose_seeds_all_failed_is_worse() -> None:

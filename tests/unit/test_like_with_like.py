@@ -31,7 +31,7 @@ def test_more_epochs_for_one_optimizer_decide_nothing(tmp_path: Path) -> None:
     results = runs_of("adam", 0.95, epochs=20, spread=2) + runs_of("adagrad", 0.80, epochs=2)
     verdict = build_study(tmp_path, *results).verdict
     assert not verdict.decided
-    assert verdict.sentence.startswith("Undecided: Adam")
+    assert verdict.sentence.startswith("Not yet known: Adam")
     assert verdict.sentence.endswith("but not in the optimizer alone: epochs 20 against 2.")
 
 

@@ -2,8 +2,8 @@
 
 Reporting it instead of the best of a large search: Dodge et al. 2019, "Show Your Work", arXiv:1909.03004; unbiased
 as in Tang et al. 2020, arXiv:2004.13705. A trial is a configuration, its value the mean score, adjusted for the
-seeds. One that diverged with any seed is a failed trial: it is chosen last, and its value is 0. With validation images
-the best of k trials is the one with the highest validation accuracy, and its value is its test accuracy.
+seeds, in which one that diverged counts as guessing. With validation images the best of k trials is the one with the
+highest validation accuracy, and its value is its test accuracy.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _line(optimizer: str, family: Sequence[Configuration]) -> BudgetLine:
         is_torch_default=bool(at_default),
         tuned=family[0],
         expected=expected_maximum(
-            [(configuration.adjusted or 0.0) if configuration.always_finished else 0.0 for configuration in family],
+            [configuration.adjusted or 0.0 for configuration in family],
             chosen_by=[-place for place in range(len(family))],
         ),
     )

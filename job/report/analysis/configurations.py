@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from job.report.analysis.origins import Origin, find_differences
-from job.report.analysis.statistics import Comparison, compare
 from job.report.analysis.wording import percent, show_attribute, show_value
 
 Attributes = Mapping[str, Any]
@@ -24,8 +24,11 @@ class Configuration:
     """All fields of the manifest but name, seed and data set; a schedule is one attribute."""
     scores: Mapping[int, float]
     """Test top-1 by seed; a seed that diverged has none."""
+    outcomes: Mapping[int, float]
+    """What a user gets of each seed: the score, and that of guessing, 1 / classes, where the seed diverged."""
     choice: Mapping[int, float]
-    """What configurations are chosen by: validation top-1 by seed where images were held out, else the scores."""
+    """What configurations are chosen by: validation top-1 by seed where images were held out, else the score; and that
+    of guessing where the seed diverged."""
     is_validated: bool
     """Whether there are validation images."""
     runs: tuple[str, ...]
@@ -45,13 +48,17 @@ class Configuration:
     rank_score: float | None = None
     """The mean of `choice`, adjusted to the same seeds for all configurations of the study."""
     adjusted: float | None = None
-    """The mean of `scores`, adjusted in the same way. It is shown where configurations are listed without a paired
-    difference."""
+    """The mean of `outcomes`, adjusted in the same way: what is shown as the configuration's accuracy."""
 
     @property
     def mean(self) -> float:
         """Mean score over the seeds that finished; -1 without any, to sort last."""
         return sum(self.scores.values()) / len(self.scores) if self.scores else -1.0
+
+    @property
+    def mean_outcome(self) -> float | None:
+        """Plain mean of `outcomes`; None where no seed has ended."""
+        return sum(self.outcomes.values()) / len(self.outcomes) if self.outcomes else None
 
     @property
     def always_finished(self) -> bool:
@@ -74,7 +81,7 @@ class Configuration:
 
     @property
     def told_score(self) -> str:
-        """The adjusted mean score, and how many seeds have none: `88.6 % (1 of 3 seeds diverged)`."""
+        """The adjusted mean, and how many seeds diverged and count as guessing: `62.4 % (1 of 3 seeds diverged)`."""
         if not self.scores:
             return self.fate
         return f"{percent(self.adjusted)} ({self.fate})" if self.fate else percent(self.adjusted)
@@ -85,17 +92,12 @@ class Configuration:
         return {key: value for key, value in self.attributes.items() if not key.startswith("optimizer.")}
 
 
-def compare_configurations(ours: Configuration, theirs: Configuration) -> Comparison | None:
-    """Our test scores minus theirs, over the seeds that both have; None where they have no seed in common.
-
-    What differs between the runs of a seed besides the configuration itself stands in `unlike`.
-    """
-    comparison = compare(ours.scores, theirs.scores)
-    if comparison is None:
-        return None
-    common = ours.scores.keys() & theirs.scores.keys()
-    pairs = [(ours.origins[seed], theirs.origins[seed]) for seed in sorted(common)]
-    return replace(comparison, unlike=tuple(find_differences(pairs)))
+def tell_unlike(ours: Configuration, theirs: Configuration) -> list[str]:
+    """What differs between their runs besides the configuration itself, seed by seed where they have seeds in common,
+    such as `torch 2.11.0 against 2.15.0`."""
+    common = sorted(ours.origins.keys() & theirs.origins.keys())
+    pairs = [(ours.origins[seed], theirs.origins[seed]) for seed in common]
+    return find_differences(pairs or itertools.product(ours.origins.values(), theirs.origins.values()))
 
 
 def have_same_seeds(configurations: Iterable[Configuration]) -> bool:
@@ -103,10 +105,10 @@ def have_same_seeds(configurations: Iterable[Configuration]) -> bool:
     return len({frozenset(configuration.scores) for configuration in configurations if configuration.scores}) < 2
 
 
-def order_configuration(configuration: Configuration) -> tuple[float, float, str]:
-    """The key that sorts the best first: part of the seeds that diverged, score over common seeds, label."""
-    diverged = 1 - len(configuration.scores) / len(configuration.seeds)
-    return diverged, math.inf if configuration.rank_score is None else -configuration.rank_score, configuration.label
+def order_configuration(configuration: Configuration) -> tuple[bool, float, str]:
+    """The key that sorts the best first, and those of which every run diverged last."""
+    score = configuration.rank_score
+    return not configuration.scores, math.inf if score is None else -score, configuration.label
 
 
 def best_of_each(configurations: Iterable[Configuration]) -> list[Configuration]:

@@ -1,7 +1,7 @@
-"""What each attribute does: per optimizer, every value against the baseline, and grids where two were crossed.
+"""What each attribute does: which attributes matter, every value against its baseline, and grids of two attributes.
 
-In the sentences every value stands once, under what is known of it: that it mattered, that it changed nothing, or how
-large its effect was and why that is not certain. "No effect" is said only of an interval within SMALL_EFFECT of zero.
+In the sentences every value stands once, under what is known of it: that it is better or worse, that it practically
+changes nothing, or how large its effect seems and why that is not certain.
 """
 
 from __future__ import annotations
@@ -10,28 +10,28 @@ import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from job.report.analysis.baselines import find_baseline, varying_attributes
-from job.report.analysis.configurations import Configuration, compare_configurations
-from job.report.analysis.statistics import Comparison, correct_comparisons
+from job.report.analysis.baselines import varying_attributes
+from job.report.analysis.configurations import Configuration
+from job.report.analysis.estimates import Comparison
+from job.report.analysis.inference.attributes import Attribute, Design, judge_attributes
+from job.report.analysis.inference.attributes import Effect as Importance
+from job.report.analysis.judgement import Judgement
 from job.report.analysis.wording import (
-    all_of,
     join,
     name_optimizer,
-    points,
     show_attribute,
     show_comparison,
+    show_margin,
     show_value,
 )
 
 MOST_TOLD = 5
 """So many values of an attribute are told in a sentence; the others are counted."""
-SMALL_EFFECT = 0.01
-"""A point of accuracy: an effect whose interval lies within it is called none."""
 LARGE_EFFECT = 0.05
 """Five points of accuracy: such a difference is called large, certain or not."""
 
@@ -44,10 +44,12 @@ class Effect:
     value: Any
     configuration: Configuration
     comparison: Comparison | None
-    """Against the baseline, corrected over the optimizer's effects; None where a seed of either diverged, or where they
-    have no seed in common."""
-    why_not_compared: str = ""
-    """Empty where there is a comparison."""
+    """Against the baseline; None where they have no seed in common."""
+
+    @property
+    def why_not_compared(self) -> str:
+        """Empty where there is a comparison."""
+        return "" if self.comparison else "no seed in common with the baseline"
 
 
 @dataclass(frozen=True)
@@ -72,69 +74,90 @@ class OptimizerEffects:
 
     optimizer: str
     baseline: Configuration
+    importances: list[Importance]
+    """Of every attribute that was varied, the most important one first."""
     effects: list[Effect]
     grids: list[Grid]
     summary: list[str]
     """What is known of every value, certain effects first."""
 
 
-def measure_effects(configurations: Sequence[Configuration]) -> list[OptimizerEffects]:
+def measure_effects(configurations: Sequence[Configuration], judgement: Judgement | None) -> list[OptimizerEffects]:
     """The effects of each optimizer that has configurations with exactly one attribute changed."""
+    if judgement is None:
+        return []
     families: dict[str, list[Configuration]] = defaultdict(list)
     for configuration in configurations:
-        families[configuration.optimizer].append(configuration)
-    found = [_measure(optimizer, family) for optimizer, family in families.items()]
+        if configuration.digest in judgement.fitted.places:
+            families[configuration.optimizer].append(configuration)
+    varied = {optimizer: family for optimizer, family in families.items() if len(family) > 1}
+    designs = [_design(family, judgement) for family in varied.values()]
+    importances = judge_attributes(judgement.fitted.model, designs)
+    found = [
+        _measure(optimizer, family, judgement, own)
+        for (optimizer, family), own in zip(varied.items(), importances, strict=True)
+    ]
     return [effects for effects in found if effects.effects]
 
 
-def _measure(optimizer: str, family: Sequence[Configuration]) -> OptimizerEffects:
-    baseline = find_baseline(family)
-    neighbours = [configuration for configuration in family if len(configuration.changed) == 1]
-    pairs = [
-        (configuration, compare_configurations(configuration, baseline))
-        for configuration in neighbours
-        if configuration.always_finished
-    ]
-    tested = [
-        (configuration, comparison)
-        for configuration, comparison in pairs
-        if comparison is not None and baseline.always_finished
-    ]
-    comparisons = correct_comparisons([comparison for _, comparison in tested])
-    by_digest = dict(zip((configuration.digest for configuration, _ in tested), comparisons, strict=True))
+def answer_attribute(effects: OptimizerEffects, importance: Importance) -> Literal["matters", "equal", "unknown"]:
+    """`matters`, `equal` within the margin, or `unknown`; the values' own answers and the attribute's test agree."""
+    own = [effect.comparison for effect in effects.effects if effect.attribute == importance.name]
+    answers = [comparison.answer for comparison in own if comparison]
+    if any(comparison.unlike for comparison in own if comparison):
+        return "unknown"
+    if (importance.p is not None and importance.p < ERROR) or {"better", "worse"} & set(answers):
+        return "matters"
+    return "equal" if answers and set(answers) == {"equal"} else "unknown"
+
+
+def _design(family: list[Configuration], judgement: Judgement) -> Design:
+    attributes = []
+    for name in varying_attributes(family):
+        values = tuple(configuration.attributes.get(name) for configuration in family)
+        order = tuple(sorted(set(values), key=order_value))
+        is_ordered = all(isinstance(value, int | float) and not isinstance(value, bool) for value in order)
+        attributes.append(Attribute(name, values, order, is_ordered))
+    places = judgement.fitted.places
+    baseline = family.index(judgement.baselines[family[0].optimizer])
+    return Design(tuple(places[configuration.digest] for configuration in family), tuple(attributes), baseline)
+
+
+def _measure(
+    optimizer: str, family: Sequence[Configuration], judgement: Judgement, importances: list[Importance]
+) -> OptimizerEffects:
+    baseline = judgement.baselines[optimizer]
     effects = [
-        Effect(attribute, value, configuration, by_digest.get(configuration.digest), _why_not(configuration, baseline))
-        for configuration in neighbours
+        Effect(attribute, value, configuration, judgement.compare(configuration, baseline))
+        for configuration in family
+        if len(configuration.changed) == 1
         for attribute, value in configuration.changed.items()
     ]
     effects.sort(key=lambda effect: (effect.attribute, order_value(effect.value)))
-    return OptimizerEffects(optimizer, baseline, effects, _find_grids(family), _summarise(optimizer, baseline, effects))
+    summary = _summarise(optimizer, baseline, effects, judgement.margin)
+    return OptimizerEffects(optimizer, baseline, importances, effects, _find_grids(family), summary)
 
 
-def _summarise(optimizer: str, baseline: Configuration, effects: Sequence[Effect]) -> list[str]:
+def _summarise(optimizer: str, baseline: Configuration, effects: Sequence[Effect], margin: float) -> list[str]:
     """A sentence per kind of SENTENCES that lists all values of that kind."""
     found: dict[str, list[Effect]] = defaultdict(list)
     for effect in effects:
         found[_judge(effect)].append(effect)
-    opening = SENTENCES | {"mattered": f"What mattered for {name_optimizer(optimizer)}"}
+    opening = SENTENCES | {
+        "mattered": f"What mattered for {name_optimizer(optimizer)}",
+        "equal": f"Practically no effect, less than {show_margin(margin)} either way",
+    }
     return [f"{opening[kind]}: {_list(found[kind], baseline)}." for kind in opening if found[kind]]
 
 
-def _why_not(configuration: Configuration, baseline: Configuration) -> str:
-    if configuration.fate or not baseline.always_finished:
-        return configuration.fate or f"baseline: {baseline.fate}"
-    return "" if configuration.scores.keys() & baseline.scores.keys() else "no seed in common with the baseline"
-
-
+ERROR = 0.05
 SENTENCES = {
     "mattered": "What mattered",
-    "uniform": "The same in every seed (no spread between seeds: interval not computable)",
     "large": "Large but not certain",
-    "diverged": "Diverged",
+    "diverged": "Diverged with every seed",
     "unlike": "Not the attribute alone",
-    "uncertain": "Not certain",
-    "small": f"No effect beyond {100 * SMALL_EFFECT:g} point",
-    "none": "No difference in any seed",
+    "uncertain": "Not known",
+    "equal": "Practically no effect",
     "uncompared": "Not compared",
 }
 """How a sentence begins, by what is known of the values in it; the sentences stand in this order."""
@@ -143,22 +166,17 @@ SENTENCES = {
 def _judge(effect: Effect) -> str:
     """What is known of the value: a key of SENTENCES."""
     comparison = effect.comparison
+    if not effect.configuration.scores:
+        return "diverged"
     if comparison is None:
-        return "diverged" if effect.configuration.fate else "uncompared"
+        return "uncompared"
     if comparison.unlike:
         return "unlike"
-    if comparison.is_uniform:
-        return "uniform" if comparison.difference else "none"
     if comparison.decided:
         return "mattered"
-    if comparison.low is not None and comparison.high is not None and _reach(comparison) <= SMALL_EFFECT:
-        return "small"
+    if comparison.answer == "equal":
+        return "equal"
     return "large" if abs(comparison.difference) >= LARGE_EFFECT else "uncertain"
-
-
-def _reach(comparison: Comparison) -> float:
-    """The largest effect, in either direction, that the interval allows."""
-    return max(-(comparison.low or 0.0), comparison.high or 0.0)
 
 
 def _list(effects: Sequence[Effect], baseline: Configuration) -> str:
@@ -176,24 +194,17 @@ def _list(effects: Sequence[Effect], baseline: Configuration) -> str:
 
 def _tell(effect: Effect) -> str:
     """What was seen of one value."""
-    comparison = effect.comparison
+    comparison, fate = effect.comparison, effect.configuration.fate
+    if not effect.configuration.scores:
+        return fate
     if comparison is None:
         return effect.why_not_compared
-    difference = f"{points(comparison.difference)} points"
+    shown = f"{show_comparison(comparison)} points"
     if comparison.unlike:
-        return f"{difference}, but {join(list(comparison.unlike))}"
-    if comparison.is_uniform:
-        return f"{difference} in {all_of(comparison.num)} seeds" if comparison.difference else f"{comparison.num} seeds"
-    if comparison.decided:
-        return f"{show_comparison(comparison)} points"
-    if comparison.low is None or comparison.high is None:
-        return f"{difference} with one seed"
-    kind = _judge(effect)
-    if kind == "small":
-        return f"within {100 * _reach(comparison):.1f} points"
-    if kind == "large":
-        return f"{difference} with {comparison.num} seeds"
-    return f"{show_comparison(comparison)} points with {comparison.num} seeds"
+        shown += f", but {join(list(comparison.unlike))}"
+    elif comparison.low is None:
+        shown += " with one seed"
+    return f"{shown}, {fate}" if fate else shown
 
 
 def _find_grids(family: Sequence[Configuration]) -> list[Grid]:

@@ -12,19 +12,16 @@ import pandas as pd
 
 from job.report.analysis.baselines import find_baseline, read_attributes, varying_attributes
 from job.report.analysis.configurations import Attributes, Configuration, order_configuration
+from job.report.analysis.judgement import Fitted
 from job.report.analysis.origins import Origin, list_origins
 from job.report.analysis.statistics import adjust_for_seeds
 from job.report.analysis.wording import name_optimizer, show_attribute, show_value
 
 
 def group_runs(runs: pd.DataFrame) -> list[Configuration]:
-    """The configurations among `runs`, best first, with labels against their optimizer's baseline.
-
-    The order: those that diverged in the smaller part of their seeds first; of equals the one with the higher score
-    over common seeds, on validation images where there are some, else on the test images.
-    """
+    """The configurations among `runs`, with labels against their optimizer's baseline."""
     groups: dict[str, list[_Row]] = defaultdict(list)
-    columns = ("optimizer", "run", "seed", "status", "score", "validation_top1", "manifest")
+    columns = ("optimizer", "run", "seed", "status", "score", "validation_top1", "num_classes", "manifest")
     fields = zip(*(runs[column] for column in columns), list_origins(runs), strict=True)
     for digest, row in zip(runs["configuration"], map(_Row._make, fields), strict=True):
         groups[digest].append(row)
@@ -33,18 +30,22 @@ def group_runs(runs: pd.DataFrame) -> list[Configuration]:
     for configuration in found:
         by_optimizer[configuration.optimizer].append(configuration)
     usual = _usual_setting([find_baseline(family) for family in by_optimizer.values()])
-    labelled = [configuration for family in by_optimizer.values() for configuration in _label(family, usual)]
-    choices, scores = (
-        adjust_for_seeds(values)
-        for values in (
-            [configuration.choice for configuration in labelled],
-            [configuration.scores for configuration in labelled],
-        )
-    )
-    ranked = [
-        replace(configuration, rank_score=choice, adjusted=None if score is None else min(max(score, 0.0), 1.0))
-        for configuration, choice, score in zip(labelled, choices, scores, strict=True)
-    ]
+    return [configuration for family in by_optimizer.values() for configuration in _label(family, usual)]
+
+
+def rank_configurations(configurations: Sequence[Configuration], fitted: Fitted | None) -> list[Configuration]:
+    """The configurations with their adjusted means, best first.
+
+    The order is by accuracy over common seeds, on validation images where there are some, else on the test images. A
+    seed that diverged counts as guessing.
+    """
+    choices = adjust_for_seeds([configuration.choice for configuration in configurations])
+    ranked = []
+    for configuration, choice in zip(configurations, choices, strict=True):
+        estimate = fitted.estimate(configuration) if fitted else None
+        adjusted = estimate.mean if estimate else configuration.mean_outcome
+        score = choice if configuration.is_validated else adjusted
+        ranked.append(replace(configuration, adjusted=adjusted, rank_score=score))
     return sorted(ranked, key=order_configuration)
 
 
@@ -57,6 +58,7 @@ class _Row(NamedTuple):
     status: str
     score: float
     validation: float
+    num_classes: int
     manifest: str
     origin: Origin
 
@@ -71,12 +73,16 @@ def _build(digest: str, rows: Sequence[_Row]) -> Configuration:
     scores = {seed: score for seed, score in scores.items() if not math.isnan(score)}
     validated = {seed: _mean([row.validation for row in finished[seed]]) for seed in scores}
     is_validated = bool(validated) and not any(map(math.isnan, validated.values()))
+    guessed = {
+        seed: 1 / own[0].num_classes for seed, own in by_seed.items() if any(row.status == "diverged" for row in own)
+    }
     return Configuration(
         digest=digest,
         optimizer=rows[0].optimizer,
         attributes=read_attributes(rows[0].manifest),
         scores=scores,
-        choice=validated if is_validated else scores,
+        outcomes=guessed | scores,
+        choice=guessed | (validated if is_validated else scores),
         is_validated=is_validated,
         runs=tuple(row.run for row in rows),
         finished=tuple(row.run for seed in scores for row in finished[seed]),

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from job.report.analysis.configurations import Configuration, compare_configurations, tell_setting
+from job.report.analysis.configurations import Configuration
+from job.report.analysis.estimates import Comparison, Estimate
+from job.report.analysis.inference.time_to_target import TimeToTarget, estimate_time
+from job.report.analysis.judgement import Judgement
 from job.report.analysis.origins import is_unknown, tell_origin, varying_facts
-from job.report.analysis.statistics import Comparison, Estimate, bootstrap_mean, correct_comparisons, estimate_mean
 from job.report.read.frames import Runs
 
 DEFAULT_TARGET_FRACTION = 0.95
@@ -21,16 +23,18 @@ DEFAULT_TARGET_FRACTION = 0.95
 
 @dataclass(frozen=True)
 class Reach:
-    """What a configuration's runs took to a target accuracy, over those that reached it."""
+    """What a configuration's runs took to a target accuracy.
+
+    Where some run of the study never reached it, all are watched up to one horizon, which a run that has not reached
+    the target by then counts with: the restricted mean, the least that the mean can be.
+    """
 
     num_reached: int
     num: int
-    epochs: float | None
-    seconds: float | None
+    epochs: TimeToTarget | None
+    seconds: TimeToTarget | None
     """Seconds of training, without evaluation."""
-    seconds_interval: tuple[float, float] | None
-    """By a bootstrap, because times are skewed."""
-    cost_usd: float | None
+    cost_usd: TimeToTarget | None
 
 
 @dataclass(frozen=True)
@@ -52,8 +56,9 @@ class Standing:
     """Of a whole run; so is the cost."""
     cost_usd: float | None
     behind: Comparison | None
-    """Against the leader over common seeds, corrected over the leaderboard; None for the leader, and where a seed
-    diverged or none is common."""
+    """Against the leader; None for the leader, and where no chain of common seeds connects them."""
+    within_reach: bool
+    """Whether nothing is shown to be better."""
     reach: Reach
     made_with: str
     """What made its runs, as far as not all runs of the study have it in common."""
@@ -65,90 +70,101 @@ def choose_target(configurations: Sequence[Configuration]) -> float:
     return math.floor(100 * DEFAULT_TARGET_FRACTION * max(best, 0.0)) / 100
 
 
-def rank_configurations(
-    configurations: Sequence[Configuration], runs: Runs, *, target: float, leader: Configuration | None
-) -> list[Standing]:
+def build_standings(
+    configurations: Sequence[Configuration], runs: Runs, judgement: Judgement | None, *, target: float,
+    leader: Configuration | None,
+) -> list[Standing]:  # fmt: skip
     """The standings in the order of `configurations`, which are best first, beside `leader`.
 
-    Numbers are means over the seeds that finished.
+    Top-5, losses, speeds and the like are means over the seeds that finished.
     """
     columns = [
         "score_top5", "score_loss", "train_top1", "validation_top1", "train_images_per_second", "utilisation_fraction",
         "energy_joules", "estimated_cost_usd",
     ]  # fmt: skip
     numbers = dict(zip(runs.runs["run"], runs.runs[columns].to_numpy(dtype=float), strict=True))
-    reached = reach_target(runs, target).set_index("run")
-    reach_rows = dict(zip(reached.index, reached.to_numpy(dtype=float), strict=True))
-    behind = _compare_with(leader, configurations) if leader and leader.always_finished else {}
+    watched = watch_target(runs, target)
     origins = [origin for configuration in configurations for origin in configuration.origins.values()]
     facts, unknown = varying_facts(origins), sum(map(is_unknown, origins))
+    reachable = {configuration.digest for configuration in judgement.within_reach} if judgement else set()
     standings = []
     for configuration in configurations:
         own = np.array([numbers[run] for run in configuration.finished]).reshape(-1, len(columns))
         top5, loss, train, validation, speed, utilisation, energy, cost = (
             _mean(own[:, column]) for column in range(len(columns))
         )
-        score = estimate_mean(list(configuration.scores.values())) if configuration.scores else None
-        reach = _summarise(np.array([reach_rows.get(run, np.full(3, np.nan)) for run in configuration.runs]))
         made_with = tell_origin(
             list(configuration.origins.values()), facts, anything_unknown=0 < unknown < len(origins)
         )
+        is_rival = judgement is not None and leader is not None and configuration is not leader
         standings.append(
             Standing(
-                configuration, score, top5, loss, train, validation, speed, utilisation, energy, cost,
-                behind.get(configuration.digest), reach, made_with,
+                configuration, judgement.fitted.estimate(configuration) if judgement else None, top5, loss, train,
+                validation, speed, utilisation, energy, cost,
+                judgement.compare(configuration, leader) if judgement and leader and is_rival else None,
+                configuration.digest in reachable, _summarise(watched.loc[list(configuration.runs)], watched),
+                made_with,
             )
         )  # fmt: skip
     return standings
 
 
-def _compare_with(leader: Configuration, configurations: Sequence[Configuration]) -> dict[str, Comparison]:
-    """By digest; what differs from the leader besides the optimizer stands in `unlike`."""
-    found: dict[str, Comparison] = {}
-    for configuration in configurations:
-        comparison = (
-            compare_configurations(configuration, leader)
-            if configuration is not leader and configuration.always_finished
-            else None
-        )
-        if comparison is not None:
-            found[configuration.digest] = replace(
-                comparison, unlike=(*tell_setting(configuration, leader), *comparison.unlike)
-            )
-    return dict(zip(found, correct_comparisons(list(found.values())), strict=True))
+def watch_target(runs: Runs, target: float) -> pd.DataFrame:
+    """Per run, by its name: `reached`, and the `epochs`, `seconds` of training and `usd` until it reached `target` test
+    top-1, or until its end where it did not.
 
-
-def reach_target(runs: Runs, target: float) -> pd.DataFrame:
-    """Per finished run that reached `target` test top-1: `epochs_to_target`, `seconds_to_target` of training and
-    `usd_to_target`. A run that diverged later has reached nothing that one could keep.
-
-    The dollars are the run's cost times the part of its epochs' seconds that went by until then.
+    A run that diverged has reached nothing that one could keep, and no end: infinity. The dollars are the run's cost
+    times the part of its epochs' seconds that went by until then.
     """
     epochs = runs.epochs[["run", "epoch", "test_top1", "train_seconds", "evaluate_seconds"]].copy()
     by_run = epochs.groupby("run", sort=False)
-    epochs["seconds_to_target"] = by_run["train_seconds"].cumsum()
+    epochs["seconds"] = by_run["train_seconds"].cumsum()
     both = epochs["train_seconds"] + epochs["evaluate_seconds"]
     total = both.groupby(epochs["run"]).transform("sum")
     epochs["part"] = both.groupby(epochs["run"]).cumsum() / total.where(total > 0)
-    finished = runs.runs.loc[runs.runs["status"] == "completed", "run"]
-    first = epochs[(epochs["test_top1"] >= target) & epochs["run"].isin(finished)].drop_duplicates("run")
-    costs = runs.runs.set_index("run")["estimated_cost_usd"].astype(float)
-    return pd.DataFrame(
-        {
-            "run": first["run"],
-            "epochs_to_target": first["epoch"],
-            "seconds_to_target": first["seconds_to_target"],
-            "usd_to_target": first["part"] * first["run"].map(costs).astype(float),
-        }
+    epochs = epochs.rename(columns={"epoch": "epochs"})[["run", "epochs", "seconds", "part", "test_top1"]]
+    first = epochs[epochs["test_top1"] >= target].drop_duplicates("run").set_index("run")
+    last = epochs.drop_duplicates("run", keep="last").set_index("run")
+    table = runs.runs.set_index("run")[["status", "estimated_cost_usd"]]
+    reached = table.index.isin(first.index) & (table["status"] == "completed").to_numpy()
+    ends = last.reindex(table.index)
+    ends.loc[reached] = first.reindex(table.index[reached])
+    ends["usd"] = ends["part"] * table["estimated_cost_usd"].astype(float)
+    ends = ends[["epochs", "seconds", "usd"]].astype(float)
+    ends.loc[(table["status"] != "completed").to_numpy()] = np.inf
+    return ends.assign(reached=reached)
+
+
+def _summarise(own: pd.DataFrame, everybody: pd.DataFrame) -> Reach:
+    """`own` are some of the rows of `watch_target`."""
+    reached = own["reached"].to_numpy(dtype=bool)
+    epochs, seconds, usd = (
+        _estimate(own[unit].to_numpy(dtype=float), reached, everybody[unit], everybody["reached"])
+        for unit in ("epochs", "seconds", "usd")
     )
+    return Reach(int(reached.sum()), len(own), epochs, seconds, usd)
 
 
-def _summarise(rows: npt.NDArray[np.float64]) -> Reach:
-    reached = rows[~np.isnan(rows[:, 0])]
-    if not len(reached):
-        return Reach(0, len(rows), None, None, None, None)
-    epochs, seconds, cost = (_mean(reached[:, column]) for column in range(3))
-    return Reach(len(reached), len(rows), epochs, seconds, bootstrap_mean(list(reached[:, 1])), cost)
+def _estimate(
+    times: npt.NDArray[np.float64],
+    reached: npt.NDArray[np.bool_],
+    all_times: pd.Series[float],
+    all_reached: pd.Series[bool],
+) -> TimeToTarget | None:
+    """None where a time is unknown, and where no run of the study has an end."""
+    if np.isnan(times).any():
+        return None
+    horizon = None
+    if not all_reached.all():
+        ends = all_times[~all_reached]
+        finite = ends[np.isfinite(ends)]
+        horizon = (
+            float(finite.min()) if len(finite) else float(all_times[all_reached].max()) if all_reached.any() else None
+        )
+        if horizon is None or math.isnan(horizon):
+            return None
+        times = np.minimum(times, horizon)
+    return estimate_time(list(times), list(reached), horizon=horizon)
 
 
 def _mean(values: npt.NDArray[np.float64]) -> float | None:

@@ -13,8 +13,10 @@ from job.report.analysis.budget import BudgetLine, view_budget
 from job.report.analysis.configurations import Configuration, have_same_seeds
 from job.report.analysis.effects import OptimizerEffects, measure_effects
 from job.report.analysis.field import Field, choose_field
-from job.report.analysis.grouping import group_runs
-from job.report.analysis.leaderboard import Standing, choose_target, rank_configurations
+from job.report.analysis.grouping import group_runs, rank_configurations
+from job.report.analysis.inference.comparisons import MARGIN
+from job.report.analysis.judgement import Judgement, fit_configurations, judge
+from job.report.analysis.leaderboard import Standing, build_standings, choose_target
 from job.report.analysis.measurements import Measurements
 from job.report.analysis.origins import is_unknown, list_origins
 from job.report.analysis.reasons import Evidence, Reason, find_reasons
@@ -44,6 +46,8 @@ class Study:
     """Those with curves and confusion matrices: the best of every optimizer, as the verdict compares them, or the best
     few of a single one."""
     verdict: Verdict
+    judgement: Judgement | None
+    """None where no run has a score."""
     target: float
     standings: list[Standing]
     effects: list[OptimizerEffects]
@@ -69,8 +73,11 @@ class Study:
         return any(line.utilisation_fraction is not None or line.energy_joules is not None for line in self.standings)
 
 
-def build_studies(runs: Runs, *, target: float | None = None) -> list[Study]:
-    """A study per experiment and data set, by name. Without `target` each takes a part of its best score."""
+def build_studies(runs: Runs, *, target: float | None = None, margin: float = MARGIN) -> list[Study]:
+    """A study per experiment and data set, by name. Without `target` each takes a part of its best score.
+
+    Accuracies that differ by less than `margin` are called practically equal.
+    """
     studies: list[Study] = []
     if runs.runs.empty:
         return studies
@@ -79,18 +86,21 @@ def build_studies(runs: Runs, *, target: float | None = None) -> list[Study]:
         title = experiment if alone else f"{experiment}, {task}"
         slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:60] or "study"
         taken = sum(study.slug == slug or study.slug.startswith(f"{slug}--") for study in studies)
-        studies.append(_build(f"{slug}--{taken + 1}" if taken else slug, title, runs.select(rows), target))
+        studies.append(_build(f"{slug}--{taken + 1}" if taken else slug, title, runs.select(rows), target, margin))
     return studies
 
 
-def _build(slug: str, title: str, runs: Runs, target: float | None) -> Study:
-    configurations = group_runs(runs.runs)
+def _build(slug: str, title: str, runs: Runs, target: float | None, margin: float) -> Study:
+    found = group_runs(runs.runs)
+    fitted = fit_configurations(found, runs)
+    configurations = rank_configurations(found, fitted)
     measured = Measurements(runs)
     field = choose_field(configurations)
+    judgement = judge(fitted, field, configurations, margin=margin) if fitted else None
     is_single = len({configuration.optimizer for configuration in configurations}) == 1
     shown = [configuration for configuration in (*field.best, *field.left_out) if configuration.scores]
-    verdict = judge_field(field, configurations)
-    effects = measure_effects(configurations)
+    verdict = judge_field(field, configurations, judgement)
+    effects = measure_effects(configurations, judgement)
     goal = choose_target(configurations) if target is None else target
     return Study(
         slug=slug,
@@ -101,8 +111,9 @@ def _build(slug: str, title: str, runs: Runs, target: float | None) -> Study:
         order=_tell_order(configurations, verdict.leader),
         shown=shown[:SHOWN_OF_ONE] if is_single else shown,
         verdict=verdict,
+        judgement=judgement,
         target=goal,
-        standings=rank_configurations(configurations, runs, target=goal, leader=verdict.leader),
+        standings=build_standings(configurations, runs, judgement, target=goal, leader=verdict.leader),
         effects=effects,
         budget=view_budget(field.pool),
         reasons=find_reasons(Evidence(_comparable(field, is_single=is_single), configurations, effects, measured)),
@@ -123,15 +134,9 @@ def _comparable(field: Field, *, is_single: bool) -> list[Configuration]:
 
 def _tell_order(configurations: Sequence[Configuration], leader: Configuration | None) -> str:
     by = "validation" if any(configuration.is_validated for configuration in configurations) else "test"
-    rule = (
-        "In this order: those that finished with every seed come first, then those that diverged with the smallest "
-        f"part of their seeds; of equals the one with the higher {by} accuracy."
-    )
+    rule = f"In the order of {by} accuracy; a seed that diverged counts as guessing."
     if not have_same_seeds(configurations):
-        rule += (
-            " Not all have the same seeds, so the order, crossed attributes and the budget view go by means adjusted "
-            "for the seeds (least squares of configuration + seed)."
-        )
+        rule += " Not all have the same seeds, so all means are adjusted for the seeds."
     return f"{rule} Differences are to the leader of the verdict, {leader.label}." if leader else rule
 
 

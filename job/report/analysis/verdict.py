@@ -1,24 +1,29 @@
-"""The answer in one sentence, as certain as the seeds allow and not more."""
+"""The answer in one sentence, as certain as the seeds allow: better, practically equal, or not yet known."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from job.report.analysis.configurations import Configuration, compare_configurations, tell_setting
+from job.report.analysis.configurations import Configuration
+from job.report.analysis.estimates import Comparison
 from job.report.analysis.field import Field
+from job.report.analysis.inference.failures import estimate_success
+from job.report.analysis.judgement import Judgement
 from job.report.analysis.origins import tell_mixture
-from job.report.analysis.statistics import Comparison, Estimate, correct_comparisons, estimate_mean, further_seeds
 from job.report.analysis.wording import (
     count,
     join,
     name_optimizer,
+    percent,
     points,
     show_comparison,
     show_estimate,
+    show_margin,
     show_p,
     show_seeds,
+    show_size,
 )
 
 
@@ -28,174 +33,185 @@ class Verdict:
 
     sentence: str
     decided: bool
-    """The leader always finished, and is better on the test images than every rival, with certainty."""
+    """Of every rival it is known that the leader is better or that they are practically equal: more seeds would change
+    nothing that matters."""
     leader: Configuration | None
+    """The one to take."""
     rivals: tuple[tuple[Configuration, Comparison], ...]
-    """Those that always finished and share seeds with the leader, best first: leader minus rival, corrected as one
-    family."""
+    """The others of the field that share seeds with the leader, best first: leader minus rival."""
     notes: tuple[str, ...] = ()
 
 
-def judge_field(field: Field, configurations: Sequence[Configuration]) -> Verdict:
-    """The verdict over `field`, which was chosen from `configurations`."""
+def judge_field(field: Field, configurations: Sequence[Configuration], judgement: Judgement | None) -> Verdict:
+    """The verdict over `field`, which was chosen from `configurations`; without a judgement no run has a score."""
     scored = [configuration for configuration in field.best if configuration.scores]
-    if not scored:
+    if not scored or judgement is None:
         diverged = sum(configuration.num_diverged for configuration in configurations)
         lost = f": {f'all {diverged}' if diverged > 1 else 'the only one'} diverged" if diverged else ""
         return Verdict(f"No run has finished with a score here yet{lost}.", False, None, ())
     leader = scored[0]
     others = [configuration for configuration in field.best if configuration is not leader]
-    notes = _tell_notes(field, configurations)
-    reliable = [configuration for configuration in others if configuration.always_finished]
-    if not leader.always_finished:
-        return Verdict(_tell_no_finisher(field.best), False, leader, (), notes)
-    if not reliable:
-        return Verdict(_tell_alone(leader, others), False, leader, (), notes)
-    pairs = [(rival, _compare(leader, rival, field)) for rival in reliable]
-    known = [(rival, comparison) for rival, comparison in pairs if comparison is not None]
-    corrected = correct_comparisons([comparison for _, comparison in known])
-    rivals = tuple((rival, comparison) for (rival, _), comparison in zip(known, corrected, strict=True))
+    notes = _tell_notes(field, configurations, judgement)
+    if not others:
+        return Verdict(_tell_alone(leader, judgement), False, leader, (), notes)
+    pairs = [(rival, judgement.compare(leader, rival)) for rival in others]
+    rivals = tuple((rival, comparison) for rival, comparison in pairs if comparison is not None)
     strangers = [rival for rival, comparison in pairs if comparison is None]
-    open_pairs = [
-        (rival, comparison) for rival, comparison in rivals if not (comparison.decided and comparison.difference > 0)
-    ]
-    if not open_pairs and not strangers:
-        return Verdict(_tell_winner(leader, rivals), True, leader, rivals, notes)
-    ahead = [rival.label for rival, comparison in rivals if comparison.decided and comparison.difference > 0]
-    sentence = _tell_undecided(leader, open_pairs, strangers)
-    if ahead:
-        sentence += f" {leader.label} is ahead of {join(ahead)}."
-    return Verdict(sentence, False, leader, rivals, notes)
+    beaten = [pair for pair in rivals if pair[1].answer == "better"]
+    equal = [pair for pair in rivals if pair[1].answer == "equal"]
+    unsettled = [pair for pair in rivals if pair[1].answer in ("unknown", "worse")]
+    if strangers and not unsettled:
+        return Verdict(_tell_strangers(leader, strangers, judgement), False, leader, rivals, notes)
+    if unsettled:
+        sentence = _tell_unknown(leader, unsettled, judgement)
+        if strangers:
+            names = join([configuration.label for configuration in strangers])
+            sentence += f" {names}: no seed in common with {leader.label}."
+    elif equal:
+        sentence = _tell_equal(leader, equal, judgement)
+    else:
+        sentence = _tell_winner(leader, beaten, judgement)
+    if beaten and (unsettled or equal):
+        sentence += f" {leader.label} is ahead of {join([rival.label for rival, _ in beaten])}."
+    return Verdict(sentence, not unsettled, leader, rivals, notes)
 
 
-def _compare(leader: Configuration, rival: Configuration, field: Field) -> Comparison | None:
-    comparison = compare_configurations(leader, rival)
-    if comparison is None or field.is_fair:
-        return comparison
-    return replace(comparison, unlike=(*tell_setting(leader, rival), *comparison.unlike))
-
-
-def _tell_winner(leader: Configuration, rivals: Sequence[tuple[Configuration, Comparison]]) -> str:
+def _tell_winner(
+    leader: Configuration, rivals: Sequence[tuple[Configuration, Comparison]], judgement: Judgement
+) -> str:
     closest, comparison = min(rivals, key=lambda pair: pair[1].difference)
     return (
-        f"{leader.label} {show_estimate(_over_common(leader, closest))}, {points(comparison.difference)} points over "
-        f"{closest.label}{_bracket(comparison)}, n = {_common(leader, closest, comparison)} ({_test(comparison)})."
+        f"{_score(leader, judgement)}, {points(comparison.difference)} points over "
+        f"{closest.label}{_bracket(comparison)}, n = {_common(leader, closest, comparison)} ({show_p(comparison.p)})."
     )
 
 
-def _tell_undecided(
-    leader: Configuration, pairs: Sequence[tuple[Configuration, Comparison]], strangers: Sequence[Configuration]
+def _tell_equal(leader: Configuration, rivals: Sequence[tuple[Configuration, Comparison]], judgement: Judgement) -> str:
+    names = join([_score(configuration, judgement) for configuration in (leader, *(rival for rival, _ in rivals))])
+    differences = join([f"{show_comparison(comparison)}" for _, comparison in rivals])
+    return (
+        f"{names} are practically equal: {leader.label} is ahead by {differences} points, less than "
+        f"{show_margin(judgement.margin)} either way, n = {_common(leader, *rivals[0])}."
+    )
+
+
+def _tell_unknown(
+    leader: Configuration, pairs: Sequence[tuple[Configuration, Comparison]], judgement: Judgement
 ) -> str:
-    if not pairs:
-        names = join([configuration.label for configuration in strangers])
+    rival, comparison = next((pair for pair in pairs if pair[1].answer == "worse"), pairs[0])
+    if comparison.answer == "worse":
         return (
-            f"Undecided: {leader.title} {show_estimate(_estimate(leader))} and {names} have no seed in common, so "
-            "nothing compares them: run them with the same seeds."
+            f"Validation and test images disagree: {leader.label} was chosen on the validation images, but on the test "
+            f"images {_score(rival, judgement)} is better than {_score(leader, judgement)} by "
+            f"{show_size(comparison)} points, n = {_common(leader, rival, comparison)} ({show_p(comparison.p)})."
         )
-    rival, comparison = pairs[0]
-    ours, theirs = (show_estimate(_over_common(*pair)) for pair in ((leader, rival), (rival, leader)))
-    sentence = (
-        f"Undecided: {leader.label} {ours} and {rival.label} {theirs} differ by "
-        f"{_why_undecided(leader, comparison, _common(leader, rival, comparison))}."
+    return (
+        f"Not yet known: {_score(leader, judgement)} and {_score(rival, judgement)} differ by "
+        f"{_why_unknown(leader, rival, comparison, judgement)}."
     )
-    if strangers:
-        sentence += (
-            f" {join([configuration.label for configuration in strangers])}: no seed in common with {leader.label}."
-        )
-    return sentence
 
 
-def _why_undecided(leader: Configuration, comparison: Comparison, seeds: str) -> str:
-    difference = f"{show_comparison(comparison)} points"
+def _why_unknown(leader: Configuration, rival: Configuration, comparison: Comparison, judgement: Judgement) -> str:
+    difference = f"{show_comparison(comparison)} points, n = {_common(leader, rival, comparison)}"
     if comparison.unlike:
-        return f"{difference}, n = {seeds}, but not in the optimizer alone: {join(list(comparison.unlike))}"
-    by = "score on validation images" if leader.is_validated else "mean adjusted for the seeds"
-    lead = f": {leader.label} leads by its {by}, but not here" if comparison.difference < 0 else ""
-    if comparison.num < 2:
-        return (
-            f"{difference}, n = {seeds}{lead}{'; ' if lead else ': '}with one seed nothing can be said about certainty"
-        )
-    if comparison.p is None:
-        return f"{difference}, n = {seeds}, the same in each (no spread between seeds: interval not computable){lead}"
-    text = f"{difference}, n = {seeds} ({_test(comparison)})"
-    if lead:
-        return f"{text}{lead}"
-    more = further_seeds(comparison)
-    if more is None:
-        return f"{text}; not even 1000 seeds would tell, so small is it beside the spread between seeds"
-    return f"{text}; about {count(more, 'more seed')} would tell, were the difference as large as it seems"
+        return f"{difference}, but not in the optimizer alone: {join(list(comparison.unlike))}"
+    if comparison.difference < 0:
+        difference += f": {leader.label} leads by its score on validation images, but not here"
+    if comparison.low is None:
+        mark = ";" if comparison.difference < 0 else ":"
+        return f"{difference}{mark} with one seed nothing can be said about certainty"
+    return f"{difference} ({show_p(comparison.p)}){_tell_seeds_needed(comparison, judgement)}"
 
 
-def _tell_alone(leader: Configuration, others: Sequence[Configuration]) -> str:
-    score = f"{leader.label} {show_estimate(_estimate(leader))}, n = {count(len(leader.scores), 'seed')}"
-    if not others:
-        return f"{score}: there is nothing to compare it with yet."
-    listed = join([f"{configuration.label}: {configuration.fate}" for configuration in others])
-    return f"{score}, is the only one that finished with every seed ({listed})."
+def _tell_seeds_needed(comparison: Comparison, judgement: Judgement) -> str:
+    needed = judgement.seeds_needed
+    if needed is None or needed.likely <= comparison.num:
+        return ""
+    span = f"{needed.low} to {needed.high}" if needed.low < needed.high else f"{needed.high}"
+    return f"; to find a difference of {show_margin(judgement.margin)} takes {span} seeds of each"
 
 
-def _tell_no_finisher(field: Sequence[Configuration]) -> str:
-    listed = join([f"{configuration.label}: {configuration.fate}" for configuration in field])
-    return f"Undecided: none finished with every seed ({listed})."
+def _tell_strangers(leader: Configuration, strangers: Sequence[Configuration], judgement: Judgement) -> str:
+    names = join([configuration.label for configuration in strangers])
+    return (
+        f"Not yet known: {_score(leader, judgement)} and {names} have no seed in common, so nothing compares them: run "
+        "them with the same seeds."
+    )
 
 
-def _estimate(configuration: Configuration) -> Estimate:
-    return estimate_mean(list(configuration.scores.values()))
+def _tell_alone(leader: Configuration, judgement: Judgement) -> str:
+    seeds = count(len(leader.seeds), "seed")
+    return f"{_score(leader, judgement)}, n = {seeds}: there is nothing to compare it with yet."
 
 
-def _over_common(ours: Configuration, theirs: Configuration) -> Estimate:
-    return estimate_mean([score for seed, score in ours.scores.items() if seed in theirs.scores])
+def _score(configuration: Configuration, judgement: Judgement) -> str:
+    """`Adam 62.4 % [30.0, 89.1]`, and which of its seeds diverged."""
+    told = f"{configuration.label} {show_estimate(judgement.fitted.estimate(configuration))}"
+    return f"{told} ({configuration.fate})" if configuration.fate else told
 
 
 def _common(ours: Configuration, theirs: Configuration, comparison: Comparison) -> str:
-    """`5 common seeds`, and where one has more of them, that the numbers are over these alone."""
+    """`5 common seeds`, and where one has more of them, how many."""
     text = count(comparison.num, "common seed")
     more = [
-        f"{configuration.label} has {len(configuration.scores)}"
+        f"{configuration.label} has {len(configuration.outcomes)}"
         for configuration in (ours, theirs)
-        if len(configuration.scores) > comparison.num
+        if len(configuration.outcomes) > comparison.num
     ]
-    return f"{text} (all numbers are over these; {join(more)})" if more else text
-
-
-def _test(comparison: Comparison) -> str:
-    if comparison.num_comparisons < 2:
-        return f"{show_p(comparison.p)}, paired t test"
-    corrected = f"Holm-corrected over {comparison.num_comparisons} comparisons"
-    return f"{show_p(comparison.adjusted_p)}, paired t test, {corrected}"
+    return f"{text} ({join(more)})" if more else text
 
 
 def _bracket(comparison: Comparison) -> str:
     return show_comparison(comparison).removeprefix(points(comparison.difference))
 
 
-def _tell_notes(field: Field, configurations: Sequence[Configuration]) -> tuple[str, ...]:
+def _tell_notes(field: Field, configurations: Sequence[Configuration], judgement: Judgement) -> tuple[str, ...]:
     """What the sentence rests on and leaves out, the gravest first."""
     mixture = tell_mixture([origin for configuration in configurations for origin in configuration.origins.values()])
-    lost = [
-        f"{configuration.label}: {configuration.fate}"
-        for configuration in field.best
-        if not configuration.always_finished
-    ]
     notes = [mixture] if mixture else []
     notes += field.notes
-    if lost:
-        notes.append(
-            f"Diverged: {join(lost)}. A configuration that diverged stands behind those that always finished, "
-            "whatever its other seeds scored, and is no winner over them."
-        )
-    if max(len(configuration.scores) for configuration in field.best) == 1:
+    notes += _tell_failures(field)
+    if max(len(configuration.outcomes) for configuration in field.best) == 1:
         notes.append("One run of one seed says nothing about how certain these numbers are: run it with more seeds.")
     if len(field.pool) > len(field.best):
         notes.append(_tell_selection(field))
-    if len({frozenset(configuration.scores) for configuration in field.best if configuration.always_finished}) > 1:
-        scored = [configuration for configuration in field.best if configuration.scores]
-        listed = "; ".join(f"{configuration.label}: {show_seeds(configuration.scores)}" for configuration in scored[:6])
-        notes.append(
-            f"Not all have the same seeds ({listed}). Differences are over common seeds, and the order is by means "
-            "adjusted for the seeds."
+    if len({frozenset(configuration.outcomes) for configuration in field.best}) > 1:
+        listed = "; ".join(
+            f"{configuration.label}: {show_seeds(configuration.outcomes)}" for configuration in field.best[:6]
         )
-    return tuple(notes)
+        notes.append(f"Not all have the same seeds ({listed}). Means and differences are adjusted for the seeds.")
+    new = _tell_new_images(field, judgement)
+    return (*notes, new) if new else tuple(notes)
+
+
+def _tell_failures(field: Field) -> list[str]:
+    """How often those of the field that diverged can be expected to finish."""
+    told = []
+    for configuration in field.best:
+        if configuration.fate:
+            rate = estimate_success(len(configuration.scores), len(configuration.seeds))
+            told.append(
+                f"{configuration.label} finished with {rate.succeeded} of {count(rate.num, 'seed')}, so with "
+                f"{percent(rate.low, 0)} to {percent(rate.high, 0)} of all"
+            )
+    if not told:
+        return []
+    return [f"{'; '.join(told)}. A seed that diverged counts as guessing: that is what a user gets of it."]
+
+
+def _tell_new_images(field: Field, judgement: Judgement) -> str | None:
+    """The widest claim: would other images tell the same?"""
+    if len(field.best) < 2 or judgement.fitted.knows_images is False:
+        return None
+    comparison = judgement.compare(field.best[0], field.best[1])
+    if comparison is None or comparison.on_new_images is None:
+        return None
+    low, high = comparison.on_new_images
+    told = f"[{points(low)}, {points(high)}]"
+    return (
+        f"Intervals are for other seeds and these test images. For other images of the same kind, "
+        f"{field.best[0].label} minus {field.best[1].label} is {told} points."
+    )
 
 
 def _tell_selection(field: Field) -> str:
@@ -206,10 +222,7 @@ def _tell_selection(field: Field) -> str:
             for configuration in field.best
         ]
     )
-    how = (
-        "It was chosen by the very scores shown here, which flatters those with more configurations; the budget view "
-        "accounts for it."
-    )
+    how = "It was chosen by the very scores shown here; the intervals allow for that choice."
     if any(configuration.is_validated for configuration in field.best):
         how = "It was chosen by its score on validation images, so the choice does not flatter the test scores."
     return f"Of every optimizer its best configuration is compared ({tried} tried). {how}"

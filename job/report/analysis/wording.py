@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from job.manifest.optimizers import OPTIMIZERS
-from job.report.analysis.statistics import Comparison, Estimate
+from job.report.analysis.estimates import Comparison, Estimate
+from job.report.analysis.inference.time_to_target import TimeToTarget
 
 NOTHING = "–"
 
@@ -47,11 +48,8 @@ def points(difference: float) -> str:
 
 
 def show_estimate(estimate: Estimate | None) -> str:
-    """`88.6 % [88.1, 89.1]`, or the bare mean where there is no interval. No accuracy lies below 0 or above 100 %."""
-    if estimate is None:
-        return NOTHING
-    low, high = estimate.low, estimate.high
-    return f"{percent(estimate.mean)}{_interval(low and max(low, 0.0), high and min(high, 1.0))}"
+    """`88.6 % [88.1, 89.1]`, or the bare mean where there is no interval."""
+    return NOTHING if estimate is None else f"{percent(estimate.mean)}{_interval(estimate.low, estimate.high)}"
 
 
 def show_comparison(comparison: Comparison | None) -> str:
@@ -67,6 +65,21 @@ def show_size(comparison: Comparison) -> str:
     bounds = [None if bound is None else sign * bound + 0.0 for bound in (comparison.low, comparison.high)]
     low, high = bounds[::sign]
     return f"{100 * abs(comparison.difference):.1f}{_interval(low, high)}"
+
+
+def show_margin(margin: float) -> str:
+    """`1 point`, `0.5 points`."""
+    return f"{100 * margin:g} point{'' if margin == 0.01 else 's'}"
+
+
+def show_time(time: TimeToTarget | None, digits: int) -> str:
+    """`3.4 [2.0, 4.8]`, or `≥ 9.0 (1 of 3)` where not all runs reached the target."""
+    if time is None:
+        return NOTHING
+    if time.num_reached < time.num:
+        return f"≥ {time.mean:.{digits}f} ({time.num_reached} of {time.num})"
+    interval = "" if time.low is None or time.high is None else f" [{time.low:.{digits}f}, {time.high:.{digits}f}]"
+    return f"{time.mean:.{digits}f}{interval}"
 
 
 def show_p(p: float | None) -> str:

@@ -91,6 +91,7 @@ def _run_row(result: RunResult) -> dict[str, Any]:
         "num_train": result.num_train,
         "num_validation": result.num_validation,
         "num_test": result.num_test,
+        "num_classes": len(result.classes),
         "test_sha256": result.test_right.test_sha256 if result.test_right else None,
         **{f"{part}_seconds": seconds for part, seconds in times.model_dump().items()},
         "lost_seconds": result.lost_seconds,

@@ -63,7 +63,9 @@ def draw_chapter(
         curves=draw(pictures.build_curves(study)),
         classes=draw([*pictures.build_class_accuracy(study), *pictures.build_confusions(confusions, study)]),
         cost=draw(pictures.build_cost(study)),
-        effects=[draw(build_effects(effects)) for effects in study.effects],
+        effects=[
+            draw(build_effects(effects, study.judgement.fitted) if study.judgement else []) for effects in study.effects
+        ],
         reasons=draw(reason.picture for reason in study.reasons),
         budget=draw(pictures.build_budget(study)),
         reference=draw(pictures.build_reference(sides, study)) if sides else [],

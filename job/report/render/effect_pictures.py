@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from job.report.analysis.charts import Dot, DotChart, HeatMap, Picture, Point, PointChart
-from job.report.analysis.configurations import Configuration
+from job.report.analysis.configurations import Configuration, have_same_seeds
 from job.report.analysis.effects import Grid, OptimizerEffects, order_value
-from job.report.analysis.statistics import estimate_mean
+from job.report.analysis.judgement import Fitted
 from job.report.analysis.wording import count, join, name_optimizer, show_attribute, show_value
-from job.report.render.pictures import MOST_VALUES, common_seeds, tell_seeds
+from job.report.render.pictures import MOST_VALUES
 
 WIDE = 30
 """From so many times the smallest value on, the values of an attribute stand on a logarithmic axis."""
@@ -19,15 +19,16 @@ Entry = tuple[Any, Configuration]
 """A value of an attribute, and the configuration that has it."""
 
 
-def build_effects(effects: OptimizerEffects) -> list[Picture]:
-    """A picture per attribute of one optimizer, and one per crossing of two attributes."""
-    attributes = dict.fromkeys(effect.attribute for effect in effects.effects)
-    built = [_build_attribute(effects, attribute) for attribute in attributes]
+def build_effects(effects: OptimizerEffects, fitted: Fitted) -> list[Picture]:
+    """A picture per attribute of one optimizer, the most important first, and one per crossing of two attributes."""
+    shown = {effect.attribute for effect in effects.effects}
+    attributes = [importance.name for importance in effects.importances if importance.name in shown]
+    built = [_build_attribute(effects, attribute, fitted) for attribute in attributes]
     built += [_build_grid(effects.optimizer, grid) for grid in effects.grids]
     return [picture for picture in built if picture is not None]
 
 
-def _build_attribute(effects: OptimizerEffects, attribute: str) -> Picture | None:
+def _build_attribute(effects: OptimizerEffects, attribute: str, fitted: Fitted) -> Picture | None:
     """Every value with its interval; many numbers as dots along an axis; None where none of these finished."""
     entries = [(effects.baseline.attributes.get(attribute), effects.baseline)]
     entries += [(effect.value, effect.configuration) for effect in effects.effects if effect.attribute == attribute]
@@ -35,18 +36,18 @@ def _build_attribute(effects: OptimizerEffects, attribute: str) -> Picture | Non
     name = f"effect-{effects.optimizer}-{_slug(show_attribute(attribute))}"
     known = [(value, configuration) for value, configuration in entries if configuration.scores or configuration.fate]
     if len(known) <= MOST_VALUES or not all(isinstance(value, int | float) for value, _ in known):
-        return Picture(name, _tell_points(effects, attribute, entries), _chart_points(effects, attribute, entries))
+        return Picture(
+            name, _tell_points(effects, attribute, entries), _chart_points(effects, attribute, known, fitted)
+        )
     finished = [(value, configuration) for value, configuration in known if configuration.always_finished]
     if not finished:
         return None
     return Picture(name, _tell_dots(effects, attribute, entries), _chart_dots(effects, attribute, finished))
 
 
-def _chart_points(effects: OptimizerEffects, attribute: str, entries: Sequence[Entry]) -> PointChart:
-    seeds = common_seeds([configuration for _, configuration in entries])
-    known = [(value, configuration) for value, configuration in entries if configuration.scores or configuration.fate]
+def _chart_points(effects: OptimizerEffects, attribute: str, known: Sequence[Entry], fitted: Fitted) -> PointChart:
     return PointChart(
-        [_build_point(show_value(value), configuration, seeds) for value, configuration in known[: 2 * MOST_VALUES]],
+        [_build_point(show_value(value), configuration, fitted) for value, configuration in known[: 2 * MOST_VALUES]],
         title=_title(effects, attribute),
         ylabel="test top-1",
         baseline=show_value(effects.baseline.attributes.get(attribute)),
@@ -56,7 +57,8 @@ def _chart_points(effects: OptimizerEffects, attribute: str, entries: Sequence[E
 def _tell_points(effects: OptimizerEffects, attribute: str, entries: Sequence[Entry]) -> str:
     shown, name = name_optimizer(effects.optimizer), show_attribute(attribute)
     caption = f"{shown} with {name} changed alone: means with 95 % intervals; pale dots are single seeds."
-    caption += tell_seeds([configuration for _, configuration in entries])
+    if not have_same_seeds(configuration for _, configuration in entries):
+        caption += " Means are adjusted for the seeds, which not all have in common."
     lost = [show_value(value) for value, configuration in entries if configuration.fate]
     caption += f" {name} {join(lost[:MOST_VALUES])}: diverged with some seed or all (cross)." if lost else ""
     return caption
@@ -104,17 +106,16 @@ def _build_grid(optimizer: str, grid: Grid) -> Picture | None:
     return Picture(f"grid-{optimizer}-{_slug(rows)}-{_slug(columns)}", caption, chart)
 
 
-def _build_point(label: str, configuration: Configuration, seeds: set[int]) -> Point:
-    """The configuration's mean over `seeds`, or over all its seeds where `seeds` is empty."""
+def _build_point(label: str, configuration: Configuration, fitted: Fitted) -> Point:
+    """The configuration's mean with its interval, and its seeds beside it."""
     if configuration.fate:
         num, num_lost = len(configuration.seeds), len(configuration.seeds) - len(configuration.scores)
         lost = f"{num_lost} of {num}\ndiverged" if num > 1 else "diverged"
         return Point(label, configuration.optimizer, math.nan, remark=lost)
-    members = [score for seed, score in configuration.scores.items() if not seeds or seed in seeds]
-    estimate = estimate_mean(members)
-    low, high = estimate.low and max(estimate.low, 0.0), estimate.high and min(estimate.high, 1.0)
-    shown = members if len(members) > 1 else []
-    return Point(label, configuration.optimizer, estimate.mean, low, high, shown)
+    estimate, scores = fitted.estimate(configuration), list(configuration.scores.values())
+    low, high = (estimate.low, estimate.high) if estimate else (None, None)
+    mean = estimate.mean if estimate else configuration.mean
+    return Point(label, configuration.optimizer, mean, low, high, scores if len(scores) > 1 else [])
 
 
 def _title(effects: OptimizerEffects, attribute: str) -> str:

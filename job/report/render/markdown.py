@@ -18,6 +18,7 @@ from job.report.analysis.wording import (
     show_comparison,
     show_estimate,
     show_p,
+    show_time,
     show_value,
 )
 from job.report.render.chapter import Chapter, Drawing
@@ -56,13 +57,13 @@ def _chapter(chapter: Chapter) -> Iterator[str]:
         yield from (f"#### {name_optimizer(effects.optimizer)}", "")
         yield from (f"{_text(sentence)}\n" for sentence in effects.summary)
         yield from _table(
-            ("attribute", "value", "baseline", "effect in points [95 %]", "corrected p"),
+            ("attribute", "value", "baseline", "effect in points [95 %]", "p"),
             (
                 (
                     show_attribute(effect.attribute), show_value(effect.value),
                     show_value(effects.baseline.attributes.get(effect.attribute)),
                     effect.why_not_compared or show_comparison(effect.comparison),
-                    show_p(effect.comparison.adjusted_p if effect.comparison else None),
+                    show_p(effect.comparison.p if effect.comparison else None),
                 )
                 for effect in effects.effects[:MOST_ROWS]
             ),
@@ -83,18 +84,19 @@ def _chapter(chapter: Chapter) -> Iterator[str]:
 def _leaderboard(study: Study) -> Iterator[str]:
     yield from _table(
         (
-            "configuration", "seeds", "test top-1 [95 %]", "points to leader [95 %]", "common seeds", "corrected p",
-            "top-5", "test loss", f"epochs to {percent(study.target, 0)}",
+            "configuration", "within reach", "seeds", "test top-1 [95 %]", "points to leader [95 %]", "common seeds",
+            "p", "top-5", "test loss", f"epochs to {percent(study.target, 0)}",
             *([] if study.times_apart else ["images/s"]),
             *(["validation top-1"] if study.is_validated else []),
             *(["made with"] if study.was_made_differently else []),
         ),
         (
             (
-                line.configuration.title, len(line.configuration.scores), show_estimate(line.score),
+                line.configuration.title, "yes" if line.within_reach else "", len(line.configuration.outcomes),
+                show_estimate(line.score),
                 show_comparison(line.behind), line.behind.num if line.behind else NOTHING,
-                show_p(line.behind.adjusted_p if line.behind else None),
-                percent(line.top5), _number(line.loss, 3), _number(line.reach.epochs, 1),
+                show_p(line.behind.p if line.behind else None),
+                percent(line.top5), _number(line.loss, 3), show_time(line.reach.epochs, 1),
                 *([] if study.times_apart else [_number(line.images_per_second, 0)]),
                 *([percent(line.validation)] if study.is_validated else []),
                 *([line.made_with] if study.was_made_differently else []),

@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 
 from job import __version__
 from job.report.analysis import wording
-from job.report.analysis.effects import LARGE_EFFECT, SMALL_EFFECT
+from job.report.analysis.effects import LARGE_EFFECT
 from job.report.analysis.times import RULE
 from job.report.render.chapter import Chapter, Drawing
 
@@ -30,7 +30,7 @@ def render_page(chapters: Sequence[Chapter], holes: pd.DataFrame, *, source: str
     )  # fmt: skip
     environment.globals |= {name: getattr(wording, name) for name in WORDING}
     environment.globals |= {"figure": _figure, "time_rule": RULE}
-    environment.globals |= {"small_effect": SMALL_EFFECT, "large_effect": LARGE_EFFECT}
+    environment.globals |= {"large_effect": LARGE_EFFECT}
     script = resources.files("job.report.render").joinpath("templates", "sort.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template("page.html").render(
@@ -47,7 +47,7 @@ def render_page(chapters: Sequence[Chapter], holes: pd.DataFrame, *, source: str
 
 WORDING = (
     "duration", "join", "name_optimizer", "percent", "points", "show_attribute", "show_comparison", "show_estimate",
-    "show_p", "show_value",
+    "show_margin", "show_p", "show_time", "show_value",
 )  # fmt: skip
 
 

@@ -187,7 +187,7 @@ def build_budget(study: Study) -> list[Picture]:
     )
     caption = "Expected best accuracy after so many configurations drawn at random from those that were run."
     failed = sum(not configuration.always_finished for configuration in study.configurations)
-    caption += " One that diverged with any seed counts as 0." if failed else ""
+    caption += " A seed that diverged counts as guessing." if failed else ""
     return [Picture("budget", caption, chart)]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pyarrow  # noqa: F401 - pandas imports it late: a missing one would end the report after everything was drawn
 
-from job.report.analysis.leaderboard import reach_target
+from job.report.analysis.leaderboard import watch_target
 from job.report.analysis.study import Study
 from job.report.read.frames import Runs
 
@@ -22,15 +22,21 @@ EPOCH_COLUMNS = (
 
 def build_results(runs: Runs, studies: Sequence[Study]) -> pd.DataFrame:
     """`Runs.runs`, best first, with the epochs and seconds that each run took to reach its study's target."""
-    reached = [reach_target(study.runs, study.target).assign(target=study.target) for study in studies]
     table = runs.runs.drop(columns=["manifest"])
-    if reached:
-        table = table.merge(pd.concat(reached), on="run", how="left")
+    if studies:
+        watched = [watch_target(study.runs, study.target).assign(target=study.target) for study in studies]
+        reached = pd.concat(watched).query("reached").drop(columns="reached")
+        renamed = {unit: f"{unit}_to_target" for unit in ("epochs", "seconds", "usd")}
+        table = table.merge(reached.rename(columns=renamed).reset_index(), on="run", how="left")
     return table.sort_values(["score", "run"], ascending=[False, True], na_position="last", ignore_index=True)
 
 
 def build_leaderboard(studies: Sequence[Study]) -> pd.DataFrame:
-    """A row per configuration, in the order of the leaderboards; `num_seeds` counts those with a score."""
+    """A row per configuration, in the order of the leaderboards; `num_seeds` counts those with a score.
+
+    What a target took is the mean over its runs; where a run of the study never reached it, that of the part before
+    `..._horizon`.
+    """
     rows: list[dict[str, Any]] = []
     for study in studies:
         for place, line in enumerate(study.standings, 1):
@@ -54,7 +60,8 @@ def build_leaderboard(studies: Sequence[Study]) -> pd.DataFrame:
                     "difference_low": behind.low if behind else None,
                     "difference_high": behind.high if behind else None,
                     "p": behind.p if behind else None,
-                    "holm_p": behind.adjusted_p if behind else None,
+                    "answer": behind.answer if behind else None,
+                    "within_reach": line.within_reach,
                     "unlike_leader": "; ".join(behind.unlike) if behind else None,
                     "made_with": line.made_with or None,
                     "top5": line.top5,
@@ -62,9 +69,11 @@ def build_leaderboard(studies: Sequence[Study]) -> pd.DataFrame:
                     "train_top1": line.train_top1,
                     "target": study.target,
                     "num_reached_target": reach.num_reached,
-                    "epochs_to_target": reach.epochs,
-                    "seconds_to_target": reach.seconds,
-                    "usd_to_target": reach.cost_usd,
+                    "epochs_to_target": reach.epochs.mean if reach.epochs else None,
+                    "epochs_horizon": reach.epochs.horizon if reach.epochs else None,
+                    "seconds_to_target": reach.seconds.mean if reach.seconds else None,
+                    "seconds_horizon": reach.seconds.horizon if reach.seconds else None,
+                    "usd_to_target": reach.cost_usd.mean if reach.cost_usd else None,
                     "images_per_second": line.images_per_second,
                     "utilisation_fraction": line.utilisation_fraction,
                     "joules_per_run": line.energy_joules,

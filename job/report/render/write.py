@@ -9,6 +9,7 @@ from datetime import datetime
 import pandas as pd
 
 from job.logs import get_logger
+from job.report.analysis.inference.comparisons import MARGIN
 from job.report.analysis.study import build_studies
 from job.report.read.holes import STRICT_KINDS
 from job.report.read.load import NUM_READERS, read_confusion, read_runs
@@ -16,6 +17,7 @@ from job.report.read.reference import Reference
 from job.report.render.chapter import draw_chapter
 from job.report.render.markdown import render_markdown
 from job.report.render.page import render_page
+from job.report.render.summary import Summary, summarise
 from job.report.render.tables import build_epochs, build_leaderboard, build_results, render_csv, render_parquet
 from job.runs import EPOCHS_KEY, REPORT_KEY
 from job.storage import Store
@@ -27,6 +29,7 @@ class WrittenReport:
 
     location: str
     holes: pd.DataFrame
+    summary: Summary
 
     @property
     def num_lacking(self) -> int:
@@ -40,6 +43,7 @@ def write_report(
     experiment: str | None = None,
     reference: Reference | None = None,
     target: float | None = None,
+    margin: float = MARGIN,
     now: datetime | None = None,
 ) -> WrittenReport:
     """Write the report over the runs of `store` to its report/, the page last.
@@ -49,7 +53,8 @@ def write_report(
     runs = read_runs(store, experiment=experiment, now=now)
     if runs.runs.empty:
         get_logger().warning("no_results", output=store.uri)
-    studies = build_studies(runs, target=target)
+    studies = build_studies(runs, target=target, margin=margin)
+    summary = summarise(studies, runs.holes, margin=margin)
     chapters = []
     for study in studies:
         matrices = {
@@ -63,6 +68,7 @@ def write_report(
         "report/results.parquet": render_parquet(results),
         "report/leaderboard.csv": render_csv(build_leaderboard(studies)),
         "report/holes.csv": render_csv(runs.holes),
+        "report/report.json": f"{summary.model_dump_json(indent=2)}\n".encode(errors="replace"),
         EPOCHS_KEY: render_csv(build_epochs(runs)),
         "report/report.md": render_markdown(chapters, runs.holes, source=store.uri).encode(errors="replace"),
     }
@@ -74,4 +80,4 @@ def write_report(
         list(writers.map(lambda item: store.write(*item), files.items()))
     page = render_page(chapters, runs.holes, source=store.uri)
     store.write(REPORT_KEY, page.encode(errors="replace"))
-    return WrittenReport(store.locate(REPORT_KEY), runs.holes)
+    return WrittenReport(store.locate(REPORT_KEY), runs.holes, summary)

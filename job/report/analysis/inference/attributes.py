@@ -43,6 +43,8 @@ class Design:
     members: tuple[int, ...]
     """Their places in the model."""
     attributes: tuple[Attribute, ...]
+    baseline: int = 0
+    """Which of the members the accuracies are told around."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Effect:
 
     name: str
     accuracies: tuple[float, ...]
-    """Of each value in the attribute's order, the mean accuracy with everything else alike; NaN where unknown."""
+    """Of each value in its order, the accuracy with everything else as in the baseline; NaN where unknown."""
     importance: float
     """The largest of `accuracies` minus the smallest; NaN where unknown."""
     p: float | None
@@ -96,7 +98,10 @@ def _judge(model: Model, design: Design, place: int, images: Images) -> Effect:
         return unknown
     logits = model.logits[members]
     shifts = effects @ logits
-    accuracies = to_accuracy(logits.mean() + shifts)
+    present = [value for value in attribute.order if value in {attribute.values[row] for row in known}]
+    baseline = design.baseline if design.baseline in known else known[0]
+    centre = logits[known.index(baseline)] - shifts[present.index(attribute.values[baseline])]
+    accuracies = to_accuracy(centre + shifts)
     importance = float(accuracies.max() - accuracies.min())
     slope = None
     if attribute.is_ordered and len(effects) > 2:
@@ -105,14 +110,12 @@ def _judge(model: Model, design: Design, place: int, images: Images) -> Effect:
     trend = None
     if slope is not None:
         rise = float(slope @ logits) * (len(effects) - 1)
-        centre = logits.mean()
         trend = float(to_accuracy(centre + rise / 2) - to_accuracy(centre - rise / 2))
     p = trend_p = None
     if model.spread is not None:
         spread = model.spread.select(members)
         p = _test(spread, logits, effects, images)
         trend_p = None if slope is None else _test(spread, logits, slope[None, :], images)
-    present = {design.attributes[place].values[row] for row in known}
     filled = iter(accuracies)
     shown = tuple(float(next(filled)) if value in present else np.nan for value in attribute.order)
     return Effect(attribute.name, shown, importance, p, trend, trend_p)

@@ -16,9 +16,10 @@ from typing import Literal
 import numpy as np
 from scipy import special
 
+from job.report.analysis.inference.failures import LEVEL
 from job.report.analysis.inference.model import Model
 from job.report.analysis.inference.noise import Floats
-from job.report.analysis.inference.pairs import LEVEL, Images, Pairs, find_pairs
+from job.report.analysis.inference.pairs import Images, Pairs, find_pairs
 
 MARGIN = 0.01
 """Accuracies that differ by less are practically equal."""
@@ -34,7 +35,7 @@ class Comparison:
     low: float
     high: float
     p: float
-    """Family-wise: at most 1 - LEVEL exactly where the interval leaves out 0."""
+    """Family-wise: at most 1 - LEVEL exactly where the interval leaves out 0. 1 where only failed runs speak for it."""
     answer: Answer
     """What `a` is: `equal` where the whole interval lies inside the margin, `better` or `worse` where it leaves out 0
     and reaches beyond the margin, otherwise `unknown`."""
@@ -56,6 +57,10 @@ class Family:
         """Two configurations."""
         difference, low, high, p = (float(matrix[a, b]) for matrix in (self.difference, self.low, self.high, self.p))
         return Comparison(difference, low, high, p, self._answer(low, high))
+
+    def is_tested(self, a: int, b: int) -> bool:
+        """Whether the family has the pair."""
+        return bool(self.low[a, b] > -1 or self.high[a, b] < 1)
 
     def within_reach(self) -> tuple[int, ...]:
         """The configurations that none is better than, best first: the best one is among them as sure as LEVEL."""
@@ -86,8 +91,11 @@ def compare_all(
     margin: float = MARGIN,
     images: Images = "these",
     beforehand: Sequence[tuple[int, int]] | None = None,
+    level: float = LEVEL,
 ) -> Family:
     """The family of all pairs, or of those that were named `beforehand`, that is, before any score was seen.
+
+    `level` is higher than LEVEL where the family has a part of the error only.
 
     Pairs outside the family, and pairs that no chain of common seeds connects, are unknown: from -1 to 1.
     """
@@ -99,20 +107,24 @@ def compare_all(
         wanted[:] = False
         for a, b in beforehand:
             wanted[a, b] = wanted[b, a] = True
-    pairs = find_pairs(model, images, wanted)
+    pairs = find_pairs(model, images, wanted, level=level)
     if pairs is None:
         low = np.eye(num) - 1.0
         return Family(difference, low, -low, np.ones((num, num)), margin, np.nan)
     kinds = zip(pairs.errors, pairs.scales, strict=True)
     maxima = np.max([np.sort(_draw_maxima(pairs, errors, scale)) for errors, scale in kinds], axis=0)
-    critical = float(maxima[int(np.ceil(LEVEL * (len(maxima) + 1))) - 1])
+    critical = float(maxima[min(int(np.ceil(level * (len(maxima) + 1))), len(maxima)) - 1])
     beyond = len(maxima) - np.searchsorted(maxima, np.abs(pairs.ratios), side="left")
-    p = np.where(pairs.tested, (1 + beyond) / (1 + len(maxima)), 1.0)
+    part = (1 - level) / (1 - LEVEL)  # of the error: p-values are corrected for it
+    p = np.where(pairs.tested, np.minimum(1.0, (1 + beyond) / (1 + len(maxima)) / part), 1.0)
     low = pairs.bound_below(critical * pairs.widths)
-    return Family(difference, low, -low.T, p, margin, _find_pair_level(pairs, critical))
+    ahead = np.where(pairs.ratios > 0, low, low.T)  # the bound of whichever is ahead
+    p = np.where(model.failures.some[:, None] & (ahead <= 0), 1.0, p)
+    return Family(difference, low, -low.T, np.maximum(p, p.T), margin, find_pair_level(pairs, critical))
 
 
-def _find_pair_level(pairs: Pairs, critical: float) -> float:
+def find_pair_level(pairs: Pairs, critical: float) -> float:
+    """The error that a typical pair may have by itself, two-sided, where widths are counted up to `critical`."""
     freedom = float(np.median(pairs.freedom[pairs.tested]))
     return float(2 * special.stdtr(freedom, -critical * special.stdtrit(freedom, 1 - pairs.tail)))
 

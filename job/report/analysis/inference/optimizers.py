@@ -15,10 +15,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from job.report.analysis.inference.comparisons import MARGIN, Family, compare_all
+from job.report.analysis.inference.comparisons import MARGIN, Family, compare_all, find_pair_level
+from job.report.analysis.inference.failures import LEVEL
 from job.report.analysis.inference.model import Model
 from job.report.analysis.inference.noise import Floats
-from job.report.analysis.inference.pairs import LEVEL, Images, Pairs, find_pairs
+from job.report.analysis.inference.pairs import Images, Pairs, find_pairs
 
 
 def compare_optimizers(
@@ -42,9 +43,9 @@ def compare_optimizers(
             best[place] = np.nanmax(model.accuracies[list(group)])
     wanted = (owners[:, None] != owners[None, :]) & (owners >= 0)[:, None] & (owners >= 0)[None, :]
     low, p = np.eye(num) - 1.0, np.ones((num, num))
-    pairs = find_pairs(model, images, wanted)
+    pairs, pair_level = find_pairs(model, images, wanted, level=LEVEL), np.nan
     if pairs is not None:
-        bounds, chances = _bound_each(pairs, num)
+        bounds, chances, pair_level = _bound_each(pairs, num)
         known = [[member for member in group if np.isfinite(model.logits[member])] for group in groups]
         for ours in range(num):
             for theirs in range(num):
@@ -52,15 +53,16 @@ def compare_optimizers(
                     against = np.ix_(known[ours], known[theirs])
                     low[ours, theirs] = bounds[against].min(axis=1).max()
                     p[ours, theirs] = chances[against].max(axis=1).min()
-    return Family(best[:, None] - best[None, :], low, -low.T, np.minimum(p, p.T), margin, np.nan)
+    return Family(best[:, None] - best[None, :], low, -low.T, np.minimum(p, p.T), margin, pair_level)
 
 
 def _cross(groups: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
     return [(ours[0], theirs[0]) for ours, theirs in itertools.combinations(groups, 2)]
 
 
-def _bound_each(pairs: Pairs, num_groups: int) -> tuple[Floats, Floats]:
-    """How far at least each row lies above each column, were the column the best of its group; and the p-values."""
+def _bound_each(pairs: Pairs, num_groups: int) -> tuple[Floats, Floats, float]:
+    """How far at least each row lies above each column, were the column the best of its group; the p-values; and the
+    error that a typical pair has by itself."""
     kinds = [(np.ascontiguousarray(errors.T), scale) for errors, scale in zip(pairs.errors, pairs.scales, strict=True)]
     num, num_draws = kinds[0][0].shape
     place = int(np.ceil((1 - (1 - LEVEL) / num_groups) * (num_draws + 1))) - 1
@@ -79,4 +81,6 @@ def _bound_each(pairs: Pairs, num_groups: int) -> tuple[Floats, Floats]:
         critical[best] = max(0.0, maxima[min(place, num_draws - 1)])
         beyond = num_draws - np.searchsorted(maxima, pairs.ratios[rivals, best], side="left")
         chances[rivals, best] = np.minimum(1.0, num_groups * (1 + beyond) / (1 + num_draws))
-    return pairs.bound_below(critical[None, :] * pairs.widths), chances
+    bounds = pairs.bound_below(critical[None, :] * pairs.widths)
+    chances = np.where(pairs.failures.some[:, None] & (bounds <= 0), 1.0, chances)
+    return bounds, chances, find_pair_level(pairs, float(np.median(critical[pairs.tested.any(axis=1)])))

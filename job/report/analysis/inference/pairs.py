@@ -8,12 +8,11 @@ from typing import Literal
 import numpy as np
 from scipy import special
 
+from job.report.analysis.inference.failures import Failures
 from job.report.analysis.inference.model import Model, to_accuracy
 from job.report.analysis.inference.noise import Bools, Floats
 
 Images = Literal["these", "new"]
-LEVEL = 0.95
-"""Simultaneous coverage of a family's intervals; its answers are wrong in at most 1 - LEVEL."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,10 @@ class Pairs:
     """Differences of row minus column on the logit scale: (configurations, configurations)."""
 
     logits: Floats
-    """(configurations,)"""
+    """(configurations,) of the runs that finished."""
+    failures: Failures
+    level: float
+    """Simultaneous coverage that the family's intervals have."""
     tested: Bools
     """Which pairs the family has: symmetric, without the diagonal."""
     widths: Floats
@@ -49,16 +51,18 @@ class Pairs:
         """The accuracies' least difference, where that of the logits may be less than estimated by `reach`.
 
         Either side gives way by its part of the variance: so the bound stays between -1 and 1, and is 0 exactly where
-        that of the logits is. It is -1 for what is not tested, and 0 on the diagonal.
+        that of the logits is, failed runs aside. It is -1 for what is not tested, and 0 on the diagonal.
         """
         down = to_accuracy(self.logits[:, None] - self.shares * reach)
         up = to_accuracy(self.logits[None, :] + (1 - self.shares) * reach)
-        bounds = np.where(self.tested, down - up, -1.0)
+        least, _ = self.failures.bound(down.T, down.T)
+        _, most = self.failures.bound(up, up)
+        bounds = np.where(self.tested, least.T - most, -1.0)
         np.fill_diagonal(bounds, 0.0)
         return np.asarray(bounds)
 
 
-def find_pairs(model: Model, images: Images, wanted: Bools) -> Pairs | None:
+def find_pairs(model: Model, images: Images, wanted: Bools, *, level: float) -> Pairs | None:
     """The wanted pairs that a chain of common seeds connects; None without any, and where no noise is known."""
     spread = model.spread
     together = (model.parts[:, None] == model.parts[None, :]) & (model.parts >= 0)[:, None]
@@ -69,7 +73,7 @@ def find_pairs(model: Model, images: Images, wanted: Bools) -> Pairs | None:
     parts = own**2 / spread.freedom
     freedom = (own[:, None] + own[None, :]) ** 2 / (parts[:, None] + parts[None, :])  # Satterthwaite's
     freedom = np.minimum(freedom, 1e6)
-    tail = float((1 - LEVEL) / tested.sum())
+    tail = float((1 - level) / tested.sum())
     squares = np.ones_like(freedom)
     squares[tested] = (special.stdtrit(freedom[tested], 1 - tail) ** 2) * _vary(spread.covariance)[tested]
     errors, scales = [spread.errors], [np.sqrt(squares)]
@@ -78,7 +82,10 @@ def find_pairs(model: Model, images: Images, wanted: Bools) -> Pairs | None:
         errors.append(spread.errors + spread.image_errors)
         scales.append(np.sqrt(squares))
     shares = own[:, None] / (own[:, None] + own[None, :])
-    return Pairs(model.logits, tested, np.sqrt(squares), tail, freedom, shares, tuple(errors), tuple(scales))
+    return Pairs(
+        model.logits, model.failures, level, tested, np.sqrt(squares), tail, freedom, shares, tuple(errors),
+        tuple(scales),
+    )  # fmt: skip
 
 
 def _vary(covariance: Floats) -> Floats:

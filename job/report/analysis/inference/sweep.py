@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from job.report.analysis.inference.failures import Failures
 from job.report.analysis.inference.noise import Bools, Floats
 
 ROUNDING = 1 / 12
@@ -23,7 +24,7 @@ class Sweep:
     right: Bools | None = None
     """(configurations, seeds, images) whether the run had the image right; anything where there is no run."""
     failed: Bools | None = None
-    """(configurations, seeds) runs that diverged; their accuracy is what a user gets of them, such as chance."""
+    """(configurations, seeds) runs that diverged; their accuracy is what a user gets of them, that of guessing."""
 
     @property
     def present(self) -> Bools:
@@ -35,12 +36,32 @@ class Sweep:
         """(configurations,)"""
         return np.asarray(self.present.sum(axis=1))
 
+    def set_failures_aside(self) -> tuple[Sweep, Failures]:
+        """The sweep of the runs that finished, and what the failed ones mean for each configuration.
+
+        Where all runs of a configuration failed they stay: they agree, and tell what a user gets.
+        """
+        num = np.maximum(self.num_seeds, 1)
+        if self.failed is None:
+            nothing = np.zeros(len(num))
+            return self, Failures(nothing, num, nothing)
+        lost = self.failed & self.present
+        counts = np.asarray(lost.sum(axis=1), dtype=float)
+        fallback = np.where(lost, self.accuracies, 0.0).sum(axis=1) / np.maximum(counts, 1)
+        counts = np.where(counts < self.num_seeds, counts, 0.0)
+        accuracies = np.where(lost & (counts > 0)[:, None], np.nan, self.accuracies)
+        return replace(self, accuracies=accuracies), Failures(counts, num, fallback)
+
     def find_means(self) -> Floats:
         """(configurations,) mean accuracies; one of 0 or 1 is half an image away from it, and 0.5 without runs."""
         counts = np.maximum(self.num_seeds, 1)
         means = np.where(self.present, self.accuracies, 0.0).sum(axis=1) / counts
+        return self.clip(np.where(self.num_seeds > 0, means, 0.5))
+
+    def clip(self, means: Floats) -> Floats:
+        """Mean accuracies of 0 and 1 are half an image away from it."""
         half = 0.5 / self.num_images
-        return np.asarray(np.where(self.num_seeds > 0, np.clip(means, half, 1 - half), 0.5))
+        return np.asarray(np.clip(means, half, 1 - half))
 
     def find_floor(self) -> Floats:
         """(configurations,) the least variance between the accuracies of the seeds that can be believed.

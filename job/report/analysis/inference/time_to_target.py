@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from job.report.analysis.inference.pairs import LEVEL
+from job.report.analysis.inference.failures import LEVEL
 
 
 @dataclass(frozen=True)

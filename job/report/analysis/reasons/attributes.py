@@ -7,11 +7,11 @@ import numpy as np
 from job.report.analysis.charts import LineChart, Picture
 from job.report.analysis.configurations import Configuration
 from job.report.analysis.effects import Effect
+from job.report.analysis.estimates import Comparison
 from job.report.analysis.measurements import Floats
 from job.report.analysis.reasons.evidence import Contrast, Evidence, Reason, divide
 from job.report.analysis.reasons.first_steps import APART
 from job.report.analysis.reasons.order import NOTABLE_EFFECT, find_sign
-from job.report.analysis.statistics import Comparison
 from job.report.analysis.wording import (
     join,
     part,
@@ -142,10 +142,10 @@ def _doubt(effect: Effect) -> str:
         return ""
     if comparison.unlike:
         return f", but not by the attribute alone: {join(list(comparison.unlike))}"
-    if comparison.is_uniform:
-        return ", the same in every seed (no spread between seeds: interval not computable)"
-    if comparison.num < 2:
+    if comparison.low is None:
         return ", which says nothing about certainty"
+    if comparison.answer == "equal":
+        return ", which is practically nothing"
     return ", which these seeds do not make certain"
 
 
