@@ -17,6 +17,7 @@ from job.report.analysis.judgement import Judgement
 from job.report.analysis.origins import is_unknown, tell_origin, varying_facts
 from job.report.read.frames import Runs
 
+UNITS = ("epochs", "seconds", "usd")
 DEFAULT_TARGET_FRACTION = 0.95
 """Without --target it is this part of the leader's mean score, in whole percent."""
 
@@ -84,6 +85,8 @@ def build_standings(
     ]  # fmt: skip
     numbers = dict(zip(runs.runs["run"], runs.runs[columns].to_numpy(dtype=float), strict=True))
     watched = watch_target(runs, target)
+    times = dict(zip(watched.index, watched.to_numpy(dtype=float), strict=True))
+    horizons = [_find_horizon(watched[unit], watched["reached"]) for unit in UNITS]
     origins = [origin for configuration in configurations for origin in configuration.origins.values()]
     facts, unknown = varying_facts(origins), sum(map(is_unknown, origins))
     reachable = {configuration.digest for configuration in judgement.within_reach} if judgement else set()
@@ -102,7 +105,7 @@ def build_standings(
                 configuration, judgement.fitted.estimate(configuration) if judgement else None, top5, loss, train,
                 validation, speed, utilisation, energy, cost,
                 judgement.compare(configuration, leader) if judgement and leader and is_rival else None,
-                configuration.digest in reachable, _summarise(watched.loc[list(configuration.runs)], watched),
+                configuration.digest in reachable, _summarise([times[run] for run in configuration.runs], horizons),
                 made_with,
             )
         )  # fmt: skip
@@ -130,41 +133,33 @@ def watch_target(runs: Runs, target: float) -> pd.DataFrame:
     ends = last.reindex(table.index)
     ends.loc[reached] = first.reindex(table.index[reached])
     ends["usd"] = ends["part"] * table["estimated_cost_usd"].astype(float)
-    ends = ends[["epochs", "seconds", "usd"]].astype(float)
+    ends = ends[list(UNITS)].astype(float)
     ends.loc[(table["status"] != "completed").to_numpy()] = np.inf
     return ends.assign(reached=reached)
 
 
-def _summarise(own: pd.DataFrame, everybody: pd.DataFrame) -> Reach:
-    """`own` are some of the rows of `watch_target`."""
-    reached = own["reached"].to_numpy(dtype=bool)
-    epochs, seconds, usd = (
-        _estimate(own[unit].to_numpy(dtype=float), reached, everybody[unit], everybody["reached"])
-        for unit in ("epochs", "seconds", "usd")
-    )
-    return Reach(int(reached.sum()), len(own), epochs, seconds, usd)
+def _find_horizon(times: pd.Series[float], reached: pd.Series[bool]) -> float:
+    """How long every run was watched at least: infinity where all reached the target, NaN where no run has an end."""
+    if reached.all():
+        return math.inf
+    ends = times[~reached]
+    ends = ends[np.isfinite(ends)]  # a run that diverged has none
+    return float(ends.min() if len(ends) else times[reached].max())
 
 
-def _estimate(
-    times: npt.NDArray[np.float64],
-    reached: npt.NDArray[np.bool_],
-    all_times: pd.Series[float],
-    all_reached: pd.Series[bool],
-) -> TimeToTarget | None:
+def _summarise(watched: Sequence[npt.NDArray[np.float64]], horizons: Sequence[float]) -> Reach:
+    """`watched` are some of the rows of `watch_target`, `horizons` those of its units."""
+    *times, reached = np.array(watched).T
+    epochs, seconds, usd = (_estimate(own, reached > 0, horizon) for own, horizon in zip(times, horizons, strict=True))
+    return Reach(int(reached.sum()), len(watched), epochs, seconds, usd)
+
+
+def _estimate(times: npt.NDArray[np.float64], reached: npt.NDArray[np.bool_], horizon: float) -> TimeToTarget | None:
     """None where a time is unknown, and where no run of the study has an end."""
-    if np.isnan(times).any():
+    if np.isnan(times).any() or math.isnan(horizon):
         return None
-    horizon = None
-    if not all_reached.all():
-        ends = all_times[~all_reached]
-        finite = ends[np.isfinite(ends)]
-        horizon = (
-            float(finite.min()) if len(finite) else float(all_times[all_reached].max()) if all_reached.any() else None
-        )
-        if horizon is None or math.isnan(horizon):
-            return None
-        times = np.minimum(times, horizon)
-    return estimate_time(list(times), list(reached), horizon=horizon)
+    limit = None if math.isinf(horizon) else horizon
+    return estimate_time(list(np.minimum(times, horizon)), list(reached), horizon=limit)
 
 
 def _mean(values: npt.NDArray[np.float64]) -> float | None:
