@@ -1,4 +1,4 @@
-"""Only like is compared with like: settings, code, versions, image, arithmetic, data; and machines, for times."""
+"""Only like is compared with like: settings, code, versions, image, precision, data; and machines, for times."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_settings_that_were_open_to_all_may_differ_and_are_told(tmp_path: Path) 
         ("git_sha", "1234567" + 33 * "0", "89abcde" + 33 * "0", "code 1234567 against 89abcde"),
         ("git_sha", 40 * "a" + "-dirty", 40 * "a", "code aaaaaaa-dirty against aaaaaaa"),
         ("image_digest", "sha256:aaaaaaaaa", "sha256:bbbbbbbbb", "image aaaaaaa against bbbbbbb"),
-        ("precision", "bf16", "fp32", "arithmetic bf16 against fp32"),
+        ("precision", "bf16", "fp32", "precision bf16 against fp32"),
         ("device", "NVIDIA L4", "cpu", "device GPU against CPU"),
         ("data_sha256", "a" * 64, "b" * 64, "data aaaaaaa against bbbbbbb"),
         ("weights_sha256", "a" * 64, "b" * 64, "weights aaaaaaa against bbbbbbb"),

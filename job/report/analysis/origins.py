@@ -1,4 +1,4 @@
-"""What made the runs: code, versions, image, arithmetic, device and data, and what of it differs between runs.
+"""What made the runs: code, versions, image, precision, device and data, and what of it differs between runs.
 
 Two runs of one configuration that differ in it are two experiments. The report may show them together, and says so.
 """

@@ -172,7 +172,7 @@ def _tell_facts(runs: pd.DataFrame, configurations: Sequence[Configuration]) -> 
 
 def _tell_hardware(runs: pd.DataFrame) -> list[str]:
     known = runs[runs["device"].notna()]
-    counts = (known["device"] + " in " + known["arithmetic"]).value_counts().sort_index()
+    counts = (known["device"] + " in " + known["used_precision"]).value_counts().sort_index()
     if counts.empty:
         return []
     if len(counts) == 1 and len(known) == len(runs):

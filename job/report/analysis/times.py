@@ -11,7 +11,7 @@ from job.report.analysis.wording import join, times
 
 MOST_SPREAD = 1.5
 """Fastest over slowest run of the same work. The optimizers' own steps differ by less on a ResNet18."""
-WORK = ("num_train", "batch_size", "image_size", "augmentation", "precision", "deterministic", "arithmetic",
+WORK = ("num_train", "batch_size", "image_size", "augmentation", "precision", "deterministic", "used_precision",
         "model.name", "model.freeze_backbone", "device", "num_threads", "instance_type")  # fmt: skip
 """What an image costs besides the optimizer's step."""
 MACHINE = {"device": "devices", "instance_type": "instance types", "num_threads": "numbers of threads"}

@@ -24,12 +24,12 @@ FACTS = {
     "torch": "torch",
     "torchvision": "torchvision",
     "image_digest": "image",
-    "arithmetic": "arithmetic",
+    "used_precision": "precision",
     "device_kind": "device",
     "data_sha256": "data",
     "weights_sha256": "weights",
 }
-"""What can change an accuracy, by the column of `Runs.runs`, as sentences name it. Another GPU of the same arithmetic
+"""What can change an accuracy, by the column of `Runs.runs`, as sentences name it. Another GPU of the same precision
 changes it by rounding alone and is not counted; for times it is (`job.report.analysis.times`)."""
 RUN_COLUMNS = (
     "run", "experiment", "run_id", "name", "optimizer", "seed", "configuration", "task", "status",

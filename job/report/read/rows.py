@@ -171,7 +171,7 @@ def read_origin(environment: Environment | None) -> dict[str, str | None]:
         "torch": made.get("torch"),
         "torchvision": made.get("torchvision"),
         "image_digest": made.get("image"),
-        "arithmetic": environment.precision,
+        "used_precision": environment.precision,
         "device_kind": "CPU" if environment.device == "cpu" else "GPU",
         "data_sha256": environment.data_sha256,
         "weights_sha256": environment.weights_sha256,
