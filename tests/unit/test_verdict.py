@@ -402,3 +402,20 @@ def test_winner_on_validation_that_loses_on_the_test_images_is_no_winner(tmp_pat
     )
     assert "] is better than Adam 70.1 % [" in verdict.sentence
     assert "] by 9.7 [" in verdict.sentence
+
+
+def test_of_very_many_configurations_the_best_are_compared_and_the_rest_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("job.report.analysis.judgement.MOST_COMPARED", 4)
+    results = runs_of({"adam": [0.7, 0.71]})
+    for lr in (0.01, 0.02, 0.03, 0.04, 0.05):
+        results += [
+            make_result(make_manifest("adam", seed=seed, lr=lr), accuracy=0.8 + lr + seed / 100) for seed in (0, 1)
+        ]
+    study = build_study(tmp_path, *results)
+    assert [line.behind is not None for line in study.standings] == [False, True, True, False, False, True]
+    assert all(line.score is not None for line in study.standings)
+    assert "Of 6 configurations the best 4 are compared with each other; the others have only their means." in (
+        study.verdict.notes
+    )

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -37,7 +37,7 @@ FEWEST_DRAWS = 1000
 DRAWN = 3_000_000
 """Draws times configurations of the Monte Carlo: fewer draws where there are more than 300 configurations."""
 MOST_COMPARED = 1000
-"""So many configurations, the best, are compared; the others keep their means."""
+"""So many configurations, the baselines and the best, are compared; the others keep their means."""
 HALF = 1 - (1 - LEVEL) / 2
 
 
@@ -71,7 +71,9 @@ def fit_configurations(configurations: Sequence[Configuration], runs: Runs) -> F
     if not any(configuration.scores for configuration in known):
         return None
     if len(known) > MOST_COMPARED:
-        known = sorted(known, key=lambda configuration: -(configuration.mean_outcome or 0.0))[:MOST_COMPARED]
+        baselines = {find_baseline(family).digest for family in _split(known).values()}
+        known.sort(key=lambda own: (own.digest not in baselines, -(own.mean_outcome or 0.0)))
+        known = known[:MOST_COMPARED]
     seeds = sorted({seed for configuration in known for seed in configuration.outcomes})
     accuracies = np.array([[own.outcomes.get(seed, np.nan) for seed in seeds] for own in known])
     failed = np.array([[seed in own.outcomes and seed not in own.scores for seed in seeds] for own in known])
@@ -153,10 +155,7 @@ class Judgement:
         """Those of the field's pool that nothing is shown to be better than, best first: neither another optimizer, nor
         another setting of their own."""
         beaten = {own.optimizer for own in self.field.best if self._is_beaten(own, self.field.best)}
-        families: dict[str, list[Configuration]] = defaultdict(list)
-        for configuration in self.field.pool:
-            if configuration.scores and configuration.digest in self.fitted.places:
-                families[configuration.optimizer].append(configuration)
+        families = _split(own for own in self.field.pool if own.scores and own.digest in self.fitted.places)
         reachable = {
             configuration.digest
             for optimizer, family in families.items()
@@ -196,10 +195,7 @@ def judge(
 ) -> Judgement:
     """All comparisons among `configurations`, of which `field` is compared for the verdict."""
     model, places = fitted.model, fitted.places
-    families: dict[str, list[Configuration]] = defaultdict(list)
-    for configuration in configurations:
-        if configuration.digest in places:
-            families[configuration.optimizer].append(configuration)
+    families = _split(configuration for configuration in configurations if configuration.digest in places)
     baselines = {optimizer: find_baseline(family) for optimizer, family in families.items()}
     with_baseline: list[tuple[int, int]] = []
     settings: list[tuple[int, int]] = []
@@ -218,6 +214,14 @@ def judge(
         new = compare_optimizers(model, groups, margin=margin, images="new") if fitted.knows_images else None
     needed = find_seeds_needed(model, optimizers or to_baseline)
     return Judgement(fitted, field, baselines, margin, optimizers, new, to_baseline, among_settings, needed)
+
+
+def _split(configurations: Iterable[Configuration]) -> dict[str, list[Configuration]]:
+    """By optimizer."""
+    families: dict[str, list[Configuration]] = defaultdict(list)
+    for configuration in configurations:
+        families[configuration.optimizer].append(configuration)
+    return families
 
 
 def _group(field: Field, places: Mapping[str, int]) -> list[list[int]]:

@@ -175,6 +175,11 @@ def _tell_notes(field: Field, configurations: Sequence[Configuration], judgement
         notes.append("One run of one seed says nothing about how certain these numbers are: run it with more seeds.")
     if len(field.pool) > len(field.best):
         notes.append(_tell_selection(field))
+    if len(configurations) > len(judgement.fitted.places):
+        notes.append(
+            f"Of {len(configurations)} configurations the best {len(judgement.fitted.places)} are compared with each "
+            "other; the others have only their means."
+        )
     if len({frozenset(configuration.outcomes) for configuration in field.best}) > 1:
         listed = "; ".join(
             f"{configuration.label}: {show_seeds(configuration.outcomes)}" for configuration in field.best[:6]
