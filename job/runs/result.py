@@ -1,4 +1,6 @@
-"""result.json as pydantic models, and environment.json, which says what made the result. Units: see `job.runs.records`.
+"""result.json as pydantic models, and environment.json, which says what made the result.
+
+Units are those of `job.runs.records`.
 """
 
 from __future__ import annotations

@@ -134,8 +134,7 @@ class _Path:
             yield f"{self.name} {self.place}: must be a {kind}, is a {'folder' if self.is_file else 'file'}"
         elif reach is Reach.MOUNTED and self._is_mounted(path) and ":" in f"{path.resolve()}{self.place}":
             yield (
-                f"{self.name} {self.place}: docker cannot mount {path.resolve()}, for its name holds a colon; "
-                "rename it"
+                f"{self.name} {self.place}: docker cannot mount {path.resolve()}, for its name holds a colon; rename it"
             )
 
     def _is_mounted(self, path: Path) -> bool:
