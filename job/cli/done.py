@@ -43,7 +43,7 @@ def _count_others(work: Work) -> int:
 
 
 def _compare(work: Work, *, data: str | None) -> int:
-    """How many finished runs could not be compared. Runs with the same inputs, then and now, are compared once."""
+    """How many finished runs could not be compared. Runs that had, and now name, the same inputs are compared once."""
     from job.training.inputs.finished import check_finished
     from job.training.inputs.loading import Inputs
     from job.training.settings import RunSettings

@@ -15,7 +15,7 @@ _AS_PYTHON_DOES = warnings.formatwarning
 
 
 class _WithoutSecrets(logging.Formatter):
-    """The message alone: the traceback that a library adds to a warning helps nobody who runs a command."""
+    """Shows the message alone, because the traceback that a library adds to it helps nobody who runs a command."""
 
     def format(self, record: logging.LogRecord) -> str:
         return redact(f"{record.name}: {record.getMessage()}")

@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class Store(Protocol):
-    """A place for artefacts. Keys are relative to `uri`, with forward slashes. A write is whole or absent.
+    """A place for artefacts. Keys are relative to `uri`, with forward slashes. An object is stored whole or not at all.
 
     Every method raises `AccessDeniedError` or `StorageError` when the place cannot be used.
     """

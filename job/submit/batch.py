@@ -56,7 +56,7 @@ class BatchSettings:
 
 
 def configure(options: Options) -> BatchSettings:
-    """The settings that `options` give. What they leave open is read from the stack, if they name one.
+    """The `BatchSettings` that `options` give. What they leave open is read from the stack, if they name one.
 
     Raises `UsageError` if there is no such stack.
     """

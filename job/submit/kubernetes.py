@@ -23,7 +23,7 @@ FIELD_MANAGER = "job"
 
 
 def configure(options: Options) -> KubernetesSettings:
-    """The settings that `options` give. Raises `UsageError` if the number of GPUs is not a number."""
+    """The `KubernetesSettings` that `options` give. Raises `UsageError` if the number of GPUs is not a number."""
     return KubernetesSettings(
         output=options.output or DEFAULT_OUTPUT,
         image=options.image,

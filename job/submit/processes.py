@@ -52,7 +52,7 @@ class ProcessSettings:
 
 
 def configure(options: Options) -> ProcessSettings:
-    """The settings that `options` give. Raises `UsageError` if the number of GPUs is not a number."""
+    """The `ProcessSettings` that `options` give. Raises `UsageError` if the number of GPUs is not a number."""
     options.count_gpus()
     return ProcessSettings(
         output=options.output or DEFAULT_OUTPUT,

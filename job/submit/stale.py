@@ -132,7 +132,7 @@ def _compare(store: Store, keys: RunKeys, origin: Mapping[str, str]) -> Stale | 
 
 
 def _read_environment(store: Store, keys: RunKeys) -> Environment | None:
-    """The environment from its own small file. The result holds it too, and the whole history."""
+    """The environment, from its own file: result.json holds it too, but is larger because of the history."""
     try:
         return Environment.model_validate_json(store.read(keys.environment))
     except (ObjectMissing, ValidationError):

@@ -50,7 +50,7 @@ class Work:
     plan: SweepPlan
     submission: Submission
     store: Store | None
-    """None where only containers reach the output."""
+    """None if only containers reach the output."""
     done: tuple[str, ...]
     """Runs that have a result and are not done again, in the order of the plan."""
     num_busy: int

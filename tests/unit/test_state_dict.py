@@ -175,7 +175,7 @@ MISFITS: dict[str, tuple[Callable[[State], object], str]] = {
     ),
     "one too many": (
         lambda state: state | {"layer1.0.se.weight": torch.zeros(2)},
-        "1 tensors are no part of resnet18, the first is layer1.0.se.weight",
+        "layer1.0.se.weight is no part of resnet18",
     ),
     "wider": (
         lambda state: state | {"conv1.weight": torch.zeros(128, 3, 7, 7)},

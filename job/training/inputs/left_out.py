@@ -11,7 +11,7 @@ from job.logs import get_logger
 from job.training.inputs.kinds import has_picture_name, looks_like_picture
 
 HIDDEN, NO_IMAGE, BESIDE = "hidden", "no image", "neither train nor test"
-"""The kinds. A picture is never of the kind `NO_IMAGE`, because it would be refused instead."""
+"""The kinds. A picture is never of the kind `NO_IMAGE`: it is used or refused instead."""
 SYSTEM_FOLDERS = {"__MACOSX", "@eaDir"}
 """Folders that macOS's archives and Synology's servers leave beside pictures. They hold copies or metadata of them."""
 MAX_FOLDERS = 20

@@ -69,7 +69,7 @@ def list_images(root: Path) -> Listing:
 
 
 def refuse(faults: list[str]) -> None:
-    """Raises a `DataError` that names `faults`, if there are any. Its first line names the first: records keep that."""
+    """Raises a `DataError` that names `faults`, if there are any. Records keep only its first line."""
     if not faults:
         return
     if len(faults) == 1:

@@ -134,7 +134,8 @@ def _misfit(state: State, wanted: _Wanted) -> str | None:
     if missing:
         return f"{len(missing)} of its {len(expected)} tensors are missing, the first is {missing[0]}"
     if strange:
-        return f"{len(strange)} tensors are no part of {wanted.name}, the first is {strange[0]}"
+        more = f", nor are {len(strange) - 1} others" if len(strange) > 1 else ""
+        return f"{strange[0]} is no part of {wanted.name}{more}"
     odd = [name for name in expected if name in state and not _is_plain(state[name])]
     if odd:
         return f"{odd[0]} is no plain tensor of real numbers"

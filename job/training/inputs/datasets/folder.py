@@ -76,7 +76,7 @@ def _decode_files(listing: Listing, digests: list[bytes], pool: ThreadPoolExecut
 
     def fill(index: int, path: Path) -> None:
         content = _read(path)
-        if hashlib.sha256(content).digest() != digests[index]:  # the cache would keep it under a wrong digest
+        if hashlib.sha256(content).digest() != digests[index]:  # else the cache would keep it under a wrong digest
             raise DataError(
                 f"{show_path(path)}: changed while it was read; "
                 f"run again when nothing writes to {show_path(listing.root)}"
@@ -90,7 +90,7 @@ def _decode_files(listing: Listing, digests: list[bytes], pool: ThreadPoolExecut
 
 
 def _for_each(paths: list[Path], work: Callable[[int, Path], None], pool: ThreadPoolExecutor) -> None:
-    """Call `work` with every index and path. When all are done, raises one `DataError` that names all faults."""
+    """Call `work` with every index and path. When all are done, raises one `DataError` for all faults."""
 
     def fault(index: int) -> str | None:
         try:
