@@ -109,8 +109,7 @@ def prepare(sweep: Sweep, plan: SweepPlan, order: Order) -> Work:
         except (AccessDeniedError, StorageError) as error:
             if not order.is_dry_run:
                 raise
-            consequence = "runs whose state is unknown are rendered too"
-            get_logger().warning("output_not_read", reason=str(error), consequence=consequence)
+            get_logger().warning("output_not_read", reason=str(error), consequence="runs of unknown state are rendered")
     runs = [run_id for run_id in plan.run_ids if run_id not in done | busy]
     newest = max((result.finished_at for result in stale), default=None)
     replaces = newest.isoformat() if newest else None
