@@ -1,4 +1,4 @@
-"""The command line. Parses, calls, turns errors into exit codes.
+"""The command line. It parses the options, calls what does the work, and turns errors into exit codes.
 
 Nothing heavy is imported here: each command imports what it needs, so that `job --help` answers at once.
 """
@@ -45,7 +45,7 @@ def main() -> None:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except Exception as error:  # noqa: BLE001 - a bug: Python would print its secrets as well
+    except Exception as error:  # noqa: BLE001 - a bug, whose traceback must be printed without secrets
         show_traceback(error)
         sys.exit(JobError.exit_code)
 

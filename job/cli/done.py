@@ -23,8 +23,8 @@ NUM_READERS = 16
 def check_done(work: Work, *, data: str | None, is_here: bool) -> None:
     """Compare the finished runs with `data` and the weights of the manifests, as `job run` does.
 
-    If the containers do not run on this machine (`is_here`), nothing is compared, and standard error says so. Raises
-    `ConflictError` (68) for the first run that was made with other data or weights.
+    If the containers do not run on this machine (`is_here` is false), nothing is compared, and standard error says so.
+    Raises `ConflictError` (68) for the first run that was made with other data or weights.
     """
     not_compared = _compare(work, data=data) if is_here else _count_others(work)
     if not_compared:
@@ -32,7 +32,7 @@ def check_done(work: Work, *, data: str | None, is_here: bool) -> None:
 
 
 def _count_others(work: Work) -> int:
-    """How many finished runs depend on more than their manifests say: on files of data or weights."""
+    """How many finished runs depend on more than their manifests: on files of data or weights."""
     from job.manifest.models import NAMED_WEIGHTS
 
     done = set(work.done)
@@ -43,7 +43,7 @@ def _count_others(work: Work) -> int:
 
 
 def _compare(work: Work, *, data: str | None) -> int:
-    """How many finished runs could not be compared. Runs with the same inputs, then and now, are compared once."""
+    """How many finished runs could not be compared. Runs that had, and now name, the same inputs are compared once."""
     from job.training.inputs.finished import check_finished
     from job.training.inputs.loading import Inputs
     from job.training.settings import RunSettings
@@ -53,7 +53,7 @@ def _compare(work: Work, *, data: str | None) -> int:
     groups: dict[Hashable, list[tuple[RunResult, str]]] = {}
     for result, place in _read_results(work):
         groups.setdefault(_inputs_of(result), []).append((result, place))
-    cache = Path(os.environ.get("JOB_CACHE") or DEFAULT_CACHE)  # as the runs find it
+    cache = Path(os.environ.get("JOB_CACHE") or DEFAULT_CACHE)  # where the runs look for it
     settings, inputs = RunSettings(data=data, cache=cache), Inputs()
     not_compared = 0
     for key in sorted(groups, key=str):  # one data set after the other, because `Inputs` keeps only the last

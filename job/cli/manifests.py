@@ -59,7 +59,7 @@ def plan(
     manifest: ManifestOption,
     overrides: OverridesOption = None,
     instance: Annotated[
-        str, typer.Option(help="Instance type that time and cost are estimated for. --prices says which there are.")
+        str, typer.Option(help="Instance type to estimate time and cost for: one of the table of --prices.")
     ] = "g5.xlarge",
     prices: Annotated[
         str | None,

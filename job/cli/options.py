@@ -121,7 +121,7 @@ CacheOption = Annotated[
     typer.Option(
         "--cache",
         envvar="JOB_CACHE",
-        parser=str,  # a Path would make one slash of two
+        parser=str,  # a Path would turn the two slashes of s3:// into one
         callback=check_cache,
         metavar="FOLDER",
         help="Folder for downloads and decoded images.",
@@ -132,7 +132,7 @@ CacheOption = Annotated[
 def read_document(location: str, overrides: list[str]) -> Manifest | Sweep | Submission:
     """The manifest, sweep or submission at a path or s3:// URI, or on standard input.
 
-    Raises `ManifestError` also where there is none.
+    Raises `ManifestError`, also if there is none.
     """
     from job.plan import parse_document
     from job.storage import read_uri

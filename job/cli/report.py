@@ -21,13 +21,15 @@ def report(
     reference: Annotated[
         str | None,
         typer.Option(
-            callback=check_place, help="A published study to set beside: lab-report (bundled), a path or s3:// URI."
+            callback=check_place, help="A published study to compare with: lab-report (bundled), a path or s3:// URI."
         ),
     ] = None,
     target: Annotated[
         float | None,
         typer.Option(
-            min=0, max=1, help="Test top-1 whose epochs, seconds and dollars are told; by default 95 % of the best."
+            min=0,
+            max=1,
+            help="Test top-1 to reach: the report gives the epochs, seconds and dollars. By default 95 % of the best.",
         ),
     ] = None,
     margin: Annotated[
@@ -44,7 +46,7 @@ def report(
         ),
     ] = None,
 ) -> None:
-    """Write the report over all finished runs of an output to its report/, and say where it is."""
+    """Write the report over all finished runs of an output to its folder report/, and print where it is."""
     outlive_reader()
     prepare_matplotlib()
     from job.logs import configure_logs
@@ -67,4 +69,4 @@ def report(
     if strict and written.num_lacking:
         kinds = written.holes["kind"].value_counts()
         found = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if kind != "diverged")
-        raise IncompleteError(f"{output}: the report was written, but of its runs there are: {found}")
+        raise IncompleteError(f"{output}: the report was written, but not every run has a usable result: {found}")

@@ -69,7 +69,8 @@ def run(
         Device, typer.Option(envvar="JOB_DEVICE", help="With cuda, a machine without GPU is a fault (71).")
     ] = Device.AUTO,
     threads: Annotated[
-        int | None, typer.Option(envvar="JOB_THREADS", min=1, help="CPU threads; by default the cores allowed.")
+        int | None,
+        typer.Option(envvar="JOB_THREADS", min=1, help="CPU threads; by default the cores that the process may use."),
     ] = None,
     graphs: Annotated[
         bool, typer.Option(envvar="JOB_GRAPHS", help="On a GPU, replay training steps as CUDA graphs.")
@@ -79,7 +80,7 @@ def run(
         typer.Option(
             envvar="JOB_TIME_BUDGET",
             callback=check_time_budget,
-            help="Seconds, more than 0; then save a checkpoint and exit with 75.",
+            help="Seconds, more than 0, after which the run saves a checkpoint and exits with 75.",
         ),
     ] = None,
     checkpoint_interval: Annotated[
@@ -90,7 +91,7 @@ def run(
         typer.Option(envvar="JOB_PRICE_PER_HOUR", min=0, callback=check_number, help="USD, for the estimated cost."),
     ] = None,
 ) -> None:
-    """Train what the manifest says. Run again, it carries on where it stopped, or finds the run done."""
+    """Train what the manifest says. Repeat the command, and it carries on where the run stopped, or says it is done."""
     from job.cli.terminal import TrainingBar
     from job.logs import configure_logs
     from job.manifest import Manifest
@@ -127,13 +128,13 @@ def run(
             configure_logs()
             folder = RunFolder(store, RunKeys(experiment, run_id(wanted)))
             with _noted(failures):
-                if _is_done(folder, process):  # before anything heavy: a finished run is found in a second
+                if _is_done(folder, process):  # checked before anything heavy, so that it takes only a second
                     continue
                 control.check_before_run()
                 startup_seconds = _process_seconds() if number == 0 else 0.0
                 with TrainingBar() as bar, extra("train"):
                     completion = run_manifest(wanted, folder, process, startup_seconds=startup_seconds, show=bar.show)
-                completions.begin(completion)  # while the next one trains
+                completions.begin(completion)  # the result is stored while the next run trains
         with _noted(failures):
             completions.wait()
     if failures:
@@ -143,7 +144,7 @@ def run(
 def _select(
     document: Sweep | Submission, *, index: int | None, source: str, store: Store, experiment: str
 ) -> list[Manifest]:
-    """This process's part of a sweep. The plan is left in the output, where `job submit` has not put it."""
+    """This process's part of a sweep. The plan is written to the output, unless `job submit` has done so."""
     from job.plan import as_sweep, build_plan, plan_key, select_manifests
 
     plan = build_plan(as_sweep(document), source=source)
@@ -155,7 +156,7 @@ def _select(
 
 @contextlib.contextmanager
 def _noted(failures: list[JobError]) -> Iterator[None]:
-    """A fault of one configuration goes into `failures`: others may do."""
+    """Collect the error of one configuration in `failures`, because the other configurations may still succeed."""
     try:
         yield
     except (DataError, ConflictError, OutOfMemoryError) as error:
@@ -163,9 +164,9 @@ def _noted(failures: list[JobError]) -> Iterator[None]:
 
 
 def _is_done(folder: RunFolder, process: Process) -> bool:
-    """Whether the run is complete, of the data and weights that the command names. If so, its result is shown.
+    """Whether the run is done. If it is, its result is shown.
 
-    Raises `ConflictError` when it came of others.
+    Raises `ConflictError` if it was made with other data or weights than the command names.
     """
     from job.logs import get_logger
     from job.training.inputs.finished import check_finished
@@ -188,7 +189,7 @@ def _show(result: RunResult, *, store: Store, was_complete: bool = False) -> Non
 
 
 def _process_seconds() -> float:
-    """Seconds since this process started, read where Linux tells it; elsewhere since Python's start of main."""
+    """Seconds since this process started, as Linux tells it. On other systems, since this module was imported."""
     stat = Path("/proc/self/stat")
     if not stat.is_file():
         return time.perf_counter() - _STARTED

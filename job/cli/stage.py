@@ -1,4 +1,4 @@
-"""`job stage`: data and weights are put where containers fetch them quickly."""
+"""`job stage`: puts data and weights where containers fetch them quickly."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class StagedDataset(StrEnum):
-    """What `job stage` can put somewhere beside the weights."""
+    """The data sets that `job stage` can stage, beside the weights."""
 
     STL10 = "stl10"
     CIFAR10 = "cifar10"
@@ -26,7 +26,7 @@ class StagedDataset(StrEnum):
 
 
 class Network(StrEnum):
-    """Whose ImageNet weights `job stage` can put somewhere."""
+    """The networks whose ImageNet weights `job stage` can stage."""
 
     RESNET18 = "resnet18"
     RESNET34 = "resnet34"
@@ -72,9 +72,9 @@ def stage(
 
 
 def _check_writable(store: Store) -> None:
-    """Raises what `store` says to a small write, so that it is known before gigabytes are downloaded.
+    """Try a small write to `store`, because its errors must be known before gigabytes are downloaded.
 
-    Nothing stays behind, but for an empty object where the role may write and not delete.
+    Raises these errors. Nothing stays behind, except an empty object if the role may write but not delete.
     """
     trial = ".job-stage-trial"
     store.write(trial, b"")

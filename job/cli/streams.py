@@ -1,8 +1,8 @@
 """Standard output and standard error that may go away: a reader that ends, a terminal that closes, a full disk.
 
-What a command does matters more than what it says of it, so what cannot be said is dropped: logs, warnings and error
-messages always, an answer from where the command has called `outlive_reader`. Before that, the answer is all there is
-to the command, and it ends where nobody can read it.
+What a command does matters more than what it prints. So logs, warnings and error messages are dropped if they cannot be
+written. A command's answer on standard output is dropped too once the command has called `outlive_reader`. Before that,
+the answer is all that the command is for, so the command ends if nobody can read it.
 """
 
 from __future__ import annotations
@@ -17,23 +17,26 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 READER_GONE = 128 + signal.SIGPIPE
-"""How a shell sees that other programs end whose reader has gone: `yes | head -1`."""
+"""The exit code that a shell sees of a program whose reader has gone, such as `yes` in `yes | head -1`."""
 
 
 class _Output(io.FileIO):
-    """The file under a standard stream. It takes everything and never fails, unless it is `needed`."""
+    """The file under a standard stream. Unless it is `needed`, writing to it never fails."""
 
     def __init__(self, descriptor: int, *, needed: bool) -> None:
         super().__init__(descriptor, "w", closefd=False)
         self.needed = needed
 
     def write(self, content: ReadableBuffer, /) -> int:
-        """The number of bytes of `content`. While `needed`, exits with `READER_GONE`, or raises a `JobError`."""
+        """Write `content`; returns its number of bytes, even if it was dropped.
+
+        If it cannot be written while `needed`, exits with `READER_GONE` or raises a `JobError`.
+        """
         try:
             written = super().write(content)
         except OSError as error:
             if self.needed:
-                self.needed = False  # it is said once, and what is still buffered is dropped
+                self.needed = False  # the failure is reported once, and what is still buffered is dropped
                 _end(error)
             written = None
         return memoryview(content).nbytes if written is None else written  # None: a pipe that is full for now
@@ -49,10 +52,10 @@ def _end(error: OSError) -> None:
 
 
 def protect_streams() -> None:
-    """Put streams of this kind in the place of the process's own, unless something else stands there already.
+    """Replace the process's own streams by streams of this kind, unless something else has replaced them already.
 
-    A stream that was closed before the start is opened on nothing, so that no other file gets its number: what a C
-    library writes to standard error would end up in it.
+    A stream that was closed before the start is opened on the null device. Otherwise another file would get its number,
+    and what a C library writes to standard error would end up in that file.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         stream: TextIO | None = getattr(sys, name)
@@ -67,7 +70,7 @@ def protect_streams() -> None:
 
 
 def _wrap(output: _Output, *, like: TextIO | None) -> TextIO:
-    """`output` as text. A character that the encoding lacks is written as its number: it ends nothing either."""
+    """`output` as text. A character that the encoding lacks is written as its number, so that it ends no command."""
     if not isinstance(like, io.TextIOWrapper):
         return io.TextIOWrapper(io.BufferedWriter(output), "utf-8", "backslashreplace")
     errors = "backslashreplace" if like.errors == "strict" else like.errors
@@ -81,7 +84,7 @@ def _wrap(output: _Output, *, like: TextIO | None) -> TextIO:
 
 
 def outlive_reader() -> None:
-    """From here on an answer on standard output that cannot be written is dropped."""
+    """From this call on, an answer on standard output that cannot be written is dropped."""
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     if isinstance(raw, _Output):
         raw.needed = False

@@ -68,7 +68,7 @@ def submit(
         bool, typer.Option("--dry-run", help="Print the exact requests. Send and write nothing.")
     ] = False,
     stale: Annotated[
-        bool, typer.Option("--stale", help="Run again what other code, torch or image made; see above.")
+        bool, typer.Option("--stale", help="Run again what was made by other code, torch or image; see above.")
     ] = False,
     jobs: Annotated[int, typer.Option(min=1, help=describe_option("jobs"))] = 1,
     image: Annotated[str, typer.Option(envvar="JOB_IMAGE", help=describe_option("image"))] = "",
@@ -84,7 +84,7 @@ def submit(
 
     With --stale, results that were made by other code, another torch or torchvision, or another image than what would
     run now are made again. The name of an image tells what is in it only by its digest, or by a tag that is a commit.
-    What is not known of one side counts as the same. The old results are kept in the output, below `superseded/`.
+    A part that is unknown on one side counts as the same. The old results are kept in the output, below `superseded/`.
     """
     from job.logs import configure_logs
     from job.plan import build_plan
@@ -136,7 +136,7 @@ def submit(
 
 
 def _show_stale(work: Work, *, asked: bool) -> None:
-    """On standard error, because standard output may be a request."""
+    """Print the stale runs on standard error, because standard output may hold the request."""
     from job.submit.stale import describe_stale
 
     if asked:
@@ -146,7 +146,7 @@ def _show_stale(work: Work, *, asked: bool) -> None:
 
 
 def _finish(sent: SubmittedJob | Generator[Ended], work: Work) -> None:
-    """Remember a submission that was sent away, or follow one that is carried out here; then say where to look."""
+    """Record a submission that was sent away, or follow one that is carried out here. Then print where to look."""
     from job.plan import SubmittedJob
 
     if isinstance(sent, SubmittedJob):
@@ -160,9 +160,9 @@ def _finish(sent: SubmittedJob | Generator[Ended], work: Work) -> None:
 
 
 def _follow(containers: Generator[Ended], work: Work) -> None:
-    """Say of each container how it ended. Exits with the code of the first one that failed, by its index."""
+    """Print how each container ended. If any failed, exits with the code of the failed one with the lowest index."""
     failed: list[Ended] = []
-    with closing(containers):  # what ends this command must reach the containers too
+    with closing(containers):  # what ends this command must end the containers too
         for container in containers:
             runs = ", ".join(work.submission.containers[container.index])
             attempts = f" after {container.attempts} attempts" if container.attempts > 1 else ""

@@ -26,7 +26,9 @@ def status(
     output: OutputArgument,
     experiment: ExperimentOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Show it again and again, until all is over.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show it again and again, until nothing is under way.")
+    ] = False,
 ) -> None:
     """Show the runs of a sweep: which are done or running, and why others wait, have failed or are lost."""
     from job.cli.tables import print_status

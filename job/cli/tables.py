@@ -1,4 +1,4 @@
-"""What `job plan` and `job status` print for people: a plan with what it takes, and the state of a sweep."""
+"""What `job plan` and `job status` print for people: a plan with its time and cost, and the state of a sweep."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def print_status(status: SweepStatus, last_words: dict[str, list[str]]) -> None:
 
 
 def group_runs(runs: list[RunStatus]) -> list[list[RunStatus]]:
-    """`runs` of one state, grouped by their reason, the largest group first. A run without reason is its own group.
+    """`runs` of one state, grouped by reason, the largest group first. A run without a reason is a group by itself.
 
     Two reasons are the same if they differ only in the run's own id and in what `VARYING` finds.
     """
@@ -119,7 +119,7 @@ def _print_group(state: str, runs: list[RunStatus]) -> None:
 
 
 def _describe_duration(seconds: float) -> str:
-    """A duration as a person says it, because an estimate is not more exact."""
+    """A duration in round numbers, because an estimate is no more exact than that."""
     minutes = round(seconds / 60)
     if minutes < 1:
         return "less than a minute"
@@ -129,5 +129,5 @@ def _describe_duration(seconds: float) -> str:
 
 
 def _print(line: str, *, style: str | None = None) -> None:
-    """Print one line as it is. A terminal that is narrower wraps it, but copies it whole."""
+    """Print one line as it is. A narrower terminal wraps it, but people can copy it as one line."""
     Console().print(line, style=style, soft_wrap=True, markup=False, emoji=False, highlight=False)

@@ -34,7 +34,7 @@ class TrainingBar(AbstractContextManager["TrainingBar"]):
         )
         self._task: TaskID = self._progress.add_task("staging", total=None, numbers="")
         self._marked: tuple[int, float] | None = None
-        """Training steps that were done when the training began in this process, and when that was."""
+        """The number of training steps that were done when this process began to train, and the time of that."""
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -69,7 +69,7 @@ class TrainingBar(AbstractContextManager["TrainingBar"]):
 
 
 def print_summary(result: RunResult, *, place: str, was_complete: bool) -> None:
-    """The result in a few lines on standard output, for a person: nothing where that is no terminal."""
+    """Print the result in a few lines for a person, if standard output is a terminal."""
     if not sys.stdout.isatty():
         return
     rows = [("run", result.run_id), ("status", f"{result.status} (done before)" if was_complete else result.status)]
@@ -88,5 +88,5 @@ def print_summary(result: RunResult, *, place: str, was_complete: bool) -> None:
         rows.append(("speed", f"{result.train_images_per_second:.0f} training images/s"))
     rows.append(("artefacts", place))
     width = max(len(name) for name, _ in rows)
-    for name, value in rows:  # plain lines, which the terminal wraps: what is copied from them is whole
+    for name, value in rows:  # plain lines: the terminal wraps them, but what people copy from them is whole
         typer.echo(f"{name:<{width}}  {value}")

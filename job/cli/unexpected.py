@@ -1,4 +1,4 @@
-"""What nobody expected, on standard error: a bug's traceback and the warnings of libraries, both without secrets."""
+"""Shows what nobody expected on standard error, without secrets: a bug's traceback, and the warnings of libraries."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _AS_PYTHON_DOES = warnings.formatwarning
 
 
 class _WithoutSecrets(logging.Formatter):
-    """The message alone: the traceback that a library adds to a warning helps nobody who runs a command."""
+    """Shows the message alone, because the traceback that a library adds to it helps nobody who runs a command."""
 
     def format(self, record: logging.LogRecord) -> str:
         return redact(f"{record.name}: {record.getMessage()}")
 
 
 def guard_terminal() -> None:
-    """Let nothing past `redact` that Python would print on its own: warnings of libraries, tracebacks of threads."""
-    if logging.lastResort is not None:  # what Python shows of loggers that nobody has configured
+    """Pass what Python prints on its own through `redact`: warnings of libraries, and tracebacks of threads."""
+    if logging.lastResort is not None:  # it prints the warnings of loggers that nobody has configured
         logging.lastResort.setFormatter(_WithoutSecrets())
     warnings.formatwarning = _format_warning
     threading.excepthook = lambda failed: show_traceback(failed.exc_value)
@@ -34,5 +34,5 @@ def _format_warning(*warning: Any, **named: Any) -> str:
 
 
 def show_traceback(error: BaseException | None) -> None:
-    """Print it as Python does."""
+    """Print the traceback of `error` as Python does, but without secrets."""
     sys.stderr.write(redact("".join(traceback.format_exception(error))))

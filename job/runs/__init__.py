@@ -1,11 +1,12 @@
-"""The contract between run, status and report: run ids, the keys of a run's files, their records and their judge.
+"""What run, status and report must agree on: run ids, the keys of a run's files, what these files hold, and how a run
+without a result is judged.
 
 ids           which manifests are the same run
 keys          where a run's files lie
-records       what a record is, and what stands in those of a run under way
-result        what stands in the one that ends it
-right_images  which test images were right, a bit an image
-measured      which steps and weights the diagnostics in them are of
+records       what a record is, and the records that a run writes while it is under way
+result        the record that ends a run
+right_images  which test images were classified correctly, one bit for each
+measured      for which steps and which weights there are diagnostics
 progress      what became of a run that has no result
 origins       what made a result, and how two origins differ
 """

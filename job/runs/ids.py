@@ -1,4 +1,4 @@
-"""Run ids: which manifests are the same run, whatever they are called and whatever version read them."""
+"""Run ids, and the digest in them, which depends on neither the name of a manifest nor the version that reads it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def run_id(manifest: Manifest) -> str:
 def configuration_digest(manifest: Manifest, *, ignore: frozenset[str] = frozenset({"name"})) -> str:
     """The first 10 hexadecimal digits of SHA-256 over the canonical JSON of `manifest` without `ignore`.
 
-    Defaults are included, except those of fields that came after the first schema version (`job.manifest.base` has the
-    rule): an id stays what it is when the program learns something new.
-    Ignoring the seed as well gives what the runs of one configuration over several seeds share.
+    Defaults are included, except those of fields that came after the first schema version, so that an id stays the same
+    when manifests get new fields (`job.manifest.base` has the rule). With the seed in `ignore` too, the digest is the
+    same for all seeds of a configuration.
     """
     content = manifest.model_dump(mode="json", exclude=later_defaults(manifest) | dict.fromkeys(ignore, True))
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))

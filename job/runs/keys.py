@@ -1,4 +1,4 @@
-"""Where everything of a run lies, relative to the output: the only module that knows."""
+"""Where the files of a run lie, relative to the output. No other module knows their paths."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EPOCHS_KEY = "report/epochs.csv"
 
 @dataclass(frozen=True)
 class RunKeys:
-    """Where everything of one run lies, relative to the output."""
+    """Where the files of one run lie, relative to the output."""
 
     experiment: str
     run_id: str
@@ -67,7 +67,7 @@ class RunKeys:
 
     def checkpoint(self, *, epoch: int, step: int) -> str:
         """The state after `epoch` whole epochs and `step` steps of the next one. Keys sort by age."""
-        within = f"_step-{step:06d}" if step else ""  # "_" sorts after the ".", "-" would sort before it
+        within = f"_step-{step:06d}" if step else ""  # "_" sorts after the "." of ".pt", "-" would sort before it
         return self._key(f"checkpoints/epoch-{epoch:04d}{within}.pt")
 
 
@@ -77,7 +77,7 @@ def runs_prefix(experiment: str) -> str:
 
 
 def superseded_prefix(keys: RunKeys, finished_at: datetime) -> str:
-    """Where the files of a result go that is made again: beside `runs/`, so that nobody takes it for one."""
+    """Where the old files of a result that is made again go: beside `runs/`, so that nobody takes them for a run."""
     return f"{keys.experiment}/superseded/{keys.run_id}/{finished_at:%Y%m%dT%H%M%SZ}/"
 
 
@@ -93,5 +93,5 @@ def is_checkpoint_key(key: str) -> bool:
 
 
 def checkpoint_digest_key(checkpoint: str) -> str:
-    """The key of a checkpoint's size and SHA-256; written after it, so a checkpoint without it does not count."""
+    """The key of a checkpoint's digest. It is written after the checkpoint, so a checkpoint without it is not used."""
     return re.sub(r"\.pt$", ".json", checkpoint)

@@ -1,8 +1,8 @@
-"""Which steps of a training are measured, and of which weights: training records them, the report reads them."""
+"""Which steps of a training are measured, and for which weights. Runs record the measurements."""
 
 GROUPS = ("backbone", "fc")
-"""Of weights, as `Diagnostics` names them."""
+"""The groups of weights, as `Diagnostics` names them."""
 FIRST_STEPS = 10
-"""Each of so many steps at the start of training is measured: there optimizers differ most."""
+"""This many steps at the start of training are all measured, because optimizers differ most there."""
 MEASURED_EVERY = 10
-"""Steps: after the first ones so many go from one that is measured to the next."""
+"""After the first steps, one step in this many is measured."""

@@ -1,4 +1,4 @@
-"""What made a result besides its manifest: code, packages and image, and how two of them differ."""
+"""The origin of a result: the code, packages and image that made it from its manifest, and how two origins differ."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from job.runs.result import Environment
 
 PACKAGES = ("torch", "torchvision")
-"""Whose version can change a result."""
+"""The packages whose version can change a result."""
 UNKNOWN = "unknown"
 """What the image records as its commit when it was built without one."""
 
 
 def describe_origin(environment: Environment | None) -> dict[str, str]:
-    """What made a result, as far as its record tells: of `version`, `code`, `torch`, `torchvision` and `image`.
+    """What made a result, as far as its record says: `version`, `code`, `torch`, `torchvision` and `image`.
 
-    `version` is that of this program, `code` a git commit, `image` a digest. What is not known is left out.
+    `version` is that of this program, `code` is a git commit, `image` is a digest. Parts that are unknown are left out.
     """
     if environment is None:
         return {}
@@ -33,9 +33,9 @@ def build_origin(**parts: str | None) -> dict[str, str]:
 
 
 def differences(first: Mapping[str, str], second: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """In what two origins (`describe_origin`) differ: the value of either by name, in the order of `first`.
+    """The parts in which two origins (`describe_origin`) differ, with both values, in the order of `first`.
 
-    What is not known of either is no difference. A commit may be shortened on one side.
+    A part that is unknown in one of them is no difference. A commit may be shortened on one side.
     """
     return {
         name: (value, second[name])

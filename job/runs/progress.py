@@ -1,6 +1,6 @@
-"""What became of a run that has no result, by its own last word: the one judge that `job status` and the report share.
+"""Judges what became of a run that has no result, by its progress.json. `job status` and the report share this judge.
 
-What a back end knows beside it, `job.submit.status` adds.
+`job.submit.status` adds what the back ends know.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from pydantic import ValidationError
 from job.runs.records import Progress
 
 LOST_AFTER_SECONDS = 900.0
-"""A run that says it runs, but said so longer ago, is lost: while it trains it reports every 15 s."""
+"""A run that has reported nothing for longer than this is lost, because a run reports every 15 s while it trains."""
 MAX_REASON = 300
-"""Characters of a run's own error that are shown."""
+"""At most this many characters of a run's own error are shown."""
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What became of a run without result."""
+    """What became of a run without a result."""
 
     state: Literal["running", "interrupted", "failed", "lost", "corrupt"]
     reason: str
-    """Why, in one sentence; of a run that failed its own error, empty where it gave none."""
+    """Why, in one sentence. For a run that failed it is the run's own error, or empty if the run gave none."""
     progress: Progress | None = None
-    """Its last word, where it can be read."""
+    """What the run reported last; None if there is nothing that can be read."""
 
 
 def judge_unfinished(progress: bytes | None, *, now: datetime) -> Judgement:
-    """What became of a run that has files but no result.json, from the content of its progress.json, if it has one.
+    """What became of a run that has files but no result.json. `progress` is the content of its progress.json, if any.
 
-    A run is believed to live as long as it spoke in the last `LOST_AFTER_SECONDS`, unless it said that it stopped. One
-    that says it is done is about to write its result, and lost when none came.
+    A run that reported within the last `LOST_AFTER_SECONDS` counts as running, unless it reported that it stopped. If
+    it reported that it is done, its result is still being stored; if no result has come by then, the run is lost.
     """
     if progress is None:
         return Judgement("lost", "started, and left no progress")

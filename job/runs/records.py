@@ -1,7 +1,7 @@
-"""The records that a run leaves, as pydantic models: what is written, and what every later version still reads.
+"""The records that a run writes, as pydantic models. Every later version of this program still reads them.
 
-Accuracies are fractions of one, losses are means per image in nats, times are seconds of a monotonic clock unless the
-name says `at`.
+Accuracies are fractions of one, and losses are means per image in nats. Times are seconds of a monotonic clock, unless
+the name ends in `at`: then it is a point in time.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 SCHEMA_VERSION = 1
-"""Of every record. A new field has a default and leaves it as it is; it rises when an old reader would go wrong, and
-then old records must still be read. tests/data/version-1 is read for ever."""
+"""The version of every record. A new field has a default and does not change the version. The version rises only if an
+old reader would misread new records; old records must be read even then. tests/data/version-1 is read for ever."""
 
 
 def _in_utc(moment: datetime) -> datetime:
-    """The moment in UTC. Raises `ValueError` for one at an end of the calendar that lies outside of it in UTC."""
+    """`moment` in UTC. Raises `ValueError` if it lies outside the years 1 to 9999 there."""
     try:
         return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except OverflowError as error:
@@ -25,13 +25,13 @@ def _in_utc(moment: datetime) -> datetime:
 
 
 Moment = Annotated[datetime, AfterValidator(_in_utc)]
-"""A point in time, in UTC; one that names no zone is taken to be."""
+"""A point in time, in UTC. If it names no time zone, UTC is assumed."""
 Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Record(BaseModel):
-    """What a run writes; readers ignore fields that a later version added."""
+    """Base of everything that a run writes. Readers ignore fields that a later version added."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True, ser_json_inf_nan="null")
 
@@ -40,10 +40,10 @@ class Scores(Record):
     """Loss and accuracy over one part of the data."""
 
     loss: float | None
-    """Mean cross entropy in nats; null when it was not finite."""
+    """Mean cross entropy in nats; null if it was not finite."""
     top1: float
     top5: float | None = None
-    """null where it was not measured, as over the training images."""
+    """null if it was not measured, as over the training images."""
 
 
 class GroupDiagnostics(Record):
@@ -60,15 +60,15 @@ class GroupDiagnostics(Record):
     update_rms: list[float | None]
     """Effective step size: root mean square over the group's weights of what the step added."""
     distance_from_start: float | None = None
-    """Norm of the weights after the epoch minus those that the training started from; null where it was not measured,
-    as in older results."""
+    """Norm of the difference between the weights after the epoch and those at the start of the training; null if it was
+    not measured, as in older results."""
 
 
 class Diagnostics(Record):
     """What the optimizer did at some steps of an epoch."""
 
     steps: list[int]
-    """Steps since the start of training, from 0."""
+    """The steps that were measured, counted from 0 at the start of training."""
     backbone: GroupDiagnostics | None
     """null when the backbone is frozen."""
     fc: GroupDiagnostics
@@ -81,7 +81,7 @@ class EpochRecord(Record):
     epoch: int
     """From 1."""
     train: Scores
-    """Over the epoch's own forward passes, while the weights change."""
+    """Over the epoch's own forward passes, so while the weights changed."""
     test: Scores
     validation: Scores | None = None
     """Over the held-out part of the training images, where there is one."""
@@ -95,13 +95,13 @@ class EpochRecord(Record):
 
 
 class CheckpointDigest(Record):
-    """Beside every checkpoint: without it, or different from it, a checkpoint does not count."""
+    """Stored beside every checkpoint. A checkpoint that lacks this record, or differs from it, is not used."""
 
     schema_version: int = SCHEMA_VERSION
     size_bytes: int
     sha256: str
     configuration: str
-    """`configuration_digest` of the manifest it belongs to."""
+    """`configuration_digest` of the manifest that the checkpoint belongs to."""
 
 
 class Progress(Record):
@@ -114,7 +114,7 @@ class Progress(Record):
     epoch: Count
     """Whole epochs done."""
     step: Count
-    """Steps done of the next one."""
+    """Steps done of the next epoch."""
     num_epochs: Annotated[int, Field(ge=1)]
     num_steps: Count
     """Steps in an epoch; 0 until they are known."""
@@ -123,15 +123,15 @@ class Progress(Record):
     test_top1: float | None = None
     images_per_second: float | None = None
     trained_seconds: Seconds = 0.0
-    """Training and evaluation that lead to this state, over all attempts."""
+    """Time of the training and evaluation that led to this state, over all attempts."""
     lost_seconds: Seconds = 0.0
-    """Training and evaluation that had to be done again, as far as earlier attempts reported it."""
+    """Time of the training and evaluation that had to be done again, as far as earlier attempts reported it."""
     updated_at: Moment
     error: str | None = None
     exit_code: int | None = None
 
     @property
     def done_fraction(self) -> float:
-        """Of the training steps, in [0, 1]."""
+        """The fraction of the training steps that is done, in [0, 1]."""
         epochs = self.epoch + (self.step / self.num_steps if self.num_steps else 0.0)
         return min(1.0, epochs / self.num_epochs)

@@ -1,4 +1,4 @@
-"""result.json as pydantic models, and what it says of the machine that made it.
+"""result.json as pydantic models, and environment.json, which says what made the result.
 
 Units are those of `job.runs.records`.
 """
@@ -13,18 +13,18 @@ from job.runs.right_images import RightImages
 
 
 class GradientCheck(Record):
-    """What the first batch's gradients showed of one precision on this machine, before the training."""
+    """What the gradients of the first batch showed about one precision on this machine, before the training."""
 
     precision: str
     num_images: int
     """Of the first batch."""
     parameter: str
-    """The one whose gradient was the worst."""
+    """The parameter whose gradient was the worst."""
     error: float | None
-    """|gradient - reference| / |reference| of that parameter, the reference being fp32's by other kernels; null where
-    it is not finite."""
+    """|gradient - reference| / |reference| of that parameter. The reference is its gradient in fp32 by other kernels.
+    null if the error is not finite."""
     repeats: bool
-    """The same computation gave the same bits, or the device does not promise it."""
+    """Whether the same computation gave the same bits again; true also if the device does not promise it."""
     passed: bool
 
 
@@ -43,9 +43,9 @@ class Environment(Record):
     cpu_capability: str
     num_threads: int
     precision: str
-    """What `auto` resolved to."""
+    """The precision that was used; if the manifest says `auto`, what it resolved to."""
     gradient_checks: list[GradientCheck] | None = None
-    """The last one is of `precision`; null in records of before 2026-11-25."""
+    """The last check is of `precision`; null in records from before 2026-11-25."""
     git_sha: str | None
     image_digest: str | None
     instance_type: str | None
@@ -54,11 +54,11 @@ class Environment(Record):
 
 
 class BestEpoch(Record):
-    """The epoch one would keep, and what it was chosen on."""
+    """The epoch whose weights one would keep, and the part of the data on which it was chosen."""
 
     epoch: int
     chosen_on: Literal["validation", "test"]
-    """`test` means that no choice independent of the reported number was made."""
+    """`test` means that the choice was not independent of the reported number."""
     test: Scores
 
 
@@ -72,19 +72,19 @@ class Divergence(Record):
 
 
 class Timings(Record):
-    """Seconds of the attempt that finished the run, except train and evaluate: these are over all attempts."""
+    """Seconds of the attempt that finished the run, except `train` and `evaluate`, which are over all attempts."""
 
     startup: float
     """From the start of the process to the start of staging: interpreter and imports."""
     staging: float
     """Data set and weights: fetch, decode, verify."""
     preflight: float = 0.0
-    """Whether the gradients of the first batch are right."""
+    """The check whether the gradients of the first batch are right."""
     train: float
     evaluate: float
     upload: float
-    """Waiting for storage; uploads behind the training do not count. In a process with more runs the next one trains
-    while the last artefacts of this one are stored."""
+    """Waiting for storage. Uploads during the training do not count. In a process with several runs, the next run
+    trains while the last artefacts of this one are stored."""
     total: float
 
 
@@ -94,23 +94,23 @@ class Efficiency(Record):
     flop_per_image: int
     """Floating-point operations of the forward and backward pass; a multiply-add counts as two."""
     achieved_flops: float | None
-    """Per second of training time."""
+    """Floating-point operations per second of training time."""
     peak_flops: float | None
-    """Of the device in its precision, by its data sheet; null where it is not known."""
+    """Floating-point operations per second of the device in this precision, by its data sheet; null if not known."""
     utilisation_fraction: float | None
     """achieved_flops / peak_flops."""
     energy_joules: float | None
-    """Of the whole GPU while the attempt that finished the run trained and evaluated; null without NVML."""
+    """Energy of the whole GPU while the attempt that finished the run trained and evaluated; null without NVML."""
 
 
 class RunResult(Record):
-    """result.json: the run exists when this does."""
+    """result.json. It is written last, so a run is finished if it exists."""
 
     schema_version: int = SCHEMA_VERSION
     run_id: str
     experiment: str
     attempt_id: str
-    """Random; tells the writer that lost the acknowledgement of its own commit from a second writer."""
+    """Random. If the answer to a commit was lost, the writer sees by this id whether the result is its own."""
     manifest: Manifest
     status: Literal["completed", "diverged"]
     divergence: Divergence | None
@@ -120,25 +120,25 @@ class RunResult(Record):
     num_test: int
     num_parameters: int
     final: Scores | None
-    """Test scores after the last epoch; null when the first epoch diverged."""
+    """Test scores after the last epoch; null if the first epoch diverged."""
     best: BestEpoch | None
     class_accuracy: list[float | None]
     """Test top-1 per class after the last evaluated epoch; null for a class without test images."""
     confusion: list[list[int]]
     """Rows are true classes, columns predicted ones; counts of test images."""
     test_right: RightImages | None = None
-    """Which test images were right, in the evaluation that `class_accuracy` and `confusion` are of; null where there
-    was none before a divergence, and in results of before 2026-11-25."""
+    """Which test images were classified correctly, in the same evaluation as for `class_accuracy` and `confusion`; null
+    if there was no evaluation before a divergence, and in results from before 2026-11-25."""
     history: list[EpochRecord]
     timings: Timings
     train_images_per_second: float | None
     peak_memory_bytes: int
-    """Of the GPU's allocator, or of the process where there is no GPU."""
+    """Peak of the GPU's allocator, or of the process if there is no GPU."""
     efficiency: Efficiency | None = None
     environment: Environment | None = None
-    """As in environment.json; null in results of before 2026-11."""
+    """The same as environment.json; null in results from before 2026-11."""
     attempts: int
     lost_seconds: float
     estimated_cost_usd: float | None
-    """Price per hour times the seconds of all attempts; null where no price was given."""
+    """The price per hour, for the time of all attempts; null if no price was given."""
     finished_at: Moment

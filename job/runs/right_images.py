@@ -1,4 +1,4 @@
-"""Which test images a network classified rightly: a bit an image, packed for result.json."""
+"""Which test images a network classified correctly: one bit for each image, packed for result.json."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:  # numpy is imported late, because `job --help` imports this m
 
 
 class RightImages(Record):
-    """Which test images were classified rightly after one epoch. Two runs with the same `test_sha256` can be compared
+    """Which test images were classified correctly after one epoch. Two runs with the same `test_sha256` can be compared
     image by image."""
 
     epoch: Annotated[int, Field(ge=1)]
-    """From 1; the last whole one."""
+    """The last whole epoch, counted from 1."""
     num_images: Count
     bits: str
     """Base64 (RFC 4648, section 4) of ceil(num_images / 8) bytes. Image i, from 0 in the order of the data set, is bit
-    7 - i % 8 of byte i // 8, where bit 7 is the highest; 1 is right. The bits after the last image are 0."""
+    7 - i % 8 of byte i // 8, where bit 7 is the highest; 1 means correct. The bits after the last image are 0."""
     test_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     """Digest of the test images and their labels, in their order. It does not depend on the training images."""
 

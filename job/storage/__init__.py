@@ -1,4 +1,4 @@
-"""Places for artefacts. `open_store` is the way in; boto3 is imported only for `s3://`."""
+"""Places for artefacts. `open_store` opens one. boto3 is imported only for `s3://`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["NO_S3", "FolderStore", "Store", "is_remote", "open_store", "quote_pa
 
 
 def open_store(location: str) -> Store:
-    """The store at a folder's path or an `s3://BUCKET/PREFIX`. Raises `UsageError` for what is neither."""
+    """The store at a folder's path or an `s3://BUCKET/PREFIX`. Raises `UsageError` if `location` is neither."""
     place = parse_place(location)
     if not is_remote(place):
         return FolderStore(Path(place))
@@ -26,7 +26,7 @@ def open_store(location: str) -> Store:
 def read_uri(location: str) -> bytes:
     """The bytes of one file or `s3://` object.
 
-    Raises `UsageError` for what names neither, `ObjectMissing`, `AccessDeniedError` or `StorageError`.
+    Raises `UsageError` if `location` names neither; else `ObjectMissing`, `AccessDeniedError` or `StorageError`.
     """
     place = parse_place(location)
     if is_remote(place):

@@ -21,14 +21,14 @@ FIELDS = {
     "secret_key": ("AWS_SECRET_ACCESS_KEY",),
     "token": ("AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"),
 }
-"""botocore's names of the parts, and the variables from which it takes them; files have the same in lower case."""
+"""botocore's names for the parts of credentials, and the variables that hold them. Files have these in lower case."""
 
 
 def build_client(service: str, *, region: str | None = None, config: Any = None, is_fresh: bool = False) -> Any:
     """A boto3 client that looks at the credentials before every request.
 
-    `is_fresh` asks the credential chain anew; boto3's default session keeps what it once found, expired or not.
-    Raises `AccessDeniedError` or `UsageError`, saying what to set.
+    With `is_fresh` it asks the credential chain anew; boto3's default session keeps what it once found, expired or not.
+    Raises `AccessDeniedError` or `UsageError`, which say what to set.
     """
     for variable in FILE_VARIABLES:
         _check_readable(variable)
@@ -40,7 +40,7 @@ def build_client(service: str, *, region: str | None = None, config: Any = None,
             session.get_credentials()
         try:
             client = session.client(service, region_name=region, config=config)
-        except ValueError as error:  # botocore's word for an endpoint that is no URL
+        except ValueError as error:  # botocore raises it for an endpoint that is no URL
             if isinstance(error, BotoCoreError):
                 raise
             raise UsageError(f"{error}; AWS_ENDPOINT_URL must be like https://HOST:PORT") from error
@@ -57,8 +57,8 @@ def _default_session() -> Any:
 def _check_readable(variable: str, *, must_exist: bool = False) -> None:
     """Raises `AccessDeniedError` where the file that `variable` names cannot be read.
 
-    botocore passes over such a file and then finds no credentials. That there is no such file is usual, so it is no
-    fault unless it `must_exist`: without its file of certificates botocore would try every request six times.
+    botocore would skip such a file and then find no credentials. A file that does not exist is usual, so it is accepted
+    unless it `must_exist`: without its file of certificates, botocore would try every request six times.
     """
     location = os.environ.get(variable)
     if not location:
@@ -74,18 +74,18 @@ def _check_readable(variable: str, *, must_exist: bool = False) -> None:
 
 
 def _check_container_token() -> None:
-    """Raises `AccessDeniedError` for a token that no header can hold. botocore refuses it without naming its place."""
+    """Raises `AccessDeniedError` for a token that no header can hold. botocore's own error does not say where it is."""
     variable, location = "AWS_CONTAINER_AUTHORIZATION_TOKEN", os.environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")
     token = os.environ.get(variable, "")
     if location and Path(location).is_file():
         variable, token = f"the file {location} (AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE)", Path(location).read_text()
     fault = _find_fault(token, is_sent=True)
     if fault:
-        raise AccessDeniedError(f"{variable} holds {fault}; set it without (its value is not shown here)")
+        raise AccessDeniedError(f"{variable} holds {fault}; correct it (its value is not shown here)")
 
 
 def _check_credentials(session: Any) -> None:
-    """Raises `AccessDeniedError` where there are none, or where they hold characters that credentials never hold.
+    """Raises `AccessDeniedError` if there are none, or if they hold characters that credentials never hold.
 
     botocore would put a line break into a header, fail there, try again, and quote the header. Whatever the chain gives
     is remembered as a secret, because it may come from a program or a server that `job.secrets` cannot look into.
@@ -101,7 +101,7 @@ def _check_credentials(session: Any) -> None:
         fault = _find_fault(value, is_sent=field != "secret_key")
         if fault:
             place = _name_source(session, credentials.method, field, value)
-            raise AccessDeniedError(f"{place} holds {fault}; set it without (its value is not shown here)")
+            raise AccessDeniedError(f"{place} holds {fault}; correct it (its value is not shown here)")
 
 
 def _find_fault(value: str, *, is_sent: bool) -> str | None:
@@ -131,9 +131,9 @@ def _name_source(session: Any, method: str, field: str, value: str) -> str:
 
 @contextmanager
 def _translate_chain(session: Any) -> Iterator[None]:
-    """Translate what providers of credentials raise, including what is no exception of botocore.
+    """Translate what providers of credentials raise, including exceptions that are not botocore's.
 
-    Such are files and programs that do not exist, or whose content is not what they promise.
+    They raise these for files and programs that do not exist, or that give something other than credentials.
     """
     try:
         with translate_errors("AWS credentials", profile=session.profile_name):

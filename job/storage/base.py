@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class Store(Protocol):
-    """A place for artefacts. Keys are relative to `uri`, with forward slashes. A write is whole or absent.
+    """A place for artefacts. Keys are relative to `uri`, with forward slashes. An object is stored whole or not at all.
 
     Every method raises `AccessDeniedError` or `StorageError` when the place cannot be used.
     """
@@ -24,26 +24,26 @@ class Store(Protocol):
         """Put what is under `key` under `target` as well, replacing what is there. Raises `ObjectMissing`."""
 
     def create(self, key: str, content: bytes) -> None:
-        """Put `content` under `key` if nothing is there. Raises `ObjectExists`; of two writers one succeeds."""
+        """Put `content` under `key` if nothing is there, else raise `ObjectExists`. Of two writers one succeeds."""
 
     def probe(self, key: str, content: bytes) -> None:
-        """Do `write`, and the first time find out what the place can do. Nothing else stays behind.
+        """Write `content` under `key`. The first call also tries whether `create` works here, and logs how.
 
-        What was found is logged. Raises `UsageError` if `create` cannot keep its promise here, so that a run learns it
-        before its training.
+        Nothing of the trial stays behind. Raises `UsageError` if `create` cannot keep its promise here, so that a run
+        fails before its training and not after it.
         """
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Remove what is there. Without the permission to delete, it is left to the bucket's lifecycle rule."""
+        """Remove the objects, if they exist. Without the permission to delete, the bucket's lifecycle rule does it."""
 
     def list_keys(self, prefix: str) -> list[str]:
         """All keys that start with `prefix`, sorted."""
 
     def list_folders(self) -> list[str]:
-        """The first parts of all keys that have several, sorted. It costs as much as there are such first parts."""
+        """The names of the folders at the top, sorted. The cost grows with their number, not with that of the keys."""
 
     def list_versions(self, prefix: str) -> dict[str, str]:
-        """All keys that start with `prefix`, sorted, with a word for each that changes when its content does."""
+        """All keys that start with `prefix`, sorted, each with a text that changes when the content changes."""
 
     def locate(self, key: str) -> str:
         """The path or URI under which a person finds the object."""

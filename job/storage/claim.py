@@ -1,7 +1,7 @@
-"""A rename that fails where the name is taken, for file systems without hard links.
+"""A rename that fails if the target exists, for file systems without hard links.
 
-Whoever creates the claim, a file beside the name, may move its file to the name. All others wait. Readers see the file
-whole or not at all, as with a hard link.
+A process first creates the claim, a file beside the target. Only the process that has created it may rename its file
+to the target; all others wait. Readers see the target whole or not at all, as with a hard link.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 CLAIM_PREFIX = ".partial-claim-"
-"""Begins like a temporary file, which no store lists."""
+"""It begins as temporary files do, which no store lists."""
 CLAIM_SECONDS = 10.0
-"""A claim is held for milliseconds. If one stays this long, a killed process has left it, and it is taken over."""
+"""A claim is held for milliseconds. If one stays this long, a killed process has left it, and others remove it."""
 PAUSE_SECONDS = 0.02
 
 
 def move_if_absent(source: Path, target: Path) -> None:
-    """Rename `source` to `target`. Raises `FileExistsError` where there is one; of two writers at once one succeeds."""
+    """Rename `source` to `target`. Raises `FileExistsError` if `target` exists. Of two writers only one succeeds."""
     with _claim(target):
         if os.path.lexists(target):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
@@ -62,7 +62,7 @@ def _read(claim: Path) -> bytes:
 
 
 def _take_away(claim: Path, holder: bytes) -> None:
-    """Remove the claim of `holder`. Of several processes that wait only one can move it away."""
+    """Remove the claim of `holder`. It is renamed first, because only one of several waiting processes can do that."""
     aside = claim.with_name(f"{CLAIM_PREFIX}{uuid.uuid4().hex}")
     if _read(claim) == holder:
         with suppress(FileNotFoundError):

@@ -1,11 +1,11 @@
-"""What AWS's services and servers that speak S3 answer when they refuse, and what each answer means for a run: tables.
+"""Tables of what AWS's services, and servers that speak S3, answer when they refuse, and what that means for a run.
 
-`job.storage.translation` goes by them.
+`job.storage.translation` uses them.
 
 Sources: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html,
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-policies-errors.html, and
 botocore's own list of throttling codes (`botocore/retries/standard.py`).
-A code that is not in the table is judged by its HTTP status: asking again helps after 408, 409, 425, 429 and 5xx alone.
+A code that is not in the table is judged by its HTTP status: asking again helps only after 408, 409, 425, 429 and 5xx.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Fault(NamedTuple):
 
     error: type[JobError]
     message: str = "{code}: {text}"
-    """To be filled in: `code`, `text` (the service's words), and `region` (advice where the bucket is)."""
+    """It may hold `{code}`, `{text}` (the service's words) and `{region}` (advice on where the bucket is)."""
 
 
 DENIED = Fault(AccessDeniedError, "{code}: {text}; check the credentials and the role's policy")
@@ -55,7 +55,7 @@ REFUSED = Fault(UsageError, "{code}: {text}; asking again does not help")
 ENCRYPTION = Fault(AccessDeniedError, "{code}: {text}; check the bucket's KMS key and the role's rights to it")
 LATER = Fault(StorageError)
 DAMAGED = Fault(StorageError, "{code}: {text}; what was sent arrived damaged, or " + CHECKSUM_ADVICE)
-WORDLESS = Fault(UsageError, "{code}: {text}, without a reason, which S3 gives; " + NO_S3)
+WORDLESS = Fault(UsageError, "{code}: {text}, without the reason that S3 would give; " + NO_S3)
 UNKNOWN_CHECKSUM = Fault(UsageError, "{code}: {text}; " + CHECKSUM_ADVICE)
 
 CODES: dict[str, Fault] = {
@@ -96,9 +96,9 @@ CODES: dict[str, Fault] = {
         LATER,
     ),
 }  # fmt: skip
-"""By the code of an answer."""
+"""Faults by the code of an answer."""
 FAMILIES = {"KMS": ENCRYPTION}
-"""By the part of a code before its dot, as in `KMS.DisabledException`."""
+"""Faults by the part of a code before its dot, as in `KMS.DisabledException`."""
 STATUSES = {
     401: DENIED, 403: DENIED, 408: LATER, 409: LATER, 425: LATER, 429: LATER,
     411: UNKNOWN_CHECKSUM, 501: CODES["NotImplemented"], 505: REFUSED,
@@ -106,11 +106,12 @@ STATUSES = {
 
 
 HEADS = {"HeadObject", "HeadBucket"}
-"""Their answers have no body that tells why. Of the reasons for a 400, expired credentials are the one that passes."""
+"""Their answers have no body that gives a reason. A 400 is then taken for expired credentials: of its possible reasons
+only this one may pass."""
 
 
 class Trouble(NamedTuple):
-    """What an exception of botocore means that was raised without an answer of a service."""
+    """The meaning of a botocore exception that was raised without an answer of a service."""
 
     kinds: tuple[type[Exception], ...]
     error: type[JobError]
@@ -142,8 +143,8 @@ TROUBLES: tuple[Trouble, ...] = (
     Trouble((boto.FlexibleChecksumError,), StorageError, "the answer arrived damaged, or " + CHECKSUM_ADVICE),
     Trouble((boto.AwsChunkedWrapperError,), StorageError, CHECKSUM_ADVICE),
 )  # fmt: skip
-"""The first one that fits counts. If none fits, storage may be reached later (74)."""
+"""The first one that fits counts. If none fits, it is a `StorageError` (74): storage may be reached later."""
 NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL")
-"""What OpenSSL makes of an answer in plain HTTP."""
+"""Words in OpenSSL's error when a server answers in plain HTTP."""
 if hasattr(boto, "LoginError"):  # botocore 1.41
     TROUBLES = (Trouble((boto.LoginError,), AccessDeniedError, LOGIN_ADVICE), *TROUBLES)

@@ -1,4 +1,5 @@
-"""A store in a local folder. It syncs a temporary file, then renames it, or links it where the name must be free."""
+"""A store in a local folder. It writes and syncs a temporary file, then renames it; `create` links it instead, because
+a link fails if the name is taken."""
 
 from __future__ import annotations
 
@@ -29,11 +30,11 @@ NO_SUCH_CALL = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, err
 NO_LINKS = NO_SUCH_CALL | {errno.EPERM, errno.EACCES, errno.EMLINK, errno.EXDEV}
 """How file systems such as SMB, exFAT and many of FUSE refuse a hard link to a file that was just made, link(2)."""
 NO_FOLDER_SYNC = NO_SUCH_CALL | {errno.EBADF, errno.EISDIR}
-"""How file systems refuse to open or sync a folder. They keep names without it, as well as they can."""
+"""How file systems refuse to open or sync a folder. They are trusted to keep its names without that."""
 NO_SUCH_PLACE = NO_SUCH_CALL | {
     errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EXDEV, errno.EFBIG, errno.EILSEQ,
 }  # fmt: skip
-"""Faults that no further attempt mends: another place has to be named."""
+"""Errors that no further attempt mends, so that the user has to name another place."""
 
 
 class FolderStore:
@@ -62,7 +63,7 @@ class FolderStore:
         path = self._path(key)
         with reported(str(path)), _temporary(path, content) as temporary:
             try:
-                os.link(temporary, path)  # fails where the name is taken, unlike rename
+                os.link(temporary, path)  # unlike a rename, it fails if the name is taken
             except OSError as error:
                 if error.errno not in NO_LINKS:
                     raise
@@ -80,7 +81,7 @@ class FolderStore:
             with suppress(ObjectExists):
                 self.create(trial, b"")
                 raise UsageError(
-                    f"{self.uri}: this file system makes a file anew that is there already, so that two processes "
+                    f"{self.uri}: this file system creates a file again that exists already, so that two processes "
                     "could both commit a result; name another --output"
                 )
         finally:
@@ -140,7 +141,7 @@ def _temporary(path: Path, content: bytes) -> Iterator[Path]:
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except FileNotFoundError as error:  # such as below /proc: its parents are there
+    except FileNotFoundError as error:  # such as below /proc, although its parents exist
         raise UnusablePlace(f"{folder}: no folder can be made here; name another place") from error
     except FileExistsError as error:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from error
@@ -164,7 +165,7 @@ def _sync_folder(folder: Path) -> None:
 
 @contextmanager
 def reported(place: str) -> Iterator[None]:
-    """Turn what the operating system says into the errors that a `Store` raises."""
+    """Turn an `OSError` into one of the errors that a `Store` raises. Its message begins with `place`."""
     try:
         yield
     except FileNotFoundError as error:

@@ -1,10 +1,10 @@
-"""Tells a page in HTML, as a proxy, a login or a console sends it, from an answer of S3. It needs no boto3."""
+"""Recognises an HTML page, which a proxy, a login or a console sends in place of an answer of S3. Needs no boto3."""
 
 from __future__ import annotations
 
 import re
 
-NO_S3 = "does an S3 server answer at AWS_ENDPOINT_URL, and with http:// or https:// as it stands there?"
+NO_S3 = "does an S3 server answer at AWS_ENDPOINT_URL, and is its http:// or https:// right?"
 PAGE = re.compile(r"(?i)\s*(?:<!doctype html|<html)\b")
 
 

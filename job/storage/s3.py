@@ -24,7 +24,8 @@ from job.storage.s3_client import build_s3_client
 from job.storage.translation import never_missing, quote_answer, translate_errors
 
 READ_ATTEMPTS = 5
-"""For an answer whose body breaks off, where botocore's own attempts are over. s3transfer makes as many."""
+"""How often an object is asked for if the body of the answer breaks off. botocore's own attempts do not cover the
+body, and s3transfer makes as many."""
 BODY_ERRORS = (IncompleteReadError, ReadTimeoutError, ResponseStreamingError, FlexibleChecksumError)
 MULTIPART_BYTES = 16 * 1024 * 1024
 DELETE_BATCH = 1000
@@ -41,7 +42,7 @@ Answer = TypeVar("Answer")
 
 
 def _renewing(method: Callable[Params, Answer]) -> Callable[Params, Answer]:
-    """`method` of a store, which is tried once more with fresh credentials if the old ones have expired."""
+    """`method` of a store, with one more try: if the credentials have expired, it is called again with fresh ones."""
 
     @functools.wraps(method)
     def renewing(*args: Params.args, **kwargs: Params.kwargs) -> Answer:
@@ -63,7 +64,7 @@ class S3Store:
         """`client` is a boto3 S3 client; by default one with this project's time-outs and retries."""
         scheme, _, place = uri.partition("://")
         self._bucket, _, prefix = place.rstrip("/").partition("/")
-        if scheme != "s3" or not self._bucket or "@" in self._bucket:  # credentials have their own way
+        if scheme != "s3" or not self._bucket or "@" in self._bucket:  # "@": no credentials are taken from a URI
             raise UsageError(f"{uri}: {EXPECTED_URI}")
         self.uri = uri.rstrip("/")
         self._prefix = f"{prefix.strip('/')}/" if prefix else ""
@@ -90,7 +91,7 @@ class S3Store:
                         raise
                 else:
                     return content
-            buffer = io.BytesIO()  # in several ranges at once, which are tried again one by one
+            buffer = io.BytesIO()  # large: fetched in several ranges at once, and each range is retried by itself
             self._client.download_fileobj(self._bucket, self._prefix + key, buffer, Config=_transfer())
             return buffer.getvalue()
 
@@ -101,7 +102,7 @@ class S3Store:
             try:
                 self._upload(key, content, extra | {"Tagging": CHECKPOINT_TAG})
             except AccessDeniedError:
-                self._tags_checkpoints = False  # a tag needs a permission of its own; without it nothing expires
+                self._tags_checkpoints = False  # a tag needs a permission of its own; without a tag nothing expires
             else:
                 return
         self._upload(key, content, extra)
@@ -114,7 +115,8 @@ class S3Store:
 
     @_renewing
     def copy(self, key: str, target: str) -> None:
-        with translate_errors(self.locate(key)):  # within S3, in one request; only checkpoints could be beyond its 5 GB
+        # S3 copies by itself, in one request of at most 5 GB; only checkpoints could be larger
+        with translate_errors(self.locate(key)):
             source = {"Bucket": self._bucket, "Key": self._prefix + key}
             self._client.copy_object(Bucket=self._bucket, Key=self._prefix + target, CopySource=source)
 
@@ -153,7 +155,7 @@ class S3Store:
         if self._is_probed:
             return
         if self.read(key) != content:
-            raise UsageError(f"{self.locate(key)}: reads otherwise than it was written; {CHECKSUM_ADVICE}")
+            raise UsageError(f"{self.locate(key)}: what is read differs from what was written; {CHECKSUM_ADVICE}")
         try:
             self._create(key, content)  # must be refused; if it is not, the content is still the same
         except ObjectExists:
@@ -173,13 +175,13 @@ class S3Store:
             try:
                 self._delete(names[start : start + DELETE_BATCH])
             except AccessDeniedError:
-                return  # a least-privilege role may not delete; the bucket's lifecycle rule does
+                return  # a role with the least privileges may not delete; the bucket's lifecycle rule does it
 
     def _delete(self, names: list[dict[str, str]]) -> None:
         try:
             with never_missing(self.uri):
                 self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": names, "Quiet": True})
-        except UsageError:  # it takes a checksum, which older servers do not know
+        except UsageError:  # the request needs a checksum that older servers do not know
             with never_missing(self.uri):
                 for name in names:
                     self._client.delete_object(Bucket=self._bucket, **name)
@@ -205,7 +207,7 @@ class S3Store:
 
     def _list(self, **which: str) -> Iterator[dict[str, Any]]:
         for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, **which):
-            if "Name" not in page:  # S3 names the bucket in every page; a login page may well be XML without an object
+            if "Name" not in page:  # S3 names the bucket in every page; a login page can be XML too, and names none
                 raise UsageError(f"{self.uri}: the answer is no listing of a bucket; {NO_S3}")
             yield page
 

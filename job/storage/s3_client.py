@@ -12,11 +12,11 @@ from job.storage import aws
 from job.storage.translation import find_region
 
 MAX_ATTEMPTS = 6
-"""Per request, in boto3's standard mode. Its exponential back-off is 20 s at most, so they take up to a minute."""
+"""Attempts for a request, in boto3's standard mode. Its back-off grows to 20 s, so they take up to a minute."""
 RETRIED = {429, 500, 502, 503, 504}
 """Statuses after which botocore's standard mode tries again."""
 REDIRECTS = {301, 302, 307}
-"""Statuses that botocore follows into the region that it finds out."""
+"""Statuses after which botocore finds out the bucket's region and asks again there."""
 
 
 def build_s3_client() -> Any:
@@ -34,7 +34,7 @@ def build_s3_client() -> Any:
 
 
 def _guide_redirect(operation: Any, response: tuple[Any, dict[str, Any]] | None, **_: Any) -> None:
-    """Tell botocore's redirector the region where the answer names it in a way that botocore cannot read.
+    """Tell botocore's redirector the region, if the answer names it in a way that botocore cannot read.
 
     Otherwise the redirector would ask with HEAD for the region, be redirected in the same way, and ask again, until
     Python's stack is used up.
@@ -55,7 +55,7 @@ def _log_trouble(
     caught_exception: Exception | None,
     **_: Any,
 ) -> None:
-    """Log the answers after which botocore tries again. It sends this event after every answer."""
+    """Log an answer after which botocore tries again. botocore calls this after every answer."""
     status = response[0].status_code if response else None
     if caught_exception is not None or (status is not None and status in RETRIED):
         told = caught_exception or (response[1].get("Error", {}).get("Code", status) if response else None)

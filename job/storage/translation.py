@@ -33,7 +33,7 @@ from job.storage.faults import (
 from job.storage.pages import NO_S3, PAGE
 
 REGION_IN_ENDPOINT = re.compile(r"(?:^|\.)s3[.-](?:dualstack\.)?([a-z]{2}(?:-[a-z]+)+-\d+)\.")
-"""https://docs.aws.amazon.com/general/latest/gr/s3.html; what is before it may be a bucket's name."""
+"""The region in an S3 endpoint, https://docs.aws.amazon.com/general/latest/gr/s3.html. A bucket may stand before it."""
 
 
 @contextmanager
@@ -62,7 +62,7 @@ def _translate_answer(error: ClientError, place: str) -> JobError:
     told = error.response.get("Error", {})
     code, text = str(told.get("Code", "")), str(told.get("Message", ""))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    if code == "400":  # no XML says why
+    if code == "400":  # the answer has no XML that gives a reason
         fault = EXPIRED if error.operation_name in HEADS else WORDLESS
     else:
         fault = CODES.get(code) or FAMILIES.get(code.partition(".")[0]) or _judge(status, f"{code} {text}")
@@ -72,7 +72,7 @@ def _translate_answer(error: ClientError, place: str) -> JobError:
 
 @contextmanager
 def never_missing(place: str) -> Iterator[None]:
-    """Like `translate_errors`, for requests that S3 never answers with `NoSuchKey`: a server that does is no S3."""
+    """Like `translate_errors`, for requests that S3 never answers with `NoSuchKey`: a server that does so is not S3."""
     try:
         with translate_errors(place):
             yield
@@ -81,7 +81,7 @@ def never_missing(place: str) -> Iterator[None]:
 
 
 def quote_answer(error: JobError) -> str:
-    """The server's own words, if `translate_errors` made `error` of an answer; else the message of `error`."""
+    """The server's own words if `translate_errors` made `error` from an answer, else the message of `error`."""
     if not isinstance(error.__cause__, ClientError):
         return str(error)
     told = error.__cause__.response.get("Error", {})
@@ -89,7 +89,7 @@ def quote_answer(error: JobError) -> str:
 
 
 def _judge(status: int, told: str) -> Fault:
-    """What an answer means whose code is in no table, by its status and its words."""
+    """The meaning of an answer whose code is in no table, judged by its status and its words."""
     if status in STATUSES:
         return STATUSES[status]
     if 400 <= status < 500:
@@ -108,7 +108,7 @@ def _advise_region(error: ClientError) -> str:
 
 
 def find_region(response: dict[str, Any]) -> str | None:
-    """The bucket's region by a header, the answer's XML, or the endpoint that it names; None where none says it."""
+    """The bucket's region from a header, from the answer's XML or from the endpoint in it; None if none has it."""
     told = response.get("Error", {})
     headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     in_endpoint = REGION_IN_ENDPOINT.search(told.get("Endpoint") or "")

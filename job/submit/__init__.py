@@ -1,11 +1,11 @@
 """From a plan to containers, and from containers to what became of them. Nothing here needs torch.
 
-backend       what every back end is given and answers with: the protocol
+backend       the protocol of all back ends: what each is given, and what it answers
 registry      which back ends there are, and what must be known of each before it is imported
 processes, batch, kubernetes with kubernetes_documents: the back ends
 inputs        whether containers can read data and weights, and write the output
 work          what is left to do of a sweep, and what its containers are told
 status        a sweep as one object, from storage and back ends
-stale         results that something else made than what would run now
-estimate      what a plan will take
+stale         results whose origin differs from that of what would run now
+estimate      images, steps, time and cost of a plan
 """

@@ -1,4 +1,4 @@
-"""What every back end is: a module that fulfils `Backend`, and what it is given and answers with.
+"""The protocol `Backend`, which the module of every back end fulfils, and the values that it takes and returns.
 
 `job.submit.registry` lists the back ends. This file knows none of them.
 """
@@ -14,7 +14,7 @@ from job.plan import Submission, SubmittedJob
 
 PERMANENT_EXIT_CODES = (1, 2, 65, 66, 67, 68, 69)
 RETRYABLE_EXIT_CODES = (71, 74, 75, 143)
-"""As the tree in `job.errors` has them. A back end tries a container again after these alone."""
+"""The exit codes of the tree in `job.errors`. A back end tries a container again only after a retryable one."""
 MAX_ATTEMPTS = 5
 """How often a back end starts one container, the first time included."""
 DEFAULT_OUTPUT = "runs"
@@ -26,11 +26,11 @@ ContainerState = Literal["waiting", "running", "succeeded", "failed"]
 class Options:
     """The options of `job submit` that say where and on what the containers run, as they were given.
 
-    A back end reads those that its line in the registry describes.
+    A back end reads those that its entry in the registry describes.
     """
 
     to: str
-    """The back end's name in the registry: one module may stand behind several names."""
+    """The back end's name in the registry. One module may have several names there."""
     output: str | None = None
     image: str = ""
     gpus: str = ""
@@ -43,7 +43,7 @@ class Options:
     context: str | None = None
 
     def count_gpus(self) -> int:
-        """GPUs of each container, 1 where the option is not given. Raises `UsageError` for what is no number."""
+        """GPUs of each container, 1 if the option is not given. Raises `UsageError` if its value is no number."""
         if self.gpus in ("", "all"):
             return 1
         if not self.gpus.isdigit():
@@ -52,7 +52,7 @@ class Options:
 
 
 class Settings(Protocol):
-    """What `job submit` reads of a back end's settings; every other field is the back end's own."""
+    """The fields of a back end's settings that `job submit` reads. All other fields are the back end's own."""
 
     @property
     def output(self) -> str:
@@ -69,7 +69,7 @@ class Settings(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """What the containers of one submission are told. They differ in their index alone."""
+    """What the containers of one submission are told. The containers differ only in their index."""
 
     experiment: str
     output: str
@@ -116,7 +116,7 @@ class Child:
 
 @dataclass(frozen=True)
 class Ended:
-    """A container that was carried out on this machine and is not tried again."""
+    """A container that ran on this machine and is not tried again."""
 
     index: int
     exit_code: int
@@ -134,7 +134,7 @@ class Backend(Protocol[AnySettings, Request]):
     """
 
     def configure(self, options: Options) -> AnySettings:
-        """The settings (`Settings`) that `options` mean here, with what they leave open filled in."""
+        """The settings (`Settings`) that `options` give. What `options` leave open is filled in."""
 
     def render(self, launch: Launch, settings: AnySettings) -> Request:
         """The exact request. Raises `UsageError` where an option is missing."""
@@ -143,17 +143,17 @@ class Backend(Protocol[AnySettings, Request]):
         """The request as `--dry-run` prints it."""
 
     def submit(self, request: Request, settings: AnySettings) -> SubmittedJob | Generator[Ended]:
-        """Send the request, and return how the back end knows it from now on.
+        """Send the request, and return under which name the back end knows it from now on.
 
-        A back end that carries it out in this process returns its containers instead, as they end. Closing this
-        generator early stops those that run.
+        A back end that carries the request out itself returns a generator instead, which yields each container as it
+        ends. Closing the generator early stops the containers that run.
         """
 
     def observe(self, job: SubmittedJob) -> list[Child]:
-        """What became of each container; none where the back end has forgotten them."""
+        """What became of each container; an empty list if the back end has forgotten them."""
 
     def read_log(self, job: SubmittedJob, *, index: int, num_lines: int) -> list[str]:
-        """The last `num_lines` lines of one container; none where the back end no longer has them."""
+        """The last `num_lines` log lines of one container; an empty list if the back end no longer has them."""
 
     def cancel(self, job: SubmittedJob, *, reason: str) -> None:
-        """Stop what waits or runs; running containers save their checkpoints."""
+        """Stop all containers that wait or run. Those that run save their checkpoints."""

@@ -1,4 +1,4 @@
-"""The back end `batch`: one AWS Batch array job for a submission, a plain job where it has one container.
+"""The back end `batch`: one AWS Batch array job for a submission, or a plain job if it has only one container.
 
 `render` is pure; `submit`, `observe`, `read_log` and `cancel` do the I/O. Sources: the Batch API reference,
 https://docs.aws.amazon.com/batch/latest/APIReference/, operations RegisterJobDefinition and SubmitJob.
@@ -24,7 +24,7 @@ EVALUATE_ON_EXIT = [
     {"onExitCode": "143", "action": "RETRY"},
     {"onReason": "*", "action": "EXIT"},
 ]
-"""The rules are tried in this order, and there may be five. If none matches, Batch tries the container again."""
+"""Batch tries these rules in this order, and allows five. If none matches, it tries the container again."""
 STATES: dict[str, ContainerState] = {
     "SUBMITTED": "waiting", "PENDING": "waiting", "RUNNABLE": "waiting", "STARTING": "waiting",
     "RUNNING": "running", "SUCCEEDED": "succeeded", "FAILED": "failed",
@@ -56,7 +56,10 @@ class BatchSettings:
 
 
 def configure(options: Options) -> BatchSettings:
-    """What is not given is read from the stack, if one is named. Raises `UsageError` where there is no such stack."""
+    """The `BatchSettings` that `options` give. What they leave open is read from the stack, if they name one.
+
+    Raises `UsageError` if there is no such stack.
+    """
     settings = BatchSettings(
         output=options.output or "",
         image=options.image,
@@ -71,7 +74,7 @@ def configure(options: Options) -> BatchSettings:
 
 
 def read_stack(name: str, settings: BatchSettings) -> BatchSettings:
-    """`settings`, with what is empty in them filled in from the CloudFormation stack `name` (infra/batch.yaml)."""
+    """`settings`, with empty fields filled in from the CloudFormation stack `name` (infra/batch.yaml)."""
     with translate_errors(f"stack {name}"):
         client = build_client("cloudformation", region=settings.region)
         described = client.describe_stacks(StackName=name)["Stacks"][0]
@@ -167,7 +170,7 @@ def submit(request: dict[str, Any], settings: BatchSettings) -> SubmittedJob:
 
 
 def observe(job: SubmittedJob) -> list[Child]:
-    """What became of each container. One that waits has the reason in one sentence."""
+    """What became of each container. A container that waits has the reason in one sentence."""
     client = build_client("batch", region=job.region)
     with translate_errors(f"Batch job {job.job}"):
         described = client.describe_jobs(jobs=[job.job])["jobs"]
@@ -217,7 +220,7 @@ def _explain_wait(client: Any, parent: dict[str, Any]) -> str:
 
 
 def read_log(job: SubmittedJob, *, index: int, num_lines: int) -> list[str]:
-    """The last lines of the newest attempt of one container; none where its log is gone."""
+    """The last log lines of the newest attempt of one container; an empty list if its log is gone."""
     client = build_client("batch", region=job.region)
     with translate_errors(f"Batch job {job.job}"):
         described = client.describe_jobs(jobs=[_child_id(client, job, index)])["jobs"]

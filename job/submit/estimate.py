@@ -1,7 +1,7 @@
 """What a sweep will take: images, steps, hours and dollars, from a small table of instances (`data/prices.json`).
 
-The table says of each speed whether it was measured or estimated from the card's arithmetic. `job plan --prices` takes
-another table.
+The table says for each speed whether it was measured, or estimated from what the card can compute. `job plan --prices`
+takes another table.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Instance(StrictModel):
     spot_usd_per_hour: Annotated[float, Field(ge=0)]
     """A typical price, because spot prices move."""
     train_images_per_second: Positive
-    """At 96x96."""
+    """For images of 96x96 pixels."""
     evaluate_images_per_second: Positive
     speed: Literal["measured", "estimated"]
 
@@ -71,7 +71,7 @@ class Work:
     num_evaluated_images: int
     num_steps: int
     relative_image_cost: float
-    """What an image costs, as a multiple of one of 96x96 through ResNet18: the table's speeds are for that."""
+    """The cost of an image, as a multiple of that of a 96x96 image in ResNet18, for which the table has the speeds."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def read_prices(location: str | None) -> Prices:
 
 
 def measure_work(manifest: Manifest) -> Work | None:
-    """Images and steps of one run; None for a folder, because only who reads it knows how many images it holds."""
+    """Images and steps of one run; None for a folder, because the number of its images is known only by reading it."""
     dataset = manifest.dataset
     match dataset:
         case OfficialDataset() | Synthetic():
@@ -116,7 +116,7 @@ def measure_work(manifest: Manifest) -> Work | None:
     num_held_out = round(num_train * dataset.validation_fraction)
     num_train -= num_held_out
     num_steps = math.ceil(num_train / manifest.batch_size)
-    if num_train % manifest.batch_size == 1 and num_steps > 1:  # a single image joins the batch before
+    if num_train % manifest.batch_size == 1 and num_steps > 1:  # a last batch of one image is joined to the one before
         num_steps -= 1
     return Work(
         num_train_images=num_train * manifest.epochs,

@@ -31,7 +31,7 @@ class Places:
         return find_backend(self.to)
 
     def is_of_this_machine(self, path: str) -> bool:
-        """Whether `path` cannot be one inside a container on another machine: it is relative, or exists here."""
+        """Whether `path` is of this machine, and not of a container elsewhere: it is relative, or it exists here."""
         if self.output.startswith(CLAIM_SCHEME) and path.startswith("/output/"):  # the claim is mounted there
             return False
         return not path.startswith("/") or Path(path).exists()
@@ -106,7 +106,7 @@ def _find_data_faults(plan: SweepPlan, places: Places) -> Iterator[str]:
 
 
 def _advise_folder(places: Places) -> str:
-    """How containers come to a folder of images."""
+    """How a folder of images can be put where containers read it."""
     if places.entry.reach is not Reach.NONE:
         return "give --data a folder of this machine"
     remedy = "copy it into the image and name its absolute path there with --data"
@@ -123,10 +123,10 @@ class _Path:
     place: str
     is_file: bool = False
     may_be_missing: bool = False
-    """Then it is one of the image, or is made."""
+    """True if a path that is missing here lies in the image, or is created."""
 
     def find_faults(self, reach: Reach) -> Iterator[str]:
-        """Why a process, or a container that it is mounted into, cannot use it."""
+        """Why a process, or a container into which the path is mounted, cannot use it."""
         path, kind = _expand(self.place), "file" if self.is_file else "folder"
         if not path.exists() and not self.may_be_missing:
             yield f"{self.name} {self.place}: no such {kind}"
@@ -134,8 +134,7 @@ class _Path:
             yield f"{self.name} {self.place}: must be a {kind}, is a {'folder' if self.is_file else 'file'}"
         elif reach is Reach.MOUNTED and self._is_mounted(path) and ":" in f"{path.resolve()}{self.place}":
             yield (
-                f"{self.name} {self.place}: docker cannot mount {path.resolve()}, for its name holds a colon; "
-                "give it another one"
+                f"{self.name} {self.place}: docker cannot mount {path.resolve()}, for its name holds a colon; rename it"
             )
 
     def _is_mounted(self, path: Path) -> bool:

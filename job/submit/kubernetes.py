@@ -1,7 +1,7 @@
-"""The back end `kubernetes`: one Indexed Job for a submission. It is sent from here, and the cluster is asked about it.
+"""The back end `kubernetes`: one Indexed Job for a submission. This module sends it, and asks the cluster about it.
 
-It talks through the official client, which the extra `kubernetes` brings. What is sent is rendered by
-`job.submit.kubernetes_documents`.
+It uses the official client, which the extra `kubernetes` installs. `job.submit.kubernetes_documents` renders what is
+sent.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FIELD_MANAGER = "job"
 
 
 def configure(options: Options) -> KubernetesSettings:
-    """Raises `UsageError` for a number of GPUs that is none."""
+    """The `KubernetesSettings` that `options` give. Raises `UsageError` if the number of GPUs is not a number."""
     return KubernetesSettings(
         output=options.output or DEFAULT_OUTPUT,
         image=options.image,
@@ -53,13 +53,13 @@ def submit(documents: dict[str, dict[str, Any]], settings: KubernetesSettings) -
                 create[document["kind"]](document)
             except client.ApiException as error:
                 if error.status != 409 and not (error.status == 403 and document["kind"] == "Namespace"):
-                    raise  # who may not create namespaces uses one that exists
+                    raise  # a user who may not create namespaces uses one that exists
     name = documents["30-job.yaml"]["metadata"]["name"]
     return SubmittedJob(backend="kubernetes", job=name, namespace=namespace, context=settings.context)
 
 
 def observe(job: SubmittedJob) -> list[Child]:
-    """What became of each container, in two calls, whatever their number."""
+    """What became of each container. It takes two calls, however many containers there are."""
     client = _import_client()
     core, batch = _build_clients(job.context)
     with _translate_errors(f"Job {job.job}"):
@@ -91,7 +91,7 @@ def observe(job: SubmittedJob) -> list[Child]:
 
 
 def _read_pod(pod: Any) -> tuple[int | None, str]:
-    """The exit code of a pod, and in one sentence why it waits or failed."""
+    """The exit code of a pod, and the reason why it waits or failed, in one sentence."""
     for status in pod.status.container_statuses or ():
         ended = status.state.terminated
         if ended:
@@ -121,7 +121,7 @@ def read_log(job: SubmittedJob, *, index: int, num_lines: int) -> list[str]:
 
 
 def cancel(job: SubmittedJob, *, reason: str) -> None:
-    """Delete the Job with its pods in one call. They save their checkpoints. A deletion carries no `reason`."""
+    """Delete the Job with its pods in one call. The pods save their checkpoints. `reason` is not sent."""
     del reason
     client = _import_client()
     _, batch = _build_clients(job.context)
@@ -151,7 +151,7 @@ def _import_client() -> Any:
 
 
 def _build_clients(context: str | None) -> tuple[Any, Any]:
-    """Those of the core API and of Jobs. Raises `UsageError` where no cluster is configured."""
+    """The clients of the core API and of the API of Jobs. Raises `UsageError` if no cluster is configured."""
     client = _import_client()
     from kubernetes import config
 

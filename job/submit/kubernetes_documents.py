@@ -1,6 +1,6 @@
 """The documents that the back end `kubernetes` sends: one Indexed Job in batch/v1, and what it needs beside it.
 
-All of it is pure. `manifests/` holds what is rendered for the bundled sweep of the four optimizers. Source:
+All functions are pure. `manifests/` holds what is rendered for the bundled sweep of the four optimizers. Source:
 https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/job-v1/.
 """
 
@@ -38,7 +38,7 @@ class KubernetesSettings:
     image: str = ""
     namespace: str = "job"
     context: str | None = None
-    """Of the kubeconfig; None for its current one."""
+    """A context of the kubeconfig; None for the current one."""
     queue: str | None = None
     """A Kueue LocalQueue; None where Kueue is not used."""
     num_gpus: int = 1
@@ -59,8 +59,8 @@ class KubernetesSettings:
 def render(launch: Launch, settings: KubernetesSettings) -> dict[str, dict[str, Any]]:
     """The documents by file name, in the order of `kubectl apply`. Raises `UsageError` without an image.
 
-    The Job's name carries a hash of everything in it. So applying the same documents twice changes nothing, and
-    documents that differ are another Job. Nothing in them is empty, because a server drops empty lists and the like,
+    The Job's name carries a hash of everything in it, so that applying the same documents twice changes nothing, and
+    different documents make another Job. No value in them is empty, because a server drops empty lists and the like,
     and a second `apply` would then report a change.
     """
     if not settings.image:
@@ -133,7 +133,7 @@ _Dumper.add_representer(str, _represent_text)
 
 
 def container_output(output: str, *, disk: str) -> tuple[str, dict[str, Any]]:
-    """Where a container writes for `output`, and the volume at /output, which takes up to `disk` of the node.
+    """The place that a container writes to for `output`, and the volume at /output. On the node, it takes up to `disk`.
 
     `pvc://CLAIM/FOLDER` is a folder on a PersistentVolumeClaim, for clusters without S3.
     """

@@ -1,6 +1,6 @@
-"""The back ends `local` and `docker`: processes of this machine, a few at a time, tried again as a scheduler would.
+"""The back ends `local` and `docker`: processes of this machine, a few at a time, tried again as a scheduler would do.
 
-Both are the same but for their commands. Nothing of them outlives `job submit`, so there is nothing to ask afterwards.
+They differ only in their commands. No process outlives `job submit`, so there is nothing to ask afterwards.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ AWS_VARIABLES = (
     "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION",
     "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3",
 )  # fmt: skip
-"""Handed to containers by name, so that their values stand in no command line."""
+"""Variables that are passed to containers by name, so that their values stand in no command line."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessSettings:
-    """On what the processes run, and how many at once."""
+    """What the processes run on, and how many run at once."""
 
     output: str = DEFAULT_OUTPUT
     image: str = ""
@@ -52,7 +52,7 @@ class ProcessSettings:
 
 
 def configure(options: Options) -> ProcessSettings:
-    """Raises `UsageError` for a number of GPUs that is none."""
+    """The `ProcessSettings` that `options` give. Raises `UsageError` if the number of GPUs is not a number."""
     options.count_gpus()
     return ProcessSettings(
         output=options.output or DEFAULT_OUTPUT,
@@ -67,7 +67,7 @@ def render(launch: Launch, settings: ProcessSettings) -> list[list[str]]:
     """The command of each container. Raises `UsageError` where Docker is given no image."""
     command = _render_docker(launch, settings) if settings.in_docker else _render_local(launch)
     at_once = min(settings.jobs, launch.num_containers)
-    if at_once > 1:  # those that run at once share the cores: more threads are slower, in bf16 ten times
+    if at_once > 1:  # they share the cores, because more threads than cores are slower, in bf16 ten times
         command += ["--threads", os.environ.get("JOB_THREADS") or str(max(1, available_cpus() // at_once))]
     return [[*command, "--index", str(index)] for index in range(launch.num_containers)]
 
@@ -78,34 +78,34 @@ def show(request: list[list[str]]) -> str:
 
 
 def submit(request: list[list[str]], settings: ProcessSettings) -> Generator[Ended]:
-    """Run all commands, and give each container as it ends."""
+    """Run all commands, and yield each container as it ends."""
     return run_processes(request, jobs=settings.jobs)
 
 
 def observe(job: SubmittedJob) -> list[Child]:
-    """None: what `job submit` started here has ended with it."""
+    """An empty list, because the processes of `job submit` have ended with it."""
     del job
     return []
 
 
 def read_log(job: SubmittedJob, *, index: int, num_lines: int) -> list[str]:
-    """None: the processes have written to the terminal."""
+    """An empty list, because the processes have written to the terminal."""
     del job, index, num_lines
     return []
 
 
 def cancel(job: SubmittedJob, *, reason: str) -> None:
-    """Nothing: a signal to `job submit` reaches all that it has started."""
+    """Do nothing. To stop the processes, send a signal to `job submit`: it ends all that it has started."""
     del job, reason
 
 
 def _render_local(launch: Launch) -> list[str]:
-    """A process of this Python."""
+    """The command of a process of this Python."""
     return [sys.executable, "-m", "job", "run", *launch.arguments]
 
 
 def _render_docker(launch: Launch, settings: ProcessSettings) -> list[str]:
-    """`docker run`. Folders and weights of this machine are mounted."""
+    """The command of `docker run`. Folders and weights of this machine are mounted."""
     if not settings.image:
         raise UsageError("--to docker needs --image")
     inside, mounts = _mount_folders(launch)
@@ -114,7 +114,7 @@ def _render_docker(launch: Launch, settings: ProcessSettings) -> list[str]:
     command += ["--gpus", settings.gpus] if settings.gpus else []
     for source, target in mounts.items():
         command += ["--volume", f"{source}:{target}"]
-    if mounts:  # what a container writes there belongs to who started it
+    if mounts:  # files that a container writes there then belong to the user who started it
         command += ["--user", f"{os.getuid()}:{os.getgid()}"]
     reads_s3 = any(is_remote(place) for place in (launch.output, launch.data or "", *launch.weights))
     for name in AWS_VARIABLES if reads_s3 else ():
@@ -125,9 +125,9 @@ def _render_docker(launch: Launch, settings: ProcessSettings) -> list[str]:
 
 
 def _mount_folders(launch: Launch) -> tuple[Launch, dict[str, str]]:
-    """The launch as a container sees it, and what is mounted to make it so: place inside by path on this machine.
+    """The launch with its paths as a container sees them, and the mounts for them: path inside by path on this machine.
 
-    An absolute path that is not on this machine is one of the image.
+    An absolute path that is not on this machine is taken for one in the image.
     """
     mounts: dict[str, str] = {}
     if not is_remote(launch.output):
@@ -140,15 +140,16 @@ def _mount_folders(launch: Launch) -> tuple[Launch, dict[str, str]]:
         launch = replace(launch, data="/data")
     for weights in launch.weights:
         if not is_remote(weights) and Path(weights).is_file():
-            mounts[str(Path(weights).resolve())] = f"{weights}:ro"  # where the manifest has it
+            mounts[str(Path(weights).resolve())] = f"{weights}:ro"  # at the path that the manifest names
     return launch, mounts
 
 
 def run_processes(commands: list[list[str]], *, jobs: int) -> Generator[Ended]:
-    """Run `commands`, at most `jobs` at once, and give each as it ends.
+    """Run `commands`, at most `jobs` at once, and yield each as it ends.
 
-    Retryable exit codes are tried again, `MAX_ATTEMPTS` in all. What ends this process, or closes this generator,
-    reaches the other processes too: they save their checkpoints, and nothing more is started.
+    A command that ends with a retryable exit code is tried again, up to `MAX_ATTEMPTS` times in all. If a signal ends
+    this process, or the generator is closed, the running commands are terminated too: they save their checkpoints, and
+    no other is started.
     """
     running: set[subprocess.Popen[bytes]] = set()
     stopped = False
@@ -159,7 +160,7 @@ def run_processes(commands: list[list[str]], *, jobs: int) -> Generator[Ended]:
                 break
             process = _start(commands[index])
             running.add(process)
-            if stopped:  # meanwhile
+            if stopped:  # while the process was being started
                 process.terminate()
             code = process.wait()
             running.discard(process)

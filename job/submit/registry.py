@@ -21,11 +21,11 @@ class Reach(Enum):
     """Which files of this machine the containers of a back end can read and write."""
 
     ALL = "all"
-    """They are processes of this machine."""
+    """The containers are processes of this machine."""
     MOUNTED = "mounted"
-    """They run on this machine, and see of it what is mounted. Every other path is one of the image."""
+    """The containers run on this machine, and see the paths of it that are mounted. Any other path is in the image."""
     NONE = "none"
-    """They run on other machines. Every path is one of the image."""
+    """The containers run on other machines. Every path is in the image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +35,12 @@ class Entry:
     summary: str
     """What a container is, for the help of --to."""
     load: Callable[[], Backend[Any, Any]]
-    """Imports the module. Nothing that costs time or belongs to an extra is imported before."""
+    """Imports the module. Before that, nothing is imported that takes time or belongs to an extra."""
     reach: Reach
     takes_claims: bool = False
     """Whether the output may be `pvc://CLAIM`."""
     options: Mapping[str, str] = field(default_factory=dict)
-    """What the options of `job submit` mean to it, by their name in `job.submit.backend.Options`."""
+    """What the options of `job submit` mean to this back end, by their names in `job.submit.backend.Options`."""
 
 
 def _load_processes() -> Backend[Any, Any]:
@@ -67,7 +67,7 @@ BACKENDS: dict[str, Entry] = {
         load=_load_processes,
         reach=Reach.ALL,
         options={
-            "gpus": "a number above 0 makes a missing GPU a fault",
+            "gpus": "with a number above 0, a machine without GPU is a fault",
             "jobs": "how many run at once and share the cores",
         },
     ),
@@ -112,19 +112,19 @@ BACKENDS: dict[str, Entry] = {
 
 
 def find_backend(name: str) -> Entry:
-    """The entry of a back end. Raises `UsageError` for a name that none has."""
+    """The entry of a back end. Raises `UsageError` if there is no back end of that name."""
     if name not in BACKENDS:
         raise UsageError(f"{name}: no such back end; must be {join_words(list(BACKENDS))}")
     return BACKENDS[name]
 
 
 def load_backend(name: str) -> Backend[Any, Any]:
-    """The module of a back end, imported now. Raises `UsageError` for a name that none has."""
+    """The module of a back end, imported now. Raises `UsageError` if there is no back end of that name."""
     return find_backend(name).load()
 
 
 def describe_backends() -> str:
-    """Every back end with what a container of it is, for help."""
+    """Every back end, with a summary of what its containers are, for help."""
     return "; ".join(f"{name}: {entry.summary}" for name, entry in BACKENDS.items())
 
 
@@ -138,5 +138,5 @@ def describe_option(option: str) -> str:
 
 
 def join_words(words: list[str]) -> str:
-    """`words` as a choice within a sentence."""
+    """`words` as a choice within a sentence: `a, b or c`."""
     return " or ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))

@@ -1,9 +1,9 @@
-"""Stale results, which were not made by what would run now: they are found here, and put aside to be made again.
+"""Finds stale results and puts them aside, to be made again. A result is stale if its origin differs from that of what
+would run now.
 
-What is compared are origins (`job.runs.origins`): version and commit of this program, torch, torchvision, and the
-image's digest. A part that is not known on one side counts as equal. A result that is put aside keeps all of its files
-but the checkpoints, under <experiment>/superseded/<run_id>/<when it was finished>/, where neither status nor report
-looks.
+An origin (`job.runs.origins`) is the version and commit of this program, torch, torchvision, and the image's digest. A
+part that is unknown on one side counts as equal. The files of a result that is put aside, except the checkpoints, move
+to <experiment>/superseded/<run_id>/<when it was finished>/, where neither status nor report looks.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ COMMIT_TAG = re.compile(r"(?=[0-9]*[a-f])[0-9a-f]{12,40}(-dirty)?")
 NUM_WORKERS = 16
 """Runs that are read, or put aside, at the same time."""
 SHOWN_DIGITS = 12
-"""Of commits and digests, for people."""
+"""Digits of a commit or digest that are shown to people."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,12 @@ class Stale:
 
     run_id: str
     differences: dict[str, tuple[str, str]]
-    """By the part that differs: its value when the result was made, and now."""
+    """The parts that differ, each with its value when the result was made, and now."""
     finished_at: datetime
 
 
 def read_origin(settings: Settings, reach: Reach) -> dict[str, str]:
-    """What the containers of a back end would run. Raises `UsageError` where nothing of it is known."""
+    """The origin that the containers of a back end would have. Raises `UsageError` if nothing of it is known."""
     if settings.output.startswith(CLAIM_SCHEME):
         raise UsageError(f"--stale: only containers reach {settings.output}, so the results there cannot be looked at")
     match reach:
@@ -69,20 +69,20 @@ def read_origin(settings: Settings, reach: Reach) -> dict[str, str]:
 
 
 def read_local_origin() -> dict[str, str]:
-    """What a process on this machine would run."""
+    """The origin that a process on this machine would have."""
     packages = find_packages(PACKAGES)
     return build_origin(version=__version__, code=find_commit(), **packages, image=os.environ.get("JOB_IMAGE_DIGEST"))
 
 
 def read_image_origin(image: str) -> dict[str, str]:
-    """What the name of an image tells: its digest, and its code where the tag is a commit."""
+    """What the name of an image says about its origin: the digest, and the code if the tag is a commit."""
     name, _, digest = image.partition("@")
     tag = name.rpartition("/")[2].partition(":")[2]
     return build_origin(code=tag if COMMIT_TAG.fullmatch(tag) else None, image=digest)
 
 
 def find_stale(store: Store, experiment: str, run_ids: Iterable[str], origin: Mapping[str, str]) -> list[Stale]:
-    """Those of the finished runs that `origin` did not make. It takes a small read for each run."""
+    """Those of the finished runs whose origin differs from `origin`. It takes a small read for each run."""
     ordered = list(run_ids)
     with ThreadPoolExecutor(NUM_WORKERS) as pool:
         found = pool.map(lambda run_id: _compare(store, RunKeys(experiment, run_id), origin), ordered)
@@ -90,10 +90,10 @@ def find_stale(store: Store, experiment: str, run_ids: Iterable[str], origin: Ma
 
 
 def put_aside(store: Store, experiment: str, stale: Iterable[Stale]) -> None:
-    """Make room for new results. Afterwards the runs look as if they had never begun.
+    """Move the files of stale results aside. Afterwards the runs look as if they had never begun.
 
-    The result is removed last, so a run that was put aside by half is still found as stale. Raises `AccessDeniedError`
-    where files may not be removed. Then the runs are as they were, and the copies are kept.
+    The result is removed last, so a run that was moved only in part is still found as stale. Raises
+    `AccessDeniedError` if files may not be removed: the runs are then as they were, and the copies stay.
     """
     with ThreadPoolExecutor(NUM_WORKERS) as pool:
         list(pool.map(lambda result: _put_aside(store, RunKeys(experiment, result.run_id), result.finished_at), stale))
@@ -132,7 +132,7 @@ def _compare(store: Store, keys: RunKeys, origin: Mapping[str, str]) -> Stale | 
 
 
 def _read_environment(store: Store, keys: RunKeys) -> Environment | None:
-    """The environment from its own small file. The result holds it too, and the whole history."""
+    """The environment, from its own file: result.json holds it too, but is larger because of the history."""
     try:
         return Environment.model_validate_json(store.read(keys.environment))
     except (ObjectMissing, ValidationError):
@@ -143,7 +143,7 @@ def _put_aside(store: Store, keys: RunKeys, finished_at: datetime) -> None:
     target = superseded_prefix(keys, finished_at)
     there = store.list_keys(f"{keys.prefix}/")
     for key in there:
-        if not is_checkpoint_key(key):  # a new run would carry the old training on from it
+        if not is_checkpoint_key(key):  # only deleted, so that no new run continues the old training from it
             store.copy(key, f"{target}{key.removeprefix(f'{keys.prefix}/')}")
     last = [keys.environment, keys.result]
     store.delete([key for key in there if key not in last])
@@ -153,13 +153,13 @@ def _put_aside(store: Store, keys: RunKeys, finished_at: datetime) -> None:
         left = store.list_keys(f"{keys.prefix}/")
     if left:
         raise AccessDeniedError(
-            f"{store.locate(left[0])}: cannot be removed, and --stale makes room for new results; "
+            f"{store.locate(left[0])}: cannot be removed, but --stale has to remove old results; "
             "use credentials that may delete there"
         )
 
 
 def _short(value: str) -> str:
-    """Commits and digests as far as people compare them."""
+    """`value`, shortened to `SHOWN_DIGITS` if it is a commit or digest."""
     kind, colon, digest = value.rpartition(":")
     if re.fullmatch(r"[0-9a-f]{13,}", digest):
         return f"{kind}{colon}{digest[:SHOWN_DIGITS]}"

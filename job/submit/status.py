@@ -25,11 +25,11 @@ State = Literal["done", "running", "waiting", "interrupted", "failed", "lost", "
 STATES: tuple[State, ...] = get_args(State)
 """In the order in which they are shown."""
 Unfinished = Literal["running", "waiting", "interrupted", "failed", "lost", "corrupt"]
-"""The states that a run without result can be in."""
+"""The states that a run without a result can be in."""
 NUM_LAST_WORDS, LAST_LINES = 5, 3
-"""Failed runs whose log is shown, and how much of it."""
+"""How many failed runs have their log shown, and how many lines of it."""
 READERS = 16
-"""Records read side by side."""
+"""Records that are read at the same time."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class RunStatus:
     run_id: str
     state: State
     done_fraction: float = 0.0
-    """Of its training steps."""
+    """The fraction of its training steps that is done."""
     exit_code: int | None = None
     reason: str = ""
     """Why it waits, failed or is lost; empty where there is nothing to say."""
@@ -54,11 +54,11 @@ class SweepStatus:
     experiment: str
     runs: list[RunStatus]
     seconds_left: float | None
-    """Until the slowest running run is done. Runs that wait are not part of it."""
+    """The time until the slowest of the running runs is done. Runs that wait are not counted."""
 
     @property
     def counts(self) -> dict[str, int]:
-        """Runs by state, all states."""
+        """The number of runs in each state. Every state is there."""
         counted = Counter(run.state for run in self.runs)
         return {state: counted[state] for state in STATES}
 
@@ -68,24 +68,24 @@ class SweepStatus:
 
     @property
     def is_over(self) -> bool:
-        """Whether every run is done, or will not go on by itself."""
+        """Whether no run will go on by itself: each is done, failed, lost or corrupt."""
         return all(run.state in ("done", "failed", "lost", "corrupt") for run in self.runs)
 
 
 @dataclass(frozen=True)
 class Submitted:
-    """A submission, and how its back end knows it."""
+    """A submission, and the name under which its back end knows it."""
 
     submission: Submission
     job: SubmittedJob
 
     def index_of(self, run_id: str) -> int | None:
-        """The container that does `run_id`."""
+        """The index of the container that does `run_id`; None if there is none."""
         return next((i for i, runs in enumerate(self.submission.containers) if run_id in runs), None)
 
 
 def find_experiment(store: Store, experiment: str | None) -> str:
-    """`experiment`, or the only sweep in the output. Raises `UsageError` where there is none, or several."""
+    """`experiment`; if it is None, the only sweep in the output. Raises `UsageError` if there is none, or several."""
     if experiment is not None:
         return experiment
     names = [name for name in store.list_folders() if plan_key(name) in store.list_keys(plan_key(name))]
@@ -110,7 +110,7 @@ def read_planned(store: Store, experiment: str) -> list[str]:
 
 
 def read_submitted(store: Store, experiment: str) -> list[Submitted]:
-    """What was sent to back ends, in no order. Raises `UsageError` for one that this version does not know."""
+    """What was sent to back ends, in no order. Raises `UsageError` for a back end that this version does not know."""
     found = []
     for key in store.list_keys(submissions_prefix(experiment)):
         if key.endswith(".job.json"):
@@ -159,7 +159,7 @@ def observe_sweep(store: Store, experiment: str, *, now: datetime | None = None)
 
 
 def read_log(store: Store, experiment: str, run_id: str, *, num_lines: int) -> list[str]:
-    """The last lines of a run: of its container, or of its log.jsonl. Raises `UsageError` where there are none."""
+    """The last log lines of a run, from its container or else its log.jsonl. Raises `UsageError` if there are none."""
     for submitted in read_submitted(store, experiment):
         index = submitted.index_of(run_id)
         if index is not None:
@@ -187,7 +187,7 @@ def read_last_words(store: Store, status: SweepStatus) -> dict[str, list[str]]:
 def judge_run(run_id: str, judgement: Judgement | None, child: Child | None) -> RunStatus:
     """The state of a run that has no result.
 
-    `judgement` is what its own files say, None where it has none; `child` what the back end says of its container.
+    `judgement` is what its own files say, None if it has none. `child` is what the back end says of its container.
     """
     code, said = (child.exit_code, child.reason) if child else (None, "")
     if judgement is None:
@@ -220,7 +220,7 @@ def judge_run(run_id: str, judgement: Judgement | None, child: Child | None) -> 
 
 
 def _settle(judgement: Judgement, child: Child | None) -> Unfinished:
-    """The state by both. Where they disagree: a container that failed will not go on, and one that waits will."""
+    """The state by both. If the container failed, the run will not go on; if it waits, a lost or corrupt run will."""
     if child and child.state == "failed":
         return "failed"
     if child and child.state == "waiting" and judgement.state in ("lost", "corrupt"):
@@ -229,7 +229,7 @@ def _settle(judgement: Judgement, child: Child | None) -> Unfinished:
 
 
 def observe_children(submitted: Iterable[Submitted]) -> dict[str, Child]:
-    """The container of each run, by run id. If several submissions hold a run, one where it waits or runs counts."""
+    """The container of each run, by run id. If several submissions hold a run, one that waits or runs counts."""
     found: dict[str, Child] = {}
     for submission in submitted:
         for child in load_backend(submission.job.backend).observe(submission.job):

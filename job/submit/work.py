@@ -30,15 +30,15 @@ from job.submit.status import find_busy, find_done
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """What of a sweep is to be done, and where."""
+    """What `job submit` was asked to do with a sweep."""
 
     experiment: str
     output: str
     per_container: int = 1
     is_dry_run: bool = False
-    """Then an output that cannot be read counts as empty."""
+    """In a dry run, an output that cannot be read counts as empty."""
     origin: Mapping[str, str] | None = None
-    """What would run now (`job.runs.origins`). If given, finished runs that something else made are done again."""
+    """The origin of what would run now (`job.runs.origins`). If given, finished runs of another one are done again."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Work:
     plan: SweepPlan
     submission: Submission
     store: Store | None
-    """None where only containers reach the output."""
+    """None if only containers reach the output."""
     done: tuple[str, ...]
     """Runs that have a result and are not done again, in the order of the plan."""
     num_busy: int
@@ -59,7 +59,7 @@ class Work:
     """Finished runs that are done again."""
 
     def launch(self, settings: Settings, *, data: str | None) -> Launch:
-        """What the containers are told, whatever the back end."""
+        """What the containers are told. It is the same for every back end."""
         key = submission_key(self.experiment, self.submission.id)
         _, _, digest = settings.image.partition("@")
         return Launch(
@@ -74,7 +74,7 @@ class Work:
         )
 
     def write(self) -> None:
-        """Put the plan and the submission where containers, status and report find them, and stale results aside."""
+        """Write the plan and submission where containers, status and report find them, and put stale results aside."""
         if self.store:
             self.store.probe(plan_key(self.experiment), self.plan.model_dump_json(indent=1).encode())
             put_aside(self.store, self.experiment, self.stale)
@@ -82,16 +82,16 @@ class Work:
             self.store.write(key, self.submission.as_json().encode())
 
     def write_job(self, job: SubmittedJob) -> None:
-        """Remember under which name the back end knows the submission."""
+        """Store the name under which the back end knows the submission."""
         if self.store:
             self.store.write(job_key(self.experiment, self.submission.id), job.model_dump_json(indent=1).encode())
 
 
 def prepare(sweep: Sweep, plan: SweepPlan, order: Order) -> Work:
-    """What of `plan`, which `sweep` expands to, is to be submitted. Storage is listed once, however many runs.
+    """What is left to do of `plan`, which `sweep` expands to. Storage is listed once, however many runs there are.
 
-    Raises `AccessDeniedError` or `StorageError` where the output, or a back end that has runs of it, cannot be asked.
-    A dry run warns instead, and takes what is not known as not done.
+    Raises `AccessDeniedError` or `StorageError` if the output, or a back end that has runs of it, cannot be asked. A
+    dry run warns instead, and treats runs whose state is unknown as not done.
     """
     store = None if order.output.startswith(CLAIM_SCHEME) else open_store(order.output)
     done: set[str] = set()
@@ -109,7 +109,7 @@ def prepare(sweep: Sweep, plan: SweepPlan, order: Order) -> Work:
         except (AccessDeniedError, StorageError) as error:
             if not order.is_dry_run:
                 raise
-            get_logger().warning("output_not_read", reason=str(error), consequence="what is not known is rendered")
+            get_logger().warning("output_not_read", reason=str(error), consequence="runs of unknown state are rendered")
     runs = [run_id for run_id in plan.run_ids if run_id not in done | busy]
     newest = max((result.finished_at for result in stale), default=None)
     replaces = newest.isoformat() if newest else None

@@ -93,7 +93,7 @@ def test_report_over_broken_results_is_written_and_lists_them(
     assert (answer.exit_code, answer.stdout.strip()) == (0, f"{output}/report/index.html")
     strict = job("report", output, "--strict")
     assert strict.exit_code == 3
-    assert strict.stderr.strip().endswith(f"of its runs there are: {len(BROKEN)} corrupt, 1 missing")
+    assert strict.stderr.strip().endswith(f"not every run has a usable result: {len(BROKEN)} corrupt, 1 missing")
     holes = {row["run_id"].partition("-s0-")[0]: (row["kind"], row["reason"]) for row in rows(store, "holes.csv")}
     assert holes.pop("absent") == ("missing", "planned in sweep.json, never started")
     assert holes.keys() == BROKEN.keys()

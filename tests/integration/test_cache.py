@@ -67,7 +67,7 @@ def test_decoded_images_are_not_kept_without_a_home(
     answer = job("run", "-m", manifest, "-o", tmp_path / "out", "--data", photos)
     assert answer.exit_code == 0, answer.stderr
     assert answer.stderr.count("cache_not_written") == 1
-    assert "name a folder that can be written with --cache" in answer.stderr
+    assert "let --cache name a folder that this user may write to" in answer.stderr
 
 
 @pytest.mark.slow

@@ -149,15 +149,15 @@ def replace_weights(_data: Path, weights: Path) -> None:
 
 
 CHANGES: dict[str, tuple[Callable[[Path, Path], object], str]] = {
-    "class renamed": (rename_class, "is of other data: only there or only here are the classes light, lit;"),
-    "image replaced": (replace_image, "is of other data (sha256"),
-    "images swapped": (swap_images, "is of other data (sha256"),
+    "class renamed": (rename_class, "was made with other data: only one of the two has the classes light, lit;"),
+    "image replaced": (replace_image, "was made with other data (sha256"),
+    "images swapped": (swap_images, "was made with other data (sha256"),
     "image added": (
         lambda data, _weights: shutil.copy(data / "test/dark/0.bmp", data / "test/dark/9.bmp"),
-        "is of other data (sha256",
+        "was made with other data (sha256",
     ),
-    "image removed": (lambda data, _weights: (data / "train/dark/0.bmp").unlink(), "is of other data (sha256"),
-    "weights replaced": (replace_weights, "is of other weights (sha256"),
+    "image removed": (lambda data, _weights: (data / "train/dark/0.bmp").unlink(), "was made with other data (sha256"),
+    "weights replaced": (replace_weights, "was made with other weights (sha256"),
 }
 
 
@@ -300,7 +300,7 @@ def test_binary_files_that_were_replaced_are_a_conflict(job: Job, tiny: Tiny, tm
     (folder / "train.bin").write_bytes(content)
     answer = job(*arguments, "--data", tmp_path / "data")
     assert answer.exit_code == 68
-    assert "is of other data (sha256" in answer.stderr
+    assert "was made with other data (sha256" in answer.stderr
 
 
 def test_weights_in_s3_are_compared_and_not_fetched_twice(job: Job, tiny: Tiny, tmp_path: Path, wire: FaultyS3) -> None:
@@ -324,7 +324,7 @@ def test_weights_in_s3_are_compared_and_not_fetched_twice(job: Job, tiny: Tiny, 
     client.upload_file(str(weights), BUCKET, "weights/own.pth")
     answer = job(*arguments)
     assert answer.exit_code == 68
-    assert "is of other weights (sha256" in answer.stderr
+    assert "was made with other weights (sha256" in answer.stderr
     client.delete_object(Bucket=BUCKET, Key="weights/own.pth")
     assert not_compared(job(*arguments)) == ["weights"]
 
@@ -336,7 +336,7 @@ def test_interrupted_run_does_not_go_on_from_other_weights(run: Run, finished: P
     write_weights(weights, seed=2)
     answer = run()
     assert answer.exit_code == 68
-    assert "environment.json: is of other weights (sha256" in answer.stderr
+    assert "environment.json: was made with other weights (sha256" in answer.stderr
     assert finished.with_name("environment.json").read_bytes() == environment
     write_weights(weights, seed=1)
     assert run().exit_code == 0
@@ -369,7 +369,7 @@ def test_slower_writer_that_had_other_data_or_weights_is_told(
     monkeypatch.setattr(FolderStore, "create", overtaken)
     answer = run()
     assert answer.exit_code == 68
-    assert f"is of other {field.partition('_')[0]} (sha256 {'0' * 64}, here " in answer.stderr
+    assert f"was made with other {field.partition('_')[0]} (sha256 {'0' * 64}, here " in answer.stderr
 
 
 WATCH = """

@@ -198,7 +198,7 @@ def test_strict_report_is_written_and_fails_on_holes(job: Job, tmp_path: Path) -
     assert job("report", tmp_path).exit_code == 0
     answer = job("report", tmp_path, "--strict")
     assert answer.exit_code == 3
-    assert answer.stderr.strip().endswith("of its runs there are: 2 corrupt")
+    assert answer.stderr.strip().endswith("not every run has a usable result: 2 corrupt")
     assert answer.stdout.strip().endswith("report/index.html")
     page = (tmp_path / "report/index.html").read_text()
     for text in ("broken-s0-0123456789", "result.json is no result", "started-s0-0123456789", "epoch 1, step 3"):

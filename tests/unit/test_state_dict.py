@@ -173,7 +173,10 @@ MISFITS: dict[str, tuple[Callable[[State], object], str]] = {
         without("layer4.1.bn2.weight"),
         "1 of its 120 tensors are missing, the first is layer4.1.bn2.weight",
     ),
-    "one too many": (lambda state: state | {"layer1.0.se.weight": torch.zeros(2)}, "it has no layer1.0.se.weight"),
+    "one too many": (
+        lambda state: state | {"layer1.0.se.weight": torch.zeros(2)},
+        "layer1.0.se.weight is no part of resnet18",
+    ),
     "wider": (
         lambda state: state | {"conv1.weight": torch.zeros(128, 3, 7, 7)},
         "conv1.weight is (128, 3, 7, 7), must be (64, 3, 7, 7)",

@@ -1,4 +1,4 @@
-"""The folder that keeps downloads and decoded images from one run to the next. Runs go on without it."""
+"""The folder that keeps downloads and decoded images from one run to the next. Runs work without it too."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from job.errors import HostError, JobError
 from job.logs import get_logger
 from job.storage import FolderStore, reported
 
-ADVICE = "name a folder that can be written with --cache"
+ADVICE = "let --cache name a folder that this user may write to"
 
 
 def expand_cache(named: Path) -> Path | None:
-    """The folder that `named` means, `~` spelt out; None where this user has no home directory."""
+    """`named` with `~` replaced by the home directory; None if this user has no home directory."""
     try:
         return named.expanduser()
     except RuntimeError:
@@ -25,13 +25,13 @@ def expand_cache(named: Path) -> Path | None:
 
 
 def find_cached(cache: Path | None, key: str) -> Path | None:
-    """The file that the cache has under `key`, if it has one that this user may read."""
+    """The path of the file that the cache has under `key`; None if there is none that this user may read."""
     path = cache / key if cache else None
     return path if path and os.path.isfile(path) and os.access(path, os.R_OK) else None  # noqa: PTH113 - Path's raises
 
 
 def store_cached(cache: Path | None, key: str, content: bytes) -> Path | None:
-    """Keep `content` for later runs; returns where. None where it cannot be kept, and a warning says why."""
+    """Keep `content` for later runs, and return its path. If it cannot be kept, warns why and returns None."""
     try:
         if cache is None:
             raise HostError("this user has no home directory")
@@ -43,9 +43,9 @@ def store_cached(cache: Path | None, key: str, content: bytes) -> Path | None:
 
 
 def writable_folder(cache: Path | None) -> Path:
-    """The cache, or, where it cannot be written, a temporary folder that goes when this process ends.
+    """The cache or, if it cannot be written, a temporary folder that is removed when this process ends.
 
-    For what is needed as files. Raises `HostError` where the disk is full, or no folder can be written at all.
+    This is for content that is needed as files. Raises `HostError` if the disk is full, or if no folder can be written.
     """
     try:
         if cache is None:

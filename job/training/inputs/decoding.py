@@ -1,4 +1,4 @@
-"""One image file becomes a square of RGB pixels, upright and opaque, or a `DataError` that names it.
+"""Turns one image file into a square of RGB pixels, upright and opaque, or raises a `DataError` that names the file.
 
 check the header → decode → turn upright (EXIF) → onto white (transparency) → centre square → resize
 """
@@ -17,13 +17,13 @@ from job.places import show_path
 from job.training.engine.image_data import Images
 
 DECODING = 3
-"""Rises when a file may give other pixels than before: what was decoded and cached by older code is then not used."""
+"""Raise this number when new code may decode a file to other pixels: what older code has cached is then not used."""
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
-"""Pillow goes by the content, and for others than these would start programs, such as Ghostscript."""
+"""Pillow recognises a format by the content. For other formats it would start programs, such as Ghostscript."""
 MAX_PIXELS = 100_000_000
-"""A larger image is taken for a decompression bomb; the largest cameras have about this many."""
+"""A larger image is taken for a decompression bomb; the largest cameras have about this many pixels."""
 BACKGROUND = (255, 255, 255)
-"""What shows through transparent pixels. White is what most such pictures were drawn for."""
+"""The colour that shows through transparent pixels. Most such pictures were drawn for a white background."""
 UPRIGHT = {
     2: Transpose.FLIP_LEFT_RIGHT,
     3: Transpose.ROTATE_180,
@@ -33,13 +33,13 @@ UPRIGHT = {
     7: Transpose.TRANSVERSE,
     8: Transpose.ROTATE_90,
 }
-"""How a picture is turned, by its EXIF orientation (CIPA DC-008, tag 0x0112); 1 is upright."""
+"""How to turn a picture upright, by its EXIF orientation (CIPA DC-008, tag 0x0112); 1 is upright already."""
 
 
 def decode(path: Path, content: bytes, *, size: int) -> Images:
     """The image in `content`, the bytes of `path`, as (3, size, size) uint8: its centre square, resized.
 
-    Of an animation it is the first frame. Raises `DataError` for what cannot be decoded.
+    For an animation this is the first frame. Raises `DataError` if `content` cannot be decoded.
     """
     if not content:
         raise DataError(f"{show_path(path)}: is empty (0 bytes); fetch it again or remove it")
@@ -60,7 +60,8 @@ def decode(path: Path, content: bytes, *, size: int) -> Images:
         raise DataError(f"{show_path(path)}: cannot be decoded as an image: {error}") from error
     side = min(rgb.size)
     left, top = (rgb.width - side) // 2, (rgb.height - side) // 2
-    square = rgb.crop((left, top, left + side, top + side))  # first: a thin strip, scaled whole, would need gigabytes
+    # cropped before it is resized, because resizing a thin strip as a whole would need gigabytes
+    square = rgb.crop((left, top, left + side, top + side))
     if side != size:
         square = square.resize((size, size), Image.Resampling.BICUBIC)
     return np.asarray(square).transpose(2, 0, 1)
@@ -75,17 +76,17 @@ def _check_header(path: Path, image: Image.Image) -> None:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """As a viewer shows it. Pillow has done it already for TIFF, and then removed the tag."""
+    """The image turned as a viewer shows it. For TIFF, Pillow has turned it already and removed the tag."""
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # noqa: BLE001 - metadata that cannot be read turn nothing; the picture is whole
+    except Exception:  # noqa: BLE001 - without readable metadata the picture is not turned; it is whole all the same
         return image
     method = UPRIGHT.get(orientation) if isinstance(orientation, int) else None
     return image if method is None else image.transpose(method)
 
 
 def _opaque(image: Image.Image) -> Image.Image:
-    """RGB. What lies below transparent pixels is not part of the picture: editors leave anything there."""
+    """The image in RGB. Colours of transparent pixels are no part of it, because editors leave any value there."""
     if not image.has_transparency_data:
         return image.convert("RGB")
     rgba = image.convert("RGBA")

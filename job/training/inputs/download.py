@@ -1,4 +1,4 @@
-"""Fetching a published file: over TLS, with bounded waits. Whether it is the right one is for its digest to say."""
+"""Fetches a published file over TLS, with bounded waits. The caller checks by a digest whether it is the right file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 from job.errors import DataError
 
 TIMEOUT_SECONDS = 60.0
-"""Of silence: a server that sends nothing for so long is given up."""
+"""A server that sends nothing for this long is given up."""
 CHUNK_BYTES = 1024 * 1024
 
 
@@ -29,12 +29,12 @@ class _KeepTLS(HTTPRedirectHandler):
 
 
 def receive(url: str, *, advice: str) -> Iterator[bytes]:
-    """The content of `url` in pieces; a terminal is told how far it is.
+    """The content of `url` in pieces. A terminal shows how much has arrived.
 
-    Raises `DataError`, which ends with `advice`.
+    Raises `DataError` if it cannot be downloaded. The message ends with `advice`.
     """
     try:
-        request = Request(url, headers={"User-Agent": "job"})  # noqa: S310 - the callers have constants
+        request = Request(url, headers={"User-Agent": "job"})  # noqa: S310 - the callers pass constants
         with build_opener(_KeepTLS).open(request, timeout=TIMEOUT_SECONDS) as answer:
             num_bytes, received = int(answer.headers.get("Content-Length", 0)), 0
             while chunk := answer.read(CHUNK_BYTES):
@@ -44,7 +44,7 @@ def receive(url: str, *, advice: str) -> Iterator[bytes]:
                 yield chunk
     except (OSError, HTTPException, ValueError) as error:  # URLError and TimeoutError are OSErrors
         if isinstance(error, HTTPError):
-            error.close()  # it is the answer as well
+            error.close()  # an HTTPError is also the server's answer, which is still open
         is_silent = isinstance(getattr(error, "reason", error), TimeoutError)
         reason = f"no answer for {TIMEOUT_SECONDS:.0f} s" if is_silent else error
         raise DataError(f"{url}: cannot be downloaded ({reason}); {advice}") from error

@@ -1,6 +1,6 @@
-"""The official binary files of a data set: where they come from, and that they are whole.
+"""Finds the official binary files of a data set, and verifies that they are whole.
 
-Order of places: the folder or s3:// URI given by --data, the cache, the download.
+They come from the folder or s3:// URI of --data if it is given, else from the cache, else from the download.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from job.training.inputs.cache import find_cached, store_cached, writable_folder
 from job.training.inputs.download import receive
 
 MANIFEST_NAME = "SHA256SUMS.json"
-"""Digests of all files, for those that have no official ones; in the cache, written when all of them are there."""
+"""The file with the SHA-256 of every data file, for those without an official digest. It is written last, so where it
+stands all data files are there."""
 ADVICE = "fetch it elsewhere and name its folder with --data, or stage it in a bucket with `job stage`"
 _DIGESTS = TypeAdapter(dict[str, str])
 
@@ -40,10 +41,10 @@ class BinaryFiles:
     url: str
     archive_md5: str
     md5: dict[str, str] = field(default_factory=dict)
-    """Official MD5 by file name, as far as they are published."""
+    """Official MD5 digests by file name, for the files that have one."""
 
     def locate(self, data: str | None, *, cache: Path | None) -> Path:
-        """The folder where the verified files lie. Raises `DataError` where they cannot be had."""
+        """The folder where the verified files lie. Raises `DataError` if they cannot be had or are corrupt."""
         if data is None:
             found = [find_cached(cache, f"{self.folder}/{name}") for name in (MANIFEST_NAME, *self.names)]
             folder = found[0].parent if found[0] and all(found) else self.download(writable_folder(cache))
@@ -55,7 +56,7 @@ class BinaryFiles:
         return folder
 
     def is_at_hand(self, data: str | None, *, cache: Path | None) -> bool:
-        """Whether `locate` would find the files here, and fetch at most what has changed in a bucket since."""
+        """Whether the files are on this machine, so that `locate` fetches at most those that changed in the bucket."""
         if data is None or is_remote(data):
             if not all(find_cached(cache, f"{self.folder}/{name}") for name in self.names):
                 return False
@@ -142,14 +143,14 @@ class BinaryFiles:
         return labels
 
     def _fetch(self, store: Store, *, cache: Path | None) -> Path:
-        """Copy the staged files into the cache, unless they are there; returns the folder. All are verified."""
+        """Copy the staged files into the cache, unless they are there already. Verifies all, and returns the folder."""
         sums = f"{self.folder}/{MANIFEST_NAME}"
         digests = self._parse_digests(self._read_staged(store, sums), source=store.locate(sums))
         unlisted = [name for name in self.names if name not in digests]
         if unlisted:
             raise DataError(f"{store.locate(sums)}: lists no digest of {unlisted[0]}; {self._stage_advice(store)}")
         missing = [name for name in self.names if not self._is_whole(name, digests, cache=cache)]
-        if cache is not None and not missing:  # it may be one that cannot be written
+        if cache is not None and not missing:  # the cache may be read-only: only a new list of digests is written
             noted = find_cached(cache, sums)
             if noted is None or noted.read_bytes() != _digest_lines(digests):
                 store_cached(cache, sums, _digest_lines(digests))
@@ -169,13 +170,13 @@ class BinaryFiles:
         return root / self.folder
 
     def _is_whole(self, name: str, digests: dict[str, str], *, cache: Path | None) -> bool:
-        """Whether the cache has this file as it should be."""
+        """Whether the cache has the file `name` with the right digest."""
         found = find_cached(cache, f"{self.folder}/{name}")
         algorithm, digest = self._expected(name, digests)
         return found is not None and file_digest(found, algorithm) == digest
 
     def _unpack(self, archive: Path, cache: Path) -> None:
-        """Put the needed files of the verified archive into the cache; a member's path leads nowhere else."""
+        """Verify the archive, and put the needed files into the cache. No member's path can lead anywhere else."""
         seen = file_digest(archive, "md5")
         if seen != self.archive_md5:
             raise DataError(f"{self.url}: arrived corrupt: md5 is {seen}, must be {self.archive_md5}; run again")
@@ -199,7 +200,7 @@ class BinaryFiles:
         self._write_digests(digests, local)
 
     def _expected(self, name: str, sha256: dict[str, str]) -> tuple[str, str]:
-        """Algorithm and digest of a file: the published one before the recorded one."""
+        """Algorithm and digest of a file: the published digest if there is one, else the recorded one."""
         return ("md5", self.md5[name]) if name in self.md5 else ("sha256", sha256[name])
 
     def _parse_digests(self, content: bytes, *, source: str) -> dict[str, str]:
@@ -211,7 +212,7 @@ class BinaryFiles:
             ) from error
 
     def _write_digests(self, digests: dict[str, str], store: Store) -> None:
-        """Written last: where it stands, the files are whole."""
+        """Write `MANIFEST_NAME`. This comes last, so where it stands the files are whole."""
         store.write(f"{self.folder}/{MANIFEST_NAME}", _digest_lines(digests))
 
     def _read_staged(self, store: Store, key: str) -> bytes:

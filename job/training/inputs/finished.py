@@ -1,6 +1,7 @@
-"""A run that is finished already: whether the data and weights that the command names are still those of its result.
+"""Checks that a finished run was made with the data and weights that the command names now.
 
-What is not on this machine is not fetched for it: then the log says that it was not compared. Readable without torch.
+Data that are not on this machine are not fetched for this; the log then says that they were not compared. This module
+can be imported without torch.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ ADVICE = "put back what it was trained on, or name another --output or --experim
 
 
 def check_finished(result: RunResult, settings: RunSettings, *, inputs: Inputs, place: str) -> bool:
-    """Whether data and weights could be compared with those of `result`, which lies at `place`.
+    """Compare data and weights with those of `result`, which lies at `place`. Returns whether all could be compared.
 
-    Raises `ConflictError` where they are others. What could not be compared is said in the log: for every reason, the
-    first time that `inputs` meets it, as a warning, which a terminal shows.
+    Raises `ConflictError` if they differ. The log says what could not be compared, and why. A reason that is new to
+    `inputs` is logged as a warning, which a terminal shows.
     """
     reasons = dict(_compare_inputs(result, settings, inputs=inputs, place=place))
     for what, reason in reasons.items():
@@ -38,17 +39,17 @@ def check_finished(result: RunResult, settings: RunSettings, *, inputs: Inputs, 
 def _compare_inputs(
     result: RunResult, settings: RunSettings, *, inputs: Inputs, place: str
 ) -> Iterator[tuple[str, str]]:
-    """Of what could not be compared, what it is and why."""
+    """Compare, and yield what could not be compared, each with the reason."""
     if result.environment is None:
-        yield "data and weights", "the result is older than the digests of them"
+        yield "data and weights", "the result was made before their digests were recorded"
         return
     absent = _why_data_are_absent(result.manifest.dataset, settings)
     if absent is not None:
         yield "data", absent
-    elif result.manifest.dataset.name != "synthetic":  # which the manifest says wholly
+    elif result.manifest.dataset.name != "synthetic":  # generated images depend on the manifest alone
         _check_data(result, result.environment, settings, inputs=inputs, place=place)
     source = result.manifest.model.weights
-    if source in models.NAMED_WEIGHTS:  # which are known by one digest
+    if source in models.NAMED_WEIGHTS:  # the name alone says which weights they are
         return
     try:
         seen = inputs.weights_sha256(source, settings)
@@ -59,14 +60,14 @@ def _compare_inputs(
 
 
 def check_same_inputs(earlier: Environment, now: Environment, *, place: str) -> None:
-    """Raises `ConflictError` where what lies at `place` came of other data or weights than `now`."""
+    """Raises `ConflictError` if `earlier`, which lies at `place`, was made with other data or weights than `now`."""
     _compare("data", earlier.data_sha256, now.data_sha256, place=place)
     _compare("weights", earlier.weights_sha256, now.weights_sha256, place=place)
 
 
 def _compare(what: str, recorded: str | None, seen: str | None, *, place: str) -> None:
     if recorded != seen:
-        raise ConflictError(f"{place}: is of other {what} (sha256 {recorded}, here {seen}); {ADVICE}")
+        raise ConflictError(f"{place}: was made with other {what} (sha256 {recorded}, here {seen}); {ADVICE}")
 
 
 def _why_data_are_absent(dataset: models.Dataset, settings: RunSettings) -> str | None:
@@ -89,6 +90,6 @@ def _check_data(result: RunResult, recorded: Environment, settings: RunSettings,
         if classes != result.classes:
             changed = ", ".join(sorted(set(classes) ^ set(result.classes))[:10])
             raise ConflictError(
-                f"{place}: is of other data: only there or only here are the classes {changed}; {ADVICE}"
+                f"{place}: was made with other data: only one of the two has the classes {changed}; {ADVICE}"
             )
     _compare("data", recorded.data_sha256, inputs.data_sha256(result.manifest, settings), place=place)

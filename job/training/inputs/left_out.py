@@ -1,4 +1,4 @@
-"""What lies in a data set and is no part of it: counted by kind, and told with an example."""
+"""Files in the folder of a data set that are no part of it. They are counted by kind, and logged with an example."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from job.logs import get_logger
 from job.training.inputs.kinds import has_picture_name, looks_like_picture
 
 HIDDEN, NO_IMAGE, BESIDE = "hidden", "no image", "neither train nor test"
-"""The kinds. A picture of the second is no such thing: it would be refused."""
+"""The kinds. A picture is never of the kind `NO_IMAGE`: it is used or refused instead."""
 SYSTEM_FOLDERS = {"__MACOSX", "@eaDir"}
-"""What macOS's archives and Synology's servers leave beside pictures: copies of them, or their metadata."""
+"""Folders that macOS's archives and Synology's servers leave beside pictures. They hold copies or metadata of them."""
 MAX_FOLDERS = 20
-"""So many are named."""
+"""At most this many folders are named in the log."""
 
 
 def is_hidden(path: Path) -> bool:
-    """Whether people do not see it, or a system put it there."""
+    """Whether `path` is hidden from people, or was put there by a system."""
     return path.name.startswith(".") or path.name in SYSTEM_FOLDERS
 
 
 def files_below(path: Path, *, but: Set[Path] = frozenset()) -> list[Path]:
-    """`path` itself, or the files in it at any depth, `but` those, which are named without links.
+    """The files in the folder `path`, at any depth, without those in `but`; or `path` itself if it is no folder.
 
-    What cannot be read is passed over: it is no data.
+    `but` holds paths without links. A folder that cannot be read is passed over, because it is no part of the data set.
     """
     if not path.is_dir() or (path.is_symlink() and is_hidden(path)):
         return [path]
@@ -38,13 +38,13 @@ def files_below(path: Path, *, but: Set[Path] = frozenset()) -> list[Path]:
 
 
 def note(left_out: dict[str, list[Path]], kind: str, paths: list[Path]) -> None:
-    """Add `paths` to those of `kind`; a kind without any is not there."""
+    """Add `paths` to those of `kind`. A kind without paths gets no entry."""
     if paths:
         left_out.setdefault(kind, []).extend(paths)
 
 
 def log_left_out(left_out: dict[str, list[Path]], root: Path) -> None:
-    """One event for each kind: a warning where a person would miss pictures among it, which a terminal shows."""
+    """Log an event for each kind. If a person would miss pictures of it, it is a warning, which a terminal shows."""
     for kind, paths in left_out.items():
         pictures = [] if kind == NO_IMAGE else [path for path in paths if _would_be_missed(path)]
         names = sorted((path.relative_to(root) for path in pictures or paths), key=order)
@@ -61,7 +61,7 @@ def log_left_out(left_out: dict[str, list[Path]], root: Path) -> None:
 
 
 def composed(name: str) -> str:
-    """In Unicode's composed form (NFC)."""
+    """`name` in Unicode's composed form (NFC)."""
     return unicodedata.normalize("NFC", name)
 
 
@@ -71,7 +71,7 @@ def order(path: Path) -> tuple[tuple[str, ...], Path]:
 
 
 def _would_be_missed(path: Path) -> bool:
-    """Whether it is a picture, and none that a system made of another one. Names alone do not tell among the hidden."""
+    """Whether `path` is a picture, and not a system's copy of one. Names of hidden files do not tell, so it is read."""
     if not SYSTEM_FOLDERS.isdisjoint(path.parts) or not (has_picture_name(path) or not path.suffix):
         return False
     try:

@@ -1,5 +1,8 @@
-"""Which files of a folder are its images, and of which class. What is left out is counted; what looks like a picture
-and cannot be read is refused: nothing that a person would take for a picture is passed over in silence."""
+"""Which files of a folder are its images, and of which class.
+
+Other files are left out and counted. A file that looks like a picture but cannot be used is refused, so that nothing
+that a person would take for a picture is passed over in silence.
+"""
 
 from __future__ import annotations
 
@@ -23,41 +26,41 @@ from job.training.inputs.left_out import (
 
 APART = "what is tested on must not be trained on"
 MAX_NAMED = 20
-"""So many faults are named in one message; the rest is counted."""
+"""At most this many faults are named in one message; the rest are counted."""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The image files of a data set. Classes are in the order of their names, files in the order of theirs."""
+    """The image files of a data set. Classes are sorted by name, and so are the files of each class."""
 
     root: Path
     classes: tuple[str, ...]
     """In Unicode's composed form (NFC): a Mac and Linux then mean the same class by the same name."""
     train: list[tuple[Path, int]]
-    """Each with the index of its class."""
+    """The training images, each with the index of its class."""
     test: list[tuple[Path, int]]
     left_out: dict[str, list[Path]]
-    """What was passed over, by kind."""
+    """The files that are no part of the data set, by kind."""
 
     @property
     def paths(self) -> list[Path]:
-        """Of all images, those to train on first."""
+        """The paths of all images, training images first."""
         return [path for path, _ in self.train + self.test]
 
     def name(self, path: Path) -> str:
-        """How `path` is called within the data set, the same on every system."""
+        """The name of `path` within the data set. It is the same on every system."""
         return composed(path.relative_to(self.root).as_posix())
 
     def log_left_out(self) -> None:
-        """Say what was passed over, by kind; as a warning where pictures are among it."""
+        """Log the files that are no part of the data set, by kind. If pictures are among them, it is a warning."""
         log_left_out(self.left_out, self.root)
 
 
 def list_images(root: Path) -> Listing:
     """The images in `train/<class>/` and `test/<class>/` below `root`, at any depth.
 
-    Links are followed where they stay within `root` and lead to no folder twice. Raises `DataError`, which names up to
-    `MAX_NAMED` of the files that are at fault.
+    Links are followed if they stay within `root` and lead to no folder twice; other links are faults. Raises
+    `DataError`, which names up to `MAX_NAMED` of the files that are at fault.
     """
     try:
         return _list_images(root)
@@ -66,7 +69,7 @@ def list_images(root: Path) -> Listing:
 
 
 def refuse(faults: list[str]) -> None:
-    """Raises a `DataError` that names them, if there are any: the first in its first line, which records keep."""
+    """Raises a `DataError` that names `faults`, if there are any. Records keep only its first line."""
     if not faults:
         return
     if len(faults) == 1:
@@ -118,7 +121,7 @@ def _check_apart(root: Path) -> None:
 
 
 def _faults_beside(root: Path, *, used: set[Path], left_out: dict[str, list[Path]]) -> list[str]:
-    """Pictures right in `root`. Notes what else lies beside the parts, but for what links from the parts lead to."""
+    """A fault for each picture directly in `root`. Other files beside the parts are noted, if no link uses them."""
     faults = []
     for path in _entries(root):
         if path.name in ("train", "test"):
@@ -141,7 +144,7 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _class_folders(part: Path) -> dict[str, Path]:
-    """The folders of the classes by their composed names."""
+    """The folders of the classes, by their names in composed form."""
     if not part.is_dir():
         raise DataError(
             f"{show_path(part)}: no such folder; images belong into train/<class>/ and test/<class>/ below --data"
@@ -150,7 +153,7 @@ def _class_folders(part: Path) -> dict[str, Path]:
     for path in _entries(part):
         if is_hidden(path) or not path.is_dir():
             continue
-        if not path.name.isprintable():  # such as Latin-1, which no result could name
+        if not path.name.isprintable():  # such as a name in Latin-1, which no result could hold
             raise DataError(
                 f"{show_path(part)}: the class folder {path.name!r} must have a printable UTF-8 name; rename it"
             )
@@ -167,7 +170,7 @@ def _class_folders(part: Path) -> dict[str, Path]:
 
 
 class _Walk:
-    """Goes through one part of a data set; gathers what it leaves out and, in `faults`, what it must refuse."""
+    """Goes through one part of a data set. Notes the files to leave out, and collects in `faults` what is refused."""
 
     def __init__(self, root: Path, *, part: Path, other: Path, left_out: dict[str, list[Path]]) -> None:
         """`other` is the part that this one may not share images with."""
@@ -175,11 +178,11 @@ class _Walk:
         self._real_root, self._real_part, self._real_other = root.resolve(), part.resolve(), other.resolve()
         self.faults: list[str] = []
         self.files: dict[Path, Path] = {}
-        """Of every image the file that it is, behind all links."""
+        """The path of each image, by the file that it is behind all links."""
         self._walked: dict[Path, Path] = {}
 
     def note_strays(self) -> None:
-        """What lies beside the folders of the classes."""
+        """Note, or refuse, the files that lie beside the folders of the classes."""
         for path in _entries(self._part):
             if is_hidden(path):
                 self._leave_out(HIDDEN, path)
@@ -187,7 +190,7 @@ class _Walk:
                 self.faults.append(f"{show_path(path)}: is in no class; move it into {self._part.name}/<class>/")
 
     def images_below(self, folder: Path) -> list[Path]:
-        """Its image files in order. Raises `DataError` where there are none, and for a link that leads astray."""
+        """The image files in `folder`, sorted. Raises `DataError` if there are none, or if a link is at fault."""
         num_faults = len(self.faults)
         self._check_link(folder)
         found: list[Path] = []
@@ -196,7 +199,7 @@ class _Walk:
             below = waiting.pop()
             real = below.resolve()
             first = self._walked.setdefault(real, below)
-            if first is not below:  # a loop would have no end
+            if first is not below:  # otherwise a loop of links would never end
                 raise DataError(
                     f"{show_path(below)}: is the same folder as {show_path(first)}; one of them is a link: remove it"
                 )
@@ -226,7 +229,7 @@ class _Walk:
             raise DataError(f"{show_path(path)}: is a link to a folder that it lies in; remove it")
 
     def _is_image(self, path: Path) -> bool:
-        """Whether it is one. Notes it where it is none, and where it looks like one and cannot be taken."""
+        """Whether `path` is an image that can be used. Any other file is left out, or becomes a fault."""
         suffix = path.suffix.lower()
         if not path.is_file():
             kind = "a link to nothing" if path.is_symlink() else "no regular file"

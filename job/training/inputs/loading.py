@@ -1,5 +1,5 @@
-"""What runs of one process share: the data set and the pretrained weights, read and verified once; and their digests,
-which need not be read again where they are known."""
+"""What the runs of one process share: the data set and the pretrained weights, which are read and verified once, and
+their digests. A digest that is known already is found without reading them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class VerifiedData:
-    """A data set and the digest of all of it."""
+    """A data set and its digest."""
 
     data: ImageData
     sha256: str
@@ -36,7 +36,7 @@ class Inputs:
         self._met: set[object] = set()
 
     def load_data(self, manifest: Manifest, settings: RunSettings) -> VerifiedData:
-        """As `job.training.inputs.datasets.load_data`, without torch."""
+        """The data set of `manifest`, from `job.training.inputs.datasets.load_data`. This needs no torch."""
         from job.cpus import available_cpus
         from job.training.inputs.cache import expand_cache
         from job.training.inputs.datasets import load_data
@@ -44,7 +44,7 @@ class Inputs:
 
         def load() -> VerifiedData:
             cache = expand_cache(settings.cache)
-            name = _name_data(manifest.dataset, settings)  # before they are read: a later change gives another name
+            name = _name_data(manifest.dataset, settings)  # before reading: files that change later get another name
             data = load_data(
                 manifest.dataset,
                 data=settings.data,
@@ -58,7 +58,7 @@ class Inputs:
         return self._keep("data", (manifest.dataset, settings.data), load)
 
     def load_weights(self, manifest: Manifest, settings: RunSettings) -> Weights | None:
-        """As `job.training.inputs.weights.load_weights`."""
+        """The weights that `manifest` names, from `job.training.inputs.weights.load_weights`."""
         from job.training.inputs.cache import expand_cache
         from job.training.inputs.weights import load_weights
 
@@ -68,7 +68,7 @@ class Inputs:
         return self._keep("weights", (manifest.model, settings.data), load)
 
     def data_sha256(self, manifest: Manifest, settings: RunSettings) -> str:
-        """The digest of what `load_data` gives. A folder that was read before, and not touched since, is not read."""
+        """The digest of what `load_data` returns. A folder that has not changed since it was read is not read again."""
         from job.training.inputs.cache import expand_cache
         from job.training.inputs.known import KnownDigests
 
@@ -79,7 +79,7 @@ class Inputs:
         return self._keep("data digest", (manifest.dataset, settings.data), find)
 
     def weights_sha256(self, source: str, settings: RunSettings) -> str:
-        """The digest of the file or object `source`. Raises what the stores raise."""
+        """The digest of the file or object `source`. Raises the errors of the stores."""
         from job.storage import read_uri
         from job.training.inputs.cache import expand_cache
         from job.training.inputs.known import KnownDigests, name_object
@@ -100,13 +100,13 @@ class Inputs:
 
     def _keep(self, kind: str, wanted: object, load: Callable[[], Value]) -> Value:
         if kind not in self._kept or self._kept[kind][0] != wanted:
-            self._kept.pop(kind, None)  # two data sets may not fit into memory
+            self._kept.pop(kind, None)  # freed first, because two data sets may not fit into memory
             self._kept[kind] = wanted, load()
         return self._kept[kind][1]  # type: ignore[return-value]
 
 
 def _name_data(dataset: models.Dataset, settings: RunSettings) -> str | None:
-    """Of a local folder of images, as `known` names it; None for other data, which are quickly read."""
+    """The name that `known` gives to a local folder of images; None for other data, because reading them is quick."""
     from job.storage import is_remote
     from job.training.inputs.known import name_folder
     from job.training.inputs.listing import list_images

@@ -1,8 +1,9 @@
-"""Finds the network's tensors in what a file of weights holds, however the training that wrote it wrapped them.
+"""Finds the network's tensors in a file of weights, however the program that wrote the file has wrapped them.
 
-`{"state_dict": …}`, `{"model": …}` and the like nest them; `DataParallel` puts `module.` before every name,
-`torch.compile` `_orig_mod.`, Lightning the name of the attribute, and each may stand within another. All of these keep
-the names of the network itself, so these are looked for; what stands before them, and beside them, is said in the log.
+Some programs nest the tensors, as in `{"state_dict": …}` or `{"model": …}`. Others put a prefix before every name:
+`DataParallel` puts `module.`, `torch.compile` puts `_orig_mod.`, and Lightning puts the name of the attribute. A file
+may combine these. All of them keep the network's own names, so this module searches for those names. The log says
+where it found them, and how many other tensors lie beside them.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from job.logs import get_logger
 
 State = dict[str, Tensor]
 MAX_DEPTH = 4
-"""Of dicts within dicts. Trainings nest the state dict once or twice."""
+"""How deep dicts within dicts are searched. Training programs nest the state dict once or twice."""
 NETWORKS: dict[tuple[str, tuple[int, ...]], str] = {
     ("conv2", (2, 2, 2, 2)): "resnet18",
     ("conv2", (3, 4, 6, 3)): "resnet34",
@@ -41,7 +42,7 @@ class _Wanted:
 
     name: str
     tensors: State
-    """All of its backbone, without memory behind them. Counters of batches may be missing: old files have none."""
+    """All tensors of its backbone, on the meta device, so without memory. Old files lack the counters of batches."""
 
     @classmethod
     def named(cls, name: str) -> Self:
@@ -55,13 +56,13 @@ class _Candidate:
     """A part of the file that may be the network: some of its tensors have the network's names."""
 
     keys: tuple[str, ...]
-    """Of the dicts that it lies in."""
+    """The keys that lead to the dict in which it lies."""
     prefix: str
-    """Before every name."""
+    """What stands before every name."""
     state: State
-    """By the network's own names."""
+    """Its tensors, by the network's own names."""
     num_others: int
-    """Tensors beside it in the same dict."""
+    """The number of other tensors in the same dict."""
 
     @property
     def place(self) -> str:
@@ -70,10 +71,10 @@ class _Candidate:
 
 
 def find_network(content: object, *, network: str, source: str) -> State:
-    """The tensors of `network` in `content`, by its own names; those of its fc, if there, whatever their shape.
+    """The tensors of `network` in `content`, by the network's own names. Those of fc may have any shape, or be missing.
 
-    Says in the log where it was found, unless `content` is its bare state dict. Raises `DataError`, in one line, where
-    there is none, more than one, another network's, or a value that no network can compute with.
+    The log says where they were found, unless `content` is the bare state dict. Raises `DataError`, in one line, if
+    `content` holds no such network, several of them, another network, or a value that no network can compute with.
     """
     wanted = _Wanted.named(network)
     candidates = [candidate for keys, state in _states(content, ()) for candidate in _candidates(keys, state)]
@@ -81,7 +82,7 @@ def find_network(content: object, *, network: str, source: str) -> State:
     if len(fitting) > 1:
         places = ", ".join(candidate.place or "the names as they are" for candidate in fitting)
         raise DataError(
-            f"weights {source}: hold {len(fitting)} networks ({places}), and which one is meant is not plain; "
+            f"weights {source}: hold {len(fitting)} networks ({places}), and it is not clear which one is meant; "
             "save one of them alone, with torch.save(model.state_dict(), FILE)"
         )
     if not fitting:
@@ -97,7 +98,7 @@ def find_network(content: object, *, network: str, source: str) -> State:
 
 
 def _states(content: object, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], State]]:
-    """Every dict in `content` with what it has of named tensors, and the keys that lead to it."""
+    """Every dict in `content` that holds named tensors: the keys that lead to it, and these tensors."""
     if not isinstance(content, dict) or len(keys) > MAX_DEPTH:
         return
     state = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
@@ -108,7 +109,7 @@ def _states(content: object, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str,
 
 
 def _candidates(keys: tuple[str, ...], state: State) -> Iterator[_Candidate]:
-    """One for every prefix that stands before the names of a ResNet."""
+    """A candidate for every prefix that stands before the names of a ResNet."""
     for prefix in sorted({prefix for name in state if (prefix := _prefix(name)) is not None}):
         inner = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
         own = {name: tensor for name, tensor in inner.items() if name.partition(".")[0] in TOP}
@@ -122,7 +123,7 @@ def _prefix(name: str) -> str | None:
 
 
 def _misfit(state: State, wanted: _Wanted) -> str | None:
-    """What `state` lacks or has too much of, in a few words; None where it fits."""
+    """Why `state` is not the wanted network, in a few words; None if it is."""
     expected = wanted.tensors
     missing = [name for name in expected if name not in state and not name.endswith("num_batches_tracked")]
     strange = [name for name in state if name not in expected and not name.startswith("fc.")]
@@ -133,7 +134,8 @@ def _misfit(state: State, wanted: _Wanted) -> str | None:
     if missing:
         return f"{len(missing)} of its {len(expected)} tensors are missing, the first is {missing[0]}"
     if strange:
-        return f"it has no {strange[0]}" + (f", nor {len(strange) - 1} others" if len(strange) > 1 else "")
+        more = f", nor are {len(strange) - 1} others" if len(strange) > 1 else ""
+        return f"{strange[0]} is no part of {wanted.name}{more}"
     odd = [name for name in expected if name in state and not _is_plain(state[name])]
     if odd:
         return f"{odd[0]} is no plain tensor of real numbers"
@@ -152,7 +154,7 @@ def _is_plain(tensor: Tensor) -> bool:
 
 
 def _name_network(state: State) -> str | None:
-    """The network of the family that `state` is of, by its blocks; None for an unknown one."""
+    """The name of the network that `state` belongs to, judged by its blocks; None if it is not in `NETWORKS`."""
     blocks = tuple(
         len({key.split(".")[1] for key in state if key.startswith(f"layer{layer}.")}) for layer in range(1, 5)
     )
@@ -161,7 +163,7 @@ def _name_network(state: State) -> str | None:
 
 
 def _fault(content: object, candidates: list[_Candidate], wanted: _Wanted) -> str:
-    """Why nothing in the file is the network, by what is nearest to it."""
+    """Why nothing in the file is the network. If there are candidates, the nearest one is described."""
     if candidates:
         nearest = max(candidates, key=lambda candidate: len(candidate.state.keys() & wanted.tensors.keys()))
         where = f" at {nearest.place}" if nearest.place else ""
@@ -173,7 +175,7 @@ def _fault(content: object, candidates: list[_Candidate], wanted: _Wanted) -> st
 
 
 def _check_values(state: State, *, source: str) -> None:
-    """Refuse those with which the first step would give NaN: it would be taken for a training that diverged."""
+    """Raises `DataError` for values that make the first step give NaN, because the run would count as diverged."""
     for name, tensor in state.items():
         values = tensor.to(torch.float32)  # as the network will hold it
         finite = torch.isfinite(values)

@@ -21,26 +21,28 @@ from job.training.inputs.download import receive
 from job.training.inputs.state_dict import find_network
 
 IMAGENET_SHA256 = {"resnet18-f37072fd.pth": "f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec"}
-"""Of torchvision's files, whole, where it is known: eight digits guard against accidents, not against a forger."""
+"""The whole SHA-256 of torchvision's files, where it is known. The eight digits in a file's name guard against
+accidents, but not against a forger."""
 
 
 def imagenet_url(network: str) -> str:
-    """Where torchvision has its first ImageNet weights of `network`.
+    """The URL of torchvision's first ImageNet weights of `network`.
 
-    The URL ends in `<network>-<first eight digits of the SHA-256>.pth`.
+    It ends in `<network>-<first eight digits of the SHA-256>.pth`.
     """
     url: str = get_model_weights(network)["IMAGENET1K_V1"].url
     return url
 
 
 def load_weights(config: Model, *, data: str | None, cache: Path | None, url: str | None = None) -> Weights | None:
-    """The weights that `config` names. `imagenet` is looked for where the data are staged, then downloaded.
+    """The weights that `config` names. `imagenet` comes from a cache, else from where the data are staged, else from
+    the download.
 
-    Raises `DataError` for what is missing, corrupt, not finite or another network's; nothing in a file is executed.
+    Raises `DataError` if they are missing, corrupt, not finite or of another network. Nothing in a file is executed.
     """
     if config.weights == "none":
         return None
-    if config.weights == "imagenet":  # known by its digest: nothing is looked for in it
+    if config.weights == "imagenet":  # its digest is known, so there is no need to search the file for the network
         url = url or imagenet_url(config.name)
         content = _read_imagenet(url, data=data, cache=cache)
         return Weights(_parse(content, source=Path(url).name), hashlib.sha256(content).hexdigest())
@@ -50,7 +52,7 @@ def load_weights(config: Model, *, data: str | None, cache: Path | None, url: st
 
 
 def stage_imagenet(store: Store, url: str, *, data: str | None, cache: Path | None) -> str:
-    """Put the verified file of `url` into `store`, from the cache, `data` or its download; returns its URI."""
+    """Put the verified file of `url` into `store`; returns its URI. It comes from the cache, `data` or the download."""
     name = Path(url).name
     store.write(name, _read_imagenet(url, data=data, cache=cache))
     return store.locate(name)
@@ -66,7 +68,7 @@ def _read_own(source: str) -> bytes:
 
 
 def _read_imagenet(url: str, *, data: str | None, cache: Path | None) -> bytes:
-    """torchvision's file, kept in the cache. Raises `DataError` where it is corrupt or cannot be had."""
+    """torchvision's file, which the cache keeps. Raises `DataError` if it is corrupt or cannot be downloaded."""
     name = Path(url).name
     for folder in (cache, Path(torch.hub.get_dir()) / "checkpoints"):  # the second is torchvision's own
         found = find_cached(folder, name)
@@ -94,7 +96,7 @@ def _verified(content: bytes, *, place: str) -> bytes:
 
 
 def _expected_sha256(place: str) -> str:
-    """All digits where they are known, else those that torch.hub's convention puts into the name."""
+    """All digits of the SHA-256 if they are known, else those that torch.hub's convention puts into the name."""
     name = Path(place).name
     return IMAGENET_SHA256.get(name) or Path(name).stem.rpartition("-")[2]
 
@@ -108,19 +110,20 @@ def _parse(content: bytes, *, source: str) -> Any:
             import safetensors.torch
 
             return safetensors.torch.load(content)
-        with torch.serialization.safe_globals([argparse.Namespace]):  # plain values; torchvision's recipes save theirs
+        # a Namespace holds plain values; torchvision's recipes save their arguments as one
+        with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except JobError:  # a signal's
+    except JobError:  # raised by a signal
         raise
-    except Exception as error:  # a hostile file makes the parsers raise nearly anything, with advice to trust it
+    except Exception as error:  # a hostile file makes the parsers raise nearly anything, and advise to trust the file
         raise DataError(
-            f"weights {source}: damaged, or more than tensors: {type(error).__name__}{_objects_in(content)}, "
+            f"weights {source}: damaged, or holds more than tensors: {type(error).__name__}{_objects_in(content)}, "
             "nothing in it was executed; write it with torch.save(model.state_dict(), FILE) or safetensors"
         ) from error
 
 
 def _objects_in(content: bytes) -> str:
-    """The classes and functions that a pickle would have called, for the message; empty where they cannot be told."""
+    """The classes and functions that a pickle would have called, for the message; empty if they cannot be found."""
     try:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(io.BytesIO(content))
     except Exception:  # noqa: BLE001 - no pickle, or a damaged one

@@ -1,6 +1,7 @@
-"""Data sets. `load_data` gives the one that a manifest names.
+"""Data sets. `load_data` loads the one that a manifest names.
 
-One that comes as official files is a module here: `FILES` says where they come from, `load` reads them from a folder.
+Each data set that comes as official files has a module here. Its `FILES` say where the files come from, and its `load`
+reads them from a folder.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ STAGED: dict[str, BinaryFiles] = {module.FILES.dataset: module.FILES for module 
 def load_data(dataset: models.Dataset, *, data: str | None, cache: Path | None, num_threads: int) -> ImageData:
     """The images and labels of `dataset`, from `data` (a folder or s3:// URI) or by download into `cache`.
 
-    Raises `DataError` for what is missing or corrupt, and what the stores raise.
+    Raises `DataError` if something is missing or corrupt, and the errors of the stores.
     """
     match dataset:
         case models.OfficialDataset():

@@ -16,7 +16,7 @@ FILES = BinaryFiles(
     folder="cifar-10-batches-bin",
     names=(*TRAIN_NAMES, "test_batch.bin", "batches.meta.txt"),
     url="https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
-    archive_md5="c32a1d4ab5d03f1284b67883e8d87530",  # as published on that page; the files have no own ones
+    archive_md5="c32a1d4ab5d03f1284b67883e8d87530",  # as published on that page; the single files have no digests
 )
 
 

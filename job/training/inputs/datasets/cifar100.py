@@ -15,7 +15,7 @@ FILES = BinaryFiles(
     folder="cifar-100-binary",
     names=("train.bin", "test.bin", "fine_label_names.txt"),
     url="https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
-    archive_md5="03b5dce01913d631647c71ecec9e9cb8",  # as published on that page; the files have no own ones
+    archive_md5="03b5dce01913d631647c71ecec9e9cb8",  # as published on that page; the single files have no digests
 )
 
 
@@ -30,8 +30,8 @@ def load(folder: Path) -> ImageData:
 def read_records(files: BinaryFiles, path: Path, *, num_classes: int, num_labels: int) -> tuple[Images, Labels]:
     """Images (N, 3, 32, 32) uint8 and labels (N,) int64 of one of CIFAR's binary files.
 
-    A record is `num_labels` bytes, the last of which is the label (before it CIFAR-100 has a coarse one), then the
-    image, channel by channel and row by row. Raises `DataError`.
+    A record begins with `num_labels` bytes. The last of them is the label; in CIFAR-100 a coarse label stands before
+    it. The image follows, channel by channel and row by row. Raises `DataError`.
     """
     record_bytes = num_labels + 3 * SIZE * SIZE
     content = np.fromfile(path, dtype=np.uint8)

@@ -1,6 +1,6 @@
 """Image files in `train/<class>/` and `test/<class>/`, decoded once and cached as one array.
 
-`listing` says which files these are, `decoding` what each becomes. One file a thread is in memory at a time.
+`listing` says which files these are, and `decoding` turns each into pixels. Each thread has one file in memory.
 """
 
 from __future__ import annotations
@@ -76,21 +76,21 @@ def _decode_files(listing: Listing, digests: list[bytes], pool: ThreadPoolExecut
 
     def fill(index: int, path: Path) -> None:
         content = _read(path)
-        if hashlib.sha256(content).digest() != digests[index]:  # or the cache would keep it under another's name
+        if hashlib.sha256(content).digest() != digests[index]:  # else the cache would keep it under a wrong digest
             raise DataError(
                 f"{show_path(path)}: changed while it was read; "
                 f"run again when nothing writes to {show_path(listing.root)}"
             )
         images[index] = decode(path, content, size=size)
 
-    with warnings.catch_warnings():  # here, not in the threads: it is the process's state
-        warnings.simplefilter("ignore")  # Pillow's remarks on metadata; sizes are checked by `decode`
+    with warnings.catch_warnings():  # here and not in the threads, because the filters belong to the whole process
+        warnings.simplefilter("ignore")  # Pillow warns about metadata, and about sizes, which `decode` checks
         _for_each(listing.paths, fill, pool)
     return images
 
 
 def _for_each(paths: list[Path], work: Callable[[int, Path], None], pool: ThreadPoolExecutor) -> None:
-    """Do `work` with every index and path; what is at fault is raised together, when all are done."""
+    """Call `work` with every index and path. When all are done, raises one `DataError` for all faults."""
 
     def fault(index: int) -> str | None:
         try:
@@ -103,7 +103,7 @@ def _for_each(paths: list[Path], work: Callable[[int, Path], None], pool: Thread
 
 
 def _load_cache(path: Path | None) -> Images | None:
-    """The cached images, or None where there are none that can be read."""
+    """The cached images; None if there are none, or if they cannot be read."""
     if path is None:
         return None
     try:

@@ -16,7 +16,7 @@ FILES = BinaryFiles(
     names=("train_X.bin", "train_y.bin", "test_X.bin", "test_y.bin", "class_names.txt"),
     url="https://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz",
     archive_md5="91f7769df0f17e558f3565bffb0c7dfb",
-    # as published in torchvision.datasets.STL10; class_names.txt has none
+    # as published in torchvision.datasets.STL10, which has no digest of class_names.txt
     md5={
         "train_X.bin": "918c2871b30a85fa023e0c44e0bee87f",
         "train_y.bin": "5a34089d4802c674881badbb80307741",

@@ -1,7 +1,7 @@
 """Ten classes of generated shapes and textures: a task that needs no download and that no linear model solves.
 
-Colours, places, sizes, phases and which of figure and ground is the lighter are random, so the mean
-image of every class is about the same grey: only the form tells the classes apart.
+Colours, places, sizes and phases are random, and so is whether the figure or the ground is lighter. The mean image of
+every class is therefore about the same grey, and only the form tells the classes apart.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ Mask = npt.NDArray[np.bool_]
 
 TAU = 2 * np.pi
 NOISE = 12.0
-"""Standard deviation of the pixel noise, of 255."""
+"""Standard deviation of the pixel noise, on the scale from 0 to 255."""
 
 
 def load_synthetic(*, size: int, num_train: int, num_test: int) -> ImageData:
-    """Always the same images for the same numbers."""
+    """The generated data set. The same arguments always give the same images."""
     train_images, train_labels = _generate(num_train, size=size, stream=1)
     test_images, test_labels = _generate(num_test, size=size, stream=2)
     return ImageData(tuple(FORMS), train_images, train_labels, test_images, test_labels)
