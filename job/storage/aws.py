@@ -78,7 +78,11 @@ def _check_container_token() -> None:
     variable, location = "AWS_CONTAINER_AUTHORIZATION_TOKEN", os.environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")
     token = os.environ.get(variable, "")
     if location and Path(location).is_file():
-        variable, token = f"the file {location} (AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE)", Path(location).read_text()
+        variable = f"the file {location} (AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE)"
+        try:
+            token = Path(location).read_text(encoding="ascii")
+        except (OSError, UnicodeError) as error:
+            raise AccessDeniedError(f"{variable} cannot be read as a token: {type(error).__name__}") from None
     fault = _find_fault(token, is_sent=True)
     if fault:
         raise AccessDeniedError(f"{variable} holds {fault}; correct it (its value is not shown here)")

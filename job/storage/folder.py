@@ -103,15 +103,16 @@ class FolderStore:
 
     def list_versions(self, prefix: str) -> dict[str, str]:
         versions = {}
-        for folder, _, names in os.walk(self._path(prefix.rpartition("/")[0])):
-            for name in names:
-                path = Path(folder, name)
-                key = path.relative_to(self.root).as_posix()
-                if key.startswith(prefix) and not _is_temporary(path):
-                    with suppress(FileNotFoundError):  # a run may remove its old checkpoint meanwhile
-                        status = path.stat()
-                        if stat.S_ISREG(status.st_mode):
-                            versions[key] = f"{status.st_size}-{status.st_mtime_ns}"
+        with reported(self.uri):
+            for folder, _, names in os.walk(self._path(prefix.rpartition("/")[0]), onerror=_raise_unless_missing):
+                for name in names:
+                    path = Path(folder, name)
+                    key = path.relative_to(self.root).as_posix()
+                    if key.startswith(prefix) and not _is_temporary(path):
+                        with suppress(FileNotFoundError):  # a run may remove its old checkpoint meanwhile
+                            status = path.stat()
+                            if stat.S_ISREG(status.st_mode):
+                                versions[key] = f"{status.st_size}-{status.st_mtime_ns}"
         return dict(sorted(versions.items()))
 
     def locate(self, key: str) -> str:
@@ -121,6 +122,12 @@ class FolderStore:
         if ".." in key.split("/") or key.startswith("/") or "\0" in key:
             raise StorageError(f"{key!r} leaves the output folder {self.uri}")
         return self.root / key
+
+
+def _raise_unless_missing(error: OSError) -> None:
+    """For `os.walk`, which would pass over a folder that cannot be read as if it were empty."""
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise error
 
 
 @contextmanager

@@ -402,6 +402,10 @@ CHAINS: dict[str, tuple[str, dict[str, str], str]] = {
         "", {"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:9/",
              "AWS_CONTAINER_AUTHORIZATION_TOKEN": "planted-1\nplanted-2"},
         "AWS_CONTAINER_AUTHORIZATION_TOKEN holds a line break"),
+    "container's token that is none": (
+        "", {"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:9/",
+             "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": sys.executable},
+        "(AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE) cannot be read as a token: UnicodeDecodeError"),
 }  # fmt: skip
 
 

@@ -51,6 +51,7 @@ from tests.models.faulty_s3 import (
 
 LOGIN_PAGE = b"\n<!DOCTYPE html><html><body><form>Who are you?</form></body></html>"
 LARGE = MULTIPART_BYTES + 2**20
+NOBODY = 65534
 
 
 @pytest.fixture(scope="module")
@@ -275,6 +276,24 @@ def test_folder_of_another_user_is_denied_access(folder: FolderStore) -> None:
     folder.root.mkdir(mode=0o555)
     with pytest.raises(AccessDeniedError, match="is the folder writable for this user"):
         folder.write("progress.json", b"")
+
+
+def test_folder_that_cannot_be_read_is_not_taken_for_an_empty_one(folder: FolderStore) -> None:
+    """Else `job submit` would start again what is done."""
+    folder.write("sweep/runs/a/result.json", b"{}")
+    closed = folder.root / "sweep" / "runs"
+    closed.chmod(0)
+    user = os.geteuid()
+    try:
+        if user == 0:
+            os.seteuid(NOBODY)  # root may read anything
+        with pytest.raises(AccessDeniedError, match="permission denied"):
+            folder.list_keys("sweep/")
+    finally:
+        os.seteuid(user)
+        closed.chmod(0o755)
+    assert folder.list_keys("sweep/") == ["sweep/runs/a/result.json"]
+    assert folder.list_keys("other/") == []
 
 
 @pytest.mark.parametrize("method", ["write", "create"])
