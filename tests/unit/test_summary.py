@@ -20,9 +20,7 @@ from tests.records import build_study, diverged, make_manifest, make_result
 ROOT = Path(__file__).parents[2]
 
 
-def runs_of(
-    optimizer: str, accuracy: float, *, seeds: int = 4, noise: float = 0.002, **fields: Any
-) -> list[RunResult]:
+def runs_of(optimizer: str, accuracy: float, *, seeds: int = 4, noise: float = 0.002, **fields: Any) -> list[RunResult]:
     random = np.random.default_rng(int(1000 * accuracy))
     return [
         make_result(make_manifest(optimizer, seed=seed, **fields), accuracy=accuracy + noise * random.standard_normal())
