@@ -15,6 +15,8 @@ import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
@@ -23,6 +25,7 @@ from job.runs import EpochRecord
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#E69F00", "#009E73", "#6b7280"
 RIGHT, WRONG = "#006B4F", "#A84300"
 """The palette's green and vermilion, darkened to be read as small text."""
+PNG_DPI, SVG_DPI = 150, FigureCanvasSVG.fixed_dpi
 LEGIBLE_CLASSES = 20
 """With more classes than these, cells and bars carry no names and no counts."""
 STYLE: dict[Any, Any] = {
@@ -52,13 +55,26 @@ class Sample:
 
 
 def render(figure: Figure, image_format: Literal["png", "svg"] = "png") -> bytes:
-    """The figure as a file's content, the same bytes for the same figure."""
+    """The figure as a file's content, the same bytes for the same figure. The layout of the first format holds."""
     buffer = io.BytesIO()
     metadata = {"Software": None} if image_format == "png" else {"Date": None}
     with mpl.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph .* missing from font")  # a box stands for it, in SVG the character
-        figure.savefig(buffer, format=image_format, dpi=150, metadata=metadata)
+        _lay_out(figure, image_format)
+        figure.savefig(buffer, format=image_format, dpi=PNG_DPI, metadata=metadata)
     return buffer.getvalue()
+
+
+def _lay_out(figure: Figure, image_format: Literal["png", "svg"]) -> None:
+    """As `savefig` would; but that draws the whole figure unseen to do it, in every format anew."""
+    engine = figure.get_layout_engine()
+    if engine is None:
+        return
+    canvas, dpi = (FigureCanvasAgg, PNG_DPI) if image_format == "png" else (FigureCanvasSVG, SVG_DPI)
+    canvas(figure)
+    figure.set_dpi(dpi)
+    engine.execute(figure)
+    figure.set_layout_engine(None)
 
 
 @mpl.rc_context(STYLE)

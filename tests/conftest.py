@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import boto3
+import botocore.session
 import hypothesis
 import pytest
 import structlog
@@ -71,6 +73,17 @@ in_each_precision = pytest.mark.parametrize(
 Tiny = Callable[..., Path]
 
 
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: no collection of garbage, and every run asks for one, walks through it again."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    """Python's end takes it all away as ever; libraries would tell of leaks."""
+    gc.unfreeze()
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a command said."""
@@ -102,6 +115,21 @@ def _own_process_state(
         signal.signal(number, handler)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _descriptions_of_services() -> Iterator[None]:
+    """Each is read once: botocore would parse megabytes of JSON for every client of a session of its own."""
+    create, loaders = botocore.session.create_loader, dict[str | None, Any]()
+
+    def find(search_path: str | None = None) -> Any:
+        loader = loaders.setdefault(search_path, create(search_path))
+        loader.search_paths[:] = dict.fromkeys(loader.search_paths)  # boto3's sessions add theirs again and again
+        return loader
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(botocore.session, "create_loader", find)
+        yield
+
+
 @pytest.fixture
 def job(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
@@ -125,6 +153,16 @@ def job(
         return Answer(code, captured.out, captured.err)
 
     return call
+
+
+@pytest.fixture
+def forked_children(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What `job submit --to local` starts is forked as in `processes.py`: processes as real, and started at once."""
+    from tests.processes import start_child
+
+    monkeypatch.setattr(
+        "job.submit.processes._start", lambda command: start_child(command, log=tmp_path / "children.log")
+    )
 
 
 @pytest.fixture
@@ -164,15 +202,25 @@ def s3_endpoint() -> Iterator[str]:
     server.stop()
 
 
+@pytest.fixture(scope="session")
+def buckets(s3_endpoint: str) -> Any:
+    """boto3's resource of that server, built once: to read its service's description takes longer than many a test."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            environment.delenv(name)
+        # in a session of its own: the default one keeps the credentials that it once found
+        session = boto3.session.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name="us-east-1")
+        return session.resource("s3", endpoint_url=s3_endpoint)
+
+
 @pytest.fixture
-def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def bucket(s3_endpoint: str, buckets: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The URI of an empty bucket, with the environment that leads boto3 to it."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3_endpoint)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    # in a session of its own: the default one keeps the credentials that it once found
-    container = boto3.session.Session().resource("s3").Bucket(BUCKET)
+    container = buckets.Bucket(BUCKET)
     container.create()
     yield f"s3://{BUCKET}"
     container.objects.all().delete()

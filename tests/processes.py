@@ -29,6 +29,39 @@ def start_job(*arguments: object, log: Path, prepare: Callable[[], object] = os.
     return process
 
 
+class Child:
+    """What `job submit --to local` asks of a process that it has started, of one that `start_job` has."""
+
+    def __init__(self, process: ForkServerProcess) -> None:
+        self._process = process
+
+    def wait(self) -> int:
+        """Its exit code, negative for a signal."""
+        self._process.join()
+        return self._process.exitcode or 0
+
+    def terminate(self) -> None:
+        """As SIGTERM does."""
+        self._process.terminate()
+
+
+def start_child(command: list[str], *, log: Path) -> Child:
+    """`python -m job ARGUMENTS`, as the back end `local` asks for it."""
+    assert command[:3] == [sys.executable, "-m", "job"]
+    return Child(start_job(*command[3:], log=log))
+
+
+def warm_up(log: Path) -> None:
+    """Return when the next process will start at once: the first one waits until everything is imported."""
+    assert wait_for_end(start_job("--version", log=log), seconds=300) == 0
+
+
+def read_from(place: Path) -> None:
+    """Standard input comes from there, which may be a pipe; a `prepare` of `start_job`."""
+    os.dup2(os.open(place, os.O_RDONLY), 0)
+    sys.stdin = os.fdopen(0, closefd=False)
+
+
 def wait_until(condition: Callable[[], object], process: ForkServerProcess, *, seconds: float = 60) -> None:
     """Raises `AssertionError` where it does not come about while the process runs."""
     deadline = time.monotonic() + seconds
@@ -53,6 +86,8 @@ def _run(arguments: list[str], environment: dict[str, str], log: Path, prepare: 
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
+    for stream in (sys.stdout, sys.stderr):  # as Python sets them up for what they lead to
+        stream.reconfigure(line_buffering=stream is sys.stderr or stream.isatty())  # type: ignore[union-attr]
     prepare()
     sys.argv = ["job", *arguments]
     main()

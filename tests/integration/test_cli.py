@@ -7,10 +7,12 @@ import os
 import pty
 import re
 import resource
+import select
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ import typer
 from job.cli import app
 from job.storage import open_store
 from tests.conftest import ROOT, TINY, Answer
+from tests.processes import read_from, start_job, wait_for_end
 from tests.records import make_manifest, make_result, store_results
 
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
@@ -246,6 +249,7 @@ def test_object_has_a_key(job: Job) -> None:
         assert "names no object; must be s3://BUCKET/KEY" in answer.stderr
 
 
+@pytest.mark.usefixtures("forked_children")
 def test_home_folder_is_put_in_where_the_shell_did_not(
     job: Job, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -327,22 +331,33 @@ def test_report_of_one_experiment_s_own_folder_says_where_to_look(job: Job, tmp_
 # Standard input
 
 
+def give(content: bytes, arguments: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
+    call = [sys.executable, "-m", "job", *arguments]
+    return subprocess.run(call, input=content, capture_output=True, check=False, timeout=300)
+
+
+def give_forked(content: bytes, arguments: Sequence[str], folder: Path) -> subprocess.CompletedProcess[bytes]:
+    """The same to a command that imports torch."""
+    pipe, log = folder / "pipe", folder / "log"
+    os.mkfifo(pipe)
+    process = start_job(*arguments, log=log, prepare=partial(read_from, pipe))
+    pipe.write_bytes(content)
+    return subprocess.CompletedProcess([], wait_for_end(process, seconds=300), stderr=log.read_bytes())
+
+
 @pytest.mark.parametrize("command", [("validate", "-"), ("plan", "--manifest", "-"), ("run", "--manifest", "-"),
                                      ("submit", "--to", "local", "-m", "-")], ids=" ".join)  # fmt: skip
 def test_manifest_is_read_from_standard_input(command: tuple[str, ...], tmp_path: Path) -> None:
     """Through a real pipe; submit's processes get the sweep from the output."""
     output = () if command[0] in ("validate", "plan") else ("--output", str(tmp_path / "out"))
-    call = [sys.executable, "-m", "job", *command, *output]
-
-    def pipe(content: bytes) -> subprocess.CompletedProcess[bytes]:
-        return subprocess.run(call, input=content, capture_output=True, check=False, timeout=300)
-
+    pipe = partial(give, arguments=(*command, *output))
     bad = pipe(json.dumps(TINY | {"epochs": 0}).encode())
     assert bad.returncode == 65
     assert b"error: standard input: " in bad.stderr
     assert b"epochs is 0; must be >= 1" in bad.stderr
     assert not (tmp_path / "out").exists()
-    good = pipe(json.dumps(TINY | {"epochs": 1}).encode())
+    train = partial(give_forked, arguments=(*command, *output), folder=tmp_path) if command[0] == "run" else pipe
+    good = train(json.dumps(TINY | {"epochs": 1}).encode())
     assert good.returncode == 0, good.stderr
     assert len(list((tmp_path / "out").rglob("result.json"))) == (1 if output else 0)
     if command[0] == "validate":
@@ -361,26 +376,26 @@ def test_standard_input_without_end_or_closed_is_refused() -> None:
 # Terminals
 
 
-def on_terminal(*arguments: object, columns: int) -> str:
+def on_terminal(*arguments: object, columns: int, monkeypatch: pytest.MonkeyPatch) -> str:
     """The text that a command shows in a real pseudo-terminal, where rich draws; it must end with 0."""
     primary, secondary = pty.openpty()
-    environment = os.environ | {"TERM": "xterm", "COLUMNS": str(columns)}
-    command = [sys.executable, "-m", "job", *map(str, arguments)]
-    process = subprocess.Popen(command, stdout=secondary, stderr=secondary, env=environment)
-    os.close(secondary)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    process = start_job(*arguments, log=Path(os.ttyname(secondary)))
     shown = b""
-    while True:
-        try:
+    while (is_alive := process.is_alive()) or select.select([primary], [], [], 0)[0]:
+        if select.select([primary], [], [], 0.05 if is_alive else 0)[0]:
             shown += os.read(primary, 65536)
-        except OSError:  # the other end is closed
-            break
+    os.close(secondary)
     os.close(primary)
-    assert process.wait() == 0
+    assert wait_for_end(process, seconds=60) == 0
     return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode(errors="replace"))  # without colours
 
 
-def test_terminal_shows_a_bar_and_a_summary(tiny: Tiny, tmp_path: Path) -> None:
-    text = on_terminal("run", "--manifest", tiny(), "--output", tmp_path / "out", columns=120)
+def test_terminal_shows_a_bar_and_a_summary(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = TINY["dataset"] | {"num_train": 800}  # the bar is drawn ten times a second, and an epoch may be shorter
+    run = ("run", "--manifest", tiny(dataset=dataset), "--output", tmp_path / "out")
+    text = on_terminal(*run, columns=120, monkeypatch=monkeypatch)
     assert "epoch 2/2" in text
     assert "test top-1" in text
     assert "artefacts" in text
@@ -388,24 +403,27 @@ def test_terminal_shows_a_bar_and_a_summary(tiny: Tiny, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("columns", [40, 60])
-def test_what_people_copy_is_whole_on_a_narrow_terminal(columns: int, tmp_path: Path) -> None:
+def test_what_people_copy_is_whole_on_a_narrow_terminal(
+    columns: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Paths and run ids longer than a line: the terminal wraps them itself, and gives them back whole."""
+    show = partial(on_terminal, columns=columns, monkeypatch=monkeypatch)
     name, folder = "a-name-as-long-as-a-name-may-be-at-most", tmp_path / "a-folder-with-a-long-name" / "and-one-below"
     weights = str(tmp_path / "weights-with-a-long-name-too" / "w.pth")
     manifest = tmp_path / "m.json"
     manifest.write_text(json.dumps(TINY | {"name": name, "epochs": 1}))
-    ran = on_terminal("run", "--manifest", manifest, "--output", folder, columns=columns)
+    ran = show("run", "--manifest", manifest, "--output", folder)
     (run_folder,) = (folder / "default/runs").iterdir()
     assert f" {run_folder}\r\n" in ran
     assert f" {run_folder.name}\r\n" in ran
-    assert on_terminal("report", folder, columns=columns).endswith(f"{folder}/report/index.html\r\n")
+    assert show("report", folder).endswith(f"{folder}/report/index.html\r\n")
     block = {"base": TINY, "vary": {"model.weights": ["none", weights]}}
     manifest.write_text(json.dumps({"name": name, "blocks": [block]}))
-    planned = on_terminal("plan", "--manifest", manifest, columns=columns)
+    planned = show("plan", "--manifest", manifest)
     assert json.dumps(weights) in planned
     assert f"{name}: 2 runs" in planned
     manifest.write_text(json.dumps(TINY | {"name": name, "epochs": 1}))
-    submitted = on_terminal("submit", "-m", manifest, "--to", "local", "--output", folder, columns=columns)
+    submitted = show("submit", "-m", manifest, "--to", "local", "--output", folder)
     assert f"see: job status {folder}\r\n" in submitted
     assert f"done: {run_folder.name}\r\n" in submitted
     summary = ran[ran.index(run_folder.name) :]  # the bar before it may cut its numbers: it is gone in a moment

@@ -20,6 +20,8 @@ from tests.records import make_manifest, make_result, store_results
 
 Job = Callable[..., Answer]
 FOUND = all_commands()
+MORE_EXPERIMENTS = ("tuning", "optimizers")
+"""Of which documents speak, beside that of the smoke sweep."""
 
 
 @pytest.fixture(scope="module")
@@ -32,23 +34,29 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run(command, check=True, capture_output=True, timeout=300, env=os.environ | {"PYTHONPATH": NARROW_PATH})
     for path in [*output.glob("*/runs/*/model.*"), *output.glob("*/runs/*/checkpoints/*")]:
         path.unlink()  # half a gigabyte, which no command here reads
-    for experiment in ("tuning", "optimizers"):
+    for experiment in MORE_EXPERIMENTS:
         store_results(open_store(str(output)), make_result(make_manifest("adam"), experiment=experiment))
     return output
 
 
 @pytest.fixture
-def checkout(finished: Path, tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to follow the documents in: the repository's, and outputs that runs wrote to, here and in S3."""
+def checkout(
+    finished: Path, tmp_path: Path, bucket: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A folder to follow the documents in: the repository's, and outputs that runs wrote to, here and in S3.
+
+    What a command does not name is not there, for each experiment has a chapter with pictures in every report.
+    """
     place = tmp_path / "checkout"
     place.mkdir()
     for name in ("manifests", "docs", "tests", "infra", "Makefile", "pyproject.toml", "requirements", "Dockerfile"):
         (place / name).symlink_to(ROOT / name)
-    in_s3 = open_store(bucket)
+    in_s3, wanted = open_store(bucket), request.node.callspec.id
+    unnamed = [experiment for experiment in MORE_EXPERIMENTS if experiment not in wanted]
     for output in ("study", "runs"):
-        shutil.copytree(finished, place / output)
-        for path in filter(Path.is_file, finished.rglob("*")):
-            in_s3.write(f"{output}/{path.relative_to(finished).as_posix()}", path.read_bytes())
+        shutil.copytree(finished, place / output, ignore=lambda _folder, _names: unnamed)
+        for path in filter(Path.is_file, (place / output).rglob("*") if "s3://" in wanted or wanted in PAGES else ()):
+            in_s3.write(f"{output}/{path.relative_to(place).relative_to(output).as_posix()}", path.read_bytes())
     for folder in ("photos/train/a", "photos/test/a"):
         (place / folder).mkdir(parents=True)
     (place / "weights").mkdir()

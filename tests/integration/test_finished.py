@@ -15,18 +15,16 @@ import boto3
 import pytest
 import torch
 from PIL import Image
-from torchvision.models import resnet18
 
 from job.manifest import Manifest
 from job.runs import RunResult, is_result_key, run_id
 from job.storage import FolderStore, open_store
 from job.training.inputs.listing import Listing, list_images
-from tests.conftest import BUCKET, TINY, Answer
+from tests.conftest import BUCKET, NARROW_PATH, TINY, Answer
 from tests.models.faulty_s3 import FaultyS3
+from tests.narrow import build
 from tests.records import make_result, store_results
 from tests.unit.test_cifar100 import write_cifar100
-
-pytestmark = pytest.mark.real_network  # its weights are of torchvision's ResNet18
 
 Job = Callable[..., Answer]
 Tiny = Callable[..., Path]
@@ -43,7 +41,7 @@ def write_images(root: Path, names: tuple[str, ...] = ("dark", "light")) -> None
 
 def write_weights(path: Path, *, seed: int) -> None:
     torch.manual_seed(seed)
-    torch.save(resnet18(weights=None).state_dict(), path)
+    torch.save(build().state_dict(), path)
 
 
 def events(answer: Answer, name: str) -> list[dict[str, object]]:
@@ -69,7 +67,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         sys.executable, "-m", "job", "run", "--manifest", world / "tiny.json", "--output", world / "out",
         "--data", world / "data", "--cache", world / "cache", "--threads", "1",
     ]  # fmt: skip
-    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run(command, check=True, capture_output=True, env=os.environ | {"PYTHONPATH": NARROW_PATH})
     shutil.copytree(world, world.with_name("pristine"))
     return world
 

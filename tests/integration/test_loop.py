@@ -49,6 +49,18 @@ def data() -> ImageData:
     return load_synthetic(size=32, num_train=400, num_test=60)
 
 
+@pytest.fixture
+def few(data: ImageData) -> ImageData:
+    """Two steps of 20 images: enough where the asserted thing shows in the first ones."""
+    return ImageData(data.classes, data.train_images[:40], data.train_labels[:40], data.test_images, data.test_labels)
+
+
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For what holds for either network."""
+    use_narrow_network(monkeypatch)
+
+
 def prepare(manifest: Manifest, data: ImageData, *, weights: Weights | None = None) -> tuple[TrainingState, Sources]:
     device = choose_device(RunSettings(device="cpu", num_threads=1), precision=manifest.precision)
     parts = split_data(
@@ -106,6 +118,7 @@ def test_first_twenty_losses_equal_a_plain_loop(name: str, data: ImageData, monk
     assert losses[19].tolist() == pytest.approx(plain_losses(name, data, num_steps=20), abs=1e-5)
 
 
+@pytest.mark.usefixtures("narrow")
 def test_learning_rate_of_every_step_is_the_schedule_s(data: ImageData) -> None:
     manifest = manifest_with(schedule={"name": "onecycle"}, batch_size=100, epochs=2)
     state, sources = prepare(manifest, data)
@@ -132,6 +145,7 @@ def test_fused_step_equals_the_formula_written_out(name: str) -> None:
     torch.testing.assert_close(results[0], results[1], rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.usefixtures("narrow")
 def test_record_counts_what_the_epoch_saw(data: ImageData) -> None:
     manifest = manifest_with(batch_size=60)  # the last batch of an epoch is smaller
     state, sources = prepare(manifest, data)
@@ -144,13 +158,13 @@ def test_record_counts_what_the_epoch_saw(data: ImageData) -> None:
     assert epoch.record.learning_rate == 0.001
 
 
-def test_scores_equal_an_independent_computation(data: ImageData) -> None:
-    state, sources = prepare(manifest_with(), data)
+def test_scores_equal_an_independent_computation(few: ImageData) -> None:
+    state, sources = prepare(manifest_with(), few)
     (epoch,) = train(state, sources)
-    images = ((torch.from_numpy(data.test_images).float() / 255 - MEAN) / STD).contiguous(
+    images = ((torch.from_numpy(few.test_images).float() / 255 - MEAN) / STD).contiguous(
         memory_format=torch.channels_last
     )
-    labels = torch.from_numpy(data.test_labels)
+    labels = torch.from_numpy(few.test_labels)
     state.model.eval()
     with torch.no_grad():
         logits = state.model(images)
@@ -159,7 +173,7 @@ def test_scores_equal_an_independent_computation(data: ImageData) -> None:
     assert epoch.record.test.top5 == pytest.approx((ranks < 5).double().mean().item())
     assert epoch.record.test.loss == pytest.approx(functional.cross_entropy(logits, labels).item(), abs=1e-6)
     confusion = np.zeros((10, 10), dtype=int)
-    np.add.at(confusion, (data.test_labels, logits.argmax(1).numpy()), 1)
+    np.add.at(confusion, (few.test_labels, logits.argmax(1).numpy()), 1)
     assert epoch.test.confusion() == confusion.tolist()
     assert epoch.test.class_accuracy() == pytest.approx((confusion.diagonal() / 6).tolist())
 
@@ -187,6 +201,7 @@ def test_diagnostics_are_norms_of_the_first_steps(data: ImageData) -> None:
     assert diagnostics.backbone.num_weights + diagnostics.fc.num_weights == 11_181_642
 
 
+@pytest.mark.usefixtures("narrow")
 def test_distance_of_the_weights_is_from_the_start_of_the_training(data: ImageData) -> None:
     """After each epoch, for each group, against the norm of one long vector; not from the start of the epoch."""
     state, sources = prepare(manifest_with(optimizer={"name": "adam", "lr": 0.001}, epochs=2, batch_size=200), data)
@@ -208,16 +223,16 @@ def flat_weights(state: TrainingState) -> dict[str, Tensor]:
     return {name: torch.cat(weights) for name, weights in parts.items()}
 
 
-def test_rmsprop_steps_ten_times_as_far_as_adam_at_first(data: ImageData) -> None:
+def test_rmsprop_steps_ten_times_as_far_as_adam_at_first(few: ImageData) -> None:
     """Its first update is lr * g / (sqrt(1 - alpha) * |g|), ten times lr with alpha 0.99."""
-    state, sources = prepare(manifest_with(optimizer={"name": "rmsprop", "lr": 0.001}), data)
+    state, sources = prepare(manifest_with(optimizer={"name": "rmsprop", "lr": 0.001}), few)
     (epoch,) = train(state, sources)
     assert epoch.record.diagnostics.fc.update_rms[0] == pytest.approx(0.01, rel=0.01)
 
 
-def test_frozen_backbone_keeps_weights_and_statistics(data: ImageData) -> None:
+def test_frozen_backbone_keeps_weights_and_statistics(few: ImageData) -> None:
     manifest = manifest_with(model={"name": "resnet18", "weights": "none", "freeze_backbone": True})
-    state, sources = prepare(manifest, data)
+    state, sources = prepare(manifest, few)
     before = {name: value.clone() for name, value in state.model.state_dict().items()}
     (epoch,) = train(state, sources)
     changed = {name for name, value in state.model.state_dict().items() if not torch.equal(value, before[name])}
@@ -235,6 +250,7 @@ def test_infinite_loss_ends_the_training_with_its_step(data: ImageData) -> None:
     assert not torch.isfinite(state.losses[step - 1])
 
 
+@pytest.mark.usefixtures("narrow")
 def test_validation_part_is_scored_beside_the_test_images(data: ImageData) -> None:
     manifest = manifest_with(dataset=SYNTHETIC.model_dump() | {"validation_fraction": 0.25})
     state, sources = prepare(manifest, data)
@@ -246,8 +262,7 @@ def test_validation_part_is_scored_beside_the_test_images(data: ImageData) -> No
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16", "tf32"])
-def test_lower_precision_trains_near_full_precision(precision: str, data: ImageData) -> None:
-    few = ImageData(data.classes, data.train_images[:40], data.train_labels[:40], data.test_images, data.test_labels)
+def test_lower_precision_trains_near_full_precision(precision: str, few: ImageData) -> None:
     losses = {}
     for name in (precision, "fp32"):
         state, sources = prepare(manifest_with(precision=name), few)
@@ -255,19 +270,19 @@ def test_lower_precision_trains_near_full_precision(precision: str, data: ImageD
     assert losses[precision] == pytest.approx(losses["fp32"], rel=0.05)
 
 
-def test_same_seed_gives_the_same_losses_and_another_seed_others(data: ImageData) -> None:
+def test_same_seed_gives_the_same_losses_and_another_seed_others(few: ImageData) -> None:
     runs = []
     for seed in (0, 0, 1):
-        state, sources = prepare(manifest_with(seed=seed), data)
+        state, sources = prepare(manifest_with(seed=seed), few)
         runs.append(train(state, sources)[0].record.train)
     assert runs[0] == runs[1]
     assert runs[0] != runs[2]
 
 
-def test_manifests_of_the_lab_report_start_from_the_same_fc_and_order(data: ImageData) -> None:
+def test_manifests_of_the_lab_report_start_from_the_same_fc_and_order(few: ImageData) -> None:
     first_losses = set()
     for name in ("adam", "adagrad", "adadelta", "rmsprop"):
-        state, sources = prepare(manifest_with(optimizer={"name": name}), data)
+        state, sources = prepare(manifest_with(optimizer={"name": name}), few)
         train(state, sources)
         first_losses.add(float(state.history[0].diagnostics.fc.gradient_norm[0] or 0))
     assert len(first_losses) == 1

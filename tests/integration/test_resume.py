@@ -63,8 +63,9 @@ def run(manifest: Manifest, output: Path, *, control: Control | None = None) -> 
     return train(manifest, output, control=control)()
 
 
-def test_signal_in_the_middle_of_a_step_waits_for_its_end(tmp_path: Path) -> None:
+def test_signal_in_the_middle_of_a_step_waits_for_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else the checkpoint would hold the statistics of a step whose update it does not hold."""
+    use_narrow_network(monkeypatch)
     manifest, control = Manifest.model_validate(TINY), Control()
     control.take_signals()
 
@@ -76,8 +77,9 @@ def test_signal_in_the_middle_of_a_step_waits_for_its_end(tmp_path: Path) -> Non
     assert metrics(run(manifest, tmp_path / "stopped")) == metrics(run(manifest, tmp_path / "whole"))
 
 
-def test_what_is_left_to_complete_holds_no_network(tmp_path: Path) -> None:
+def test_what_is_left_to_complete_holds_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that the next run has the device for itself."""
+    use_narrow_network(monkeypatch)
     states: list[weakref.ref[TrainingState]] = []
     complete = train(
         Manifest.model_validate(TINY), tmp_path / "out", show=lambda state: states.append(weakref.ref(state))

@@ -63,6 +63,7 @@ def leave(store: Store, *, git_sha: str | None = COMMIT, in_result: bool = False
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
+@pytest.mark.usefixtures("forked_children")
 def test_results_of_other_code_are_made_again_and_the_old_ones_kept(
     output: str, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

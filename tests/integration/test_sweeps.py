@@ -108,6 +108,7 @@ def test_faults_of_a_sweep_end_with_65_and_write_nothing(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("forked_children")
 def test_sweep_is_run_locally_and_only_what_is_missing_again(
     job: Job, sweep: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -128,6 +129,7 @@ def test_sweep_is_run_locally_and_only_what_is_missing_again(
     assert (output / "small/runs" / first / "result.json").stat().st_mtime_ns == kept
 
 
+@pytest.mark.usefixtures("forked_children")
 def test_bad_configuration_fails_alone_and_says_why(job: Job, sweep: Callable[..., Path], tmp_path: Path) -> None:
     """All in one process: the data's or weights' fault in one configuration does not end the others."""
     weights = tmp_path / "damaged.pth"

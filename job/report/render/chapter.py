@@ -74,6 +74,4 @@ def draw_chapter(
 
 def _render(path: str, picture: Picture) -> Drawing:
     figure = figures.draw(picture.chart)
-    svg = plots.render(figure, "svg")
-    figure.set_layout_engine("none")  # what it has found holds for the second format: half of the time is this
-    return Drawing(path, picture.caption, svg, plots.render(figure, "png"))
+    return Drawing(path, picture.caption, plots.render(figure, "svg"), plots.render(figure, "png"))
