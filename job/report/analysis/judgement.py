@@ -71,8 +71,8 @@ def fit_configurations(configurations: Sequence[Configuration], runs: Runs) -> F
     if not any(configuration.scores for configuration in known):
         return None
     if len(known) > MOST_COMPARED:
-        baselines = {find_baseline(family).digest for family in _split(known).values()}
-        known.sort(key=lambda own: (own.digest not in baselines, -(own.mean_outcome or 0.0)))
+        kept = {own.digest for family in _split(known).values() for own in (find_baseline(family), *_find_best(family))}
+        known.sort(key=lambda own: (own.digest not in kept, -(own.mean_outcome or 0.0)))
         known = known[:MOST_COMPARED]
     seeds = sorted({seed for configuration in known for seed in configuration.outcomes})
     accuracies = np.array([[own.outcomes.get(seed, np.nan) for seed in seeds] for own in known])
@@ -82,6 +82,14 @@ def fit_configurations(configurations: Sequence[Configuration], runs: Runs) -> F
     num_draws = int(np.clip(DRAWN // len(known), FEWEST_DRAWS, NUM_DRAWS))
     places = {configuration.digest: place for place, configuration in enumerate(known)}
     return Fitted(fit(sweep, num_draws=num_draws), places, right is not None)
+
+
+def _find_best(family: Sequence[Configuration]) -> tuple[Configuration, Configuration]:
+    """By the test images, and by what they are chosen by."""
+    return (
+        max(family, key=lambda own: own.mean_outcome or 0.0),
+        max(family, key=lambda own: sum(own.choice.values()) / max(len(own.choice), 1)),
+    )
 
 
 def _gather_images(
