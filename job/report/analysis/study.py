@@ -148,7 +148,7 @@ def _tell_facts(runs: pd.DataFrame, configurations: Sequence[Configuration]) -> 
     classes = f"{first['num_validation']} validation and " if first["num_validation"] else ""
     diverged = int((runs["status"] == "diverged").sum())
     facts = [
-        f"{len(runs)} {'runs' if diverged else 'finished runs'} of {count(len(configurations), 'configuration')}, "
+        f"{count(len(runs), 'run' if diverged else 'finished run')} of {count(len(configurations), 'configuration')}, "
         f"{listed if len(seeds) <= 10 else f'{len(seeds)} seeds'}"
         f"{f'; {diverged} diverged' if diverged else ''}.",
         f"Data set {first['dataset.name']}: {first['num_train']} training, {classes}{first['num_test']} test images.",
