@@ -21,9 +21,11 @@ from typing import Any
 import pytest
 
 from job.report.analysis.estimates import Comparison
+from job.report.analysis.inference.comparisons import MARGIN
 from job.report.analysis.reasons import Reason
 from job.report.analysis.study import Study, build_studies
 from job.report.read.load import read_runs
+from job.report.render.summary import summarise
 from job.storage import FolderStore
 
 EXAMPLE = Path(__file__).parents[2] / "docs/example-report"
@@ -555,3 +557,29 @@ def test_shipped_page_tells_these_sentences_and_no_others(told: dict[str, list[R
         assert reason.title in page
         assert reason.sentence in page
     assert page.count('<div class="reason">') == sum(map(len, told.values()))
+
+
+def test_shipped_summary_is_what_the_report_says(studies: dict[str, Study]) -> None:
+    """But for what rounding of another CPU may change in a Monte Carlo."""
+    holes = next(iter(studies.values())).runs.holes
+    told = summarise(list(studies.values()), holes, margin=MARGIN).model_dump(mode="json")
+    assert_alike(told, json.loads((EXAMPLE / "report.json").read_bytes()), path="report.json")
+
+
+def assert_alike(ours: Any, theirs: Any, *, path: str) -> None:
+    assert type(ours) is type(theirs) or {type(ours), type(theirs)} == {int, float}, path
+    if isinstance(ours, dict):
+        assert ours.keys() == theirs.keys(), path
+        for key, value in ours.items():
+            if key != "sentence":
+                assert_alike(value, theirs[key], path=f"{path}.{key}")
+    elif isinstance(ours, list):
+        assert len(ours) == len(theirs), path
+        for index, (value, other) in enumerate(zip(ours, theirs, strict=True)):
+            assert_alike(value, other, path=f"{path}[{index}]")
+    elif isinstance(ours, float):
+        assert ours == pytest.approx(theirs, abs=0.003), path
+    elif "seeds_needed" in path and ours is not None:
+        assert ours == pytest.approx(theirs, rel=0.05), path
+    else:
+        assert ours == theirs, path
