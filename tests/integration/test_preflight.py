@@ -179,7 +179,8 @@ def test_sound_machine_is_recorded_without_a_warning(run: Callable[..., Answer],
     assert found.environment is not None
     assert found.environment.gradient_checks is not None
     (check,) = found.environment.gradient_checks
-    assert (check.precision, check.num_images, check.repeats, check.passed) == ("fp32", LARGER["batch_size"], True, True)
+    assert (check.precision, check.repeats, check.passed) == ("fp32", True, True)
+    assert check.num_images == LARGER["batch_size"]
     assert check.error is not None
     assert check.error < TOLERANCES["fp32"] / 2
 
