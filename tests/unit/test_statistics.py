@@ -12,11 +12,6 @@ from hypothesis import strategies as st
 
 from job.report.analysis.statistics import adjust_for_seeds, expected_maximum, holm
 
-STUDENT_SLEEP = (
-    [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0],
-    [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4],
-)
-"""Student 1908, Biometrika 6: hours of sleep gained by ten patients with two drugs; R's data set `sleep`."""
 ACCURACIES = st.lists(st.integers(0, 1000).map(lambda count: count / 1000), min_size=2, max_size=8)
 
 

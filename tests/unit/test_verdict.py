@@ -432,3 +432,23 @@ def test_other_images_may_tell_otherwise_and_the_page_says_how_far(tmp_path: Pat
     unknown = build_study(tmp_path / "unknown", *runs_of(SCORES))
     assert unknown.verdict.rivals[0][1].on_new_images is None
     assert not any("other images" in note for note in unknown.verdict.notes)
+
+
+def test_leader_by_validation_that_is_a_hair_behind_on_the_test_images_is_not_called_ahead(tmp_path: Path) -> None:
+    results = []
+    for seed, noise in enumerate([0, 0.001, 0.001, 0]):
+        results += [
+            validated("adam", seed, tests=[0.800 + noise] * 4, validation=[0.85] * 4),
+            validated("adagrad", seed, tests=[0.801 + noise] * 4, validation=[0.80] * 4),
+        ]
+    sentence = build_study(tmp_path, *results).verdict.sentence
+    assert "are practically equal: Adam differs by −0.1 [" in sentence
+
+
+def test_without_a_seed_in_common_with_one_rival_the_others_are_still_told(tmp_path: Path) -> None:
+    results = runs_of({"adagrad": SCORES["adagrad"], "sgd": [0.6, 0.61, 0.62, 0.6, 0.61]})
+    study = build_study(tmp_path, *results, *with_seeds("adam", {7: 0.8, 8: 0.81}))
+    assert not study.verdict.decided
+    assert "Adagrad 91.2 % [" in study.verdict.sentence
+    assert "and Adam have no seed in common" in study.verdict.sentence
+    assert study.verdict.sentence.endswith("Adagrad is ahead of SGD.")

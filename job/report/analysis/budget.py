@@ -8,7 +8,6 @@ highest validation accuracy, and its value is its test accuracy.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from job.report.analysis.baselines import find_baseline, read_defaults
-from job.report.analysis.configurations import Configuration
+from job.report.analysis.configurations import Configuration, split_by_optimizer
 from job.report.analysis.statistics import expected_maximum
 
 
@@ -39,9 +38,7 @@ def view_budget(configurations: Sequence[Configuration]) -> list[BudgetLine]:
 
     `configurations` are best first, and best under settings that were open to all optimizers.
     """
-    families: dict[str, list[Configuration]] = defaultdict(list)
-    for configuration in configurations:
-        families[configuration.optimizer].append(configuration)
+    families = split_by_optimizer(configurations)
     if all(len(family) < 2 for family in families.values()):
         return []
     return [_line(optimizer, family) for optimizer, family in families.items() if family[0].scores]

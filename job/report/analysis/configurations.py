@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -109,6 +110,14 @@ def order_configuration(configuration: Configuration) -> tuple[bool, float, str]
     """The key that sorts the best first, and those of which every run diverged last."""
     score = configuration.rank_score
     return not configuration.scores, math.inf if score is None else -score, configuration.label
+
+
+def split_by_optimizer(configurations: Iterable[Configuration]) -> dict[str, list[Configuration]]:
+    """The configurations of every optimizer, in their order."""
+    families: dict[str, list[Configuration]] = defaultdict(list)
+    for configuration in configurations:
+        families[configuration.optimizer].append(configuration)
+    return families
 
 
 def best_of_each(configurations: Iterable[Configuration]) -> list[Configuration]:

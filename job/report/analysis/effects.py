@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from job.report.analysis.baselines import varying_attributes
-from job.report.analysis.configurations import Configuration
+from job.report.analysis.configurations import Configuration, split_by_optimizer
 from job.report.analysis.estimates import Comparison
 from job.report.analysis.inference.attributes import Attribute, Design, judge_attributes
 from job.report.analysis.inference.attributes import Effect as Importance
@@ -86,10 +86,7 @@ def measure_effects(configurations: Sequence[Configuration], judgement: Judgemen
     """The effects of each optimizer that has configurations with exactly one attribute changed."""
     if judgement is None:
         return []
-    families: dict[str, list[Configuration]] = defaultdict(list)
-    for configuration in configurations:
-        if configuration.digest in judgement.fitted.places:
-            families[configuration.optimizer].append(configuration)
+    families = split_by_optimizer(own for own in configurations if own.digest in judgement.fitted.places)
     varied = {optimizer: family for optimizer, family in families.items() if len(family) > 1}
     designs = [_design(family, judgement) for family in varied.values()]
     importances = judge_attributes(judgement.fitted.model, designs)

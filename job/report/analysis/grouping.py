@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from job.report.analysis.baselines import find_baseline, read_attributes, varying_attributes
-from job.report.analysis.configurations import Attributes, Configuration, order_configuration
+from job.report.analysis.configurations import Attributes, Configuration, order_configuration, split_by_optimizer
 from job.report.analysis.judgement import Fitted
 from job.report.analysis.origins import Origin, list_origins
 from job.report.analysis.statistics import adjust_for_seeds
@@ -26,9 +26,7 @@ def group_runs(runs: pd.DataFrame) -> list[Configuration]:
     for digest, row in zip(runs["configuration"], map(_Row._make, fields), strict=True):
         groups[digest].append(row)
     found = [_build(digest, rows) for digest, rows in groups.items()]
-    by_optimizer: dict[str, list[Configuration]] = defaultdict(list)
-    for configuration in found:
-        by_optimizer[configuration.optimizer].append(configuration)
+    by_optimizer = split_by_optimizer(found)
     usual = _usual_setting([find_baseline(family) for family in by_optimizer.values()])
     return [configuration for family in by_optimizer.values() for configuration in _label(family, usual)]
 

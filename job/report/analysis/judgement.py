@@ -13,8 +13,7 @@ A configuration is within reach of the best unless its optimizer, or a setting o
 from __future__ import annotations
 
 import itertools
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from job.report.analysis.baselines import find_baseline
-from job.report.analysis.configurations import Configuration, tell_setting, tell_unlike
+from job.report.analysis.configurations import Configuration, split_by_optimizer, tell_setting, tell_unlike
 from job.report.analysis.estimates import Comparison, Estimate
 from job.report.analysis.field import Field
 from job.report.analysis.inference.comparisons import MARGIN, Answer, Family, compare_all
@@ -57,8 +56,13 @@ class Fitted:
             mean = configuration.mean_outcome
             return None if mean is None else Estimate(mean)
         place, bounds = self.places[configuration.digest], self._intervals
-        mean = round(float(self.model.accuracies[place]), 12)
+        mean = self.accuracies[place]
         return Estimate(mean) if bounds is None else Estimate(mean, float(bounds[0][place]), float(bounds[1][place]))
+
+    @cached_property
+    def accuracies(self) -> list[float]:
+        """Those of the model, by its places, without the last digits that logarithms leave."""
+        return [round(float(accuracy), 12) for accuracy in self.model.accuracies]
 
     @cached_property
     def _intervals(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None:
@@ -71,7 +75,11 @@ def fit_configurations(configurations: Sequence[Configuration], runs: Runs) -> F
     if not any(configuration.scores for configuration in known):
         return None
     if len(known) > MOST_COMPARED:
-        kept = {own.digest for family in _split(known).values() for own in (find_baseline(family), *_find_best(family))}
+        kept = {
+            own.digest
+            for family in split_by_optimizer(known).values()
+            for own in (find_baseline(family), *_find_best(family))
+        }
         known.sort(key=lambda own: (own.digest not in kept, -(own.mean_outcome or 0.0)))
         known = known[:MOST_COMPARED]
     seeds = sorted({seed for configuration in known for seed in configuration.outcomes})
@@ -146,8 +154,7 @@ class Judgement:
         num = len(ours.outcomes.keys() & theirs.outcomes.keys())
         family, a, b, unlike = self._find_family(ours, theirs)
         unlike = (*unlike, *tell_unlike(ours, theirs))
-        accuracies = self.fitted.model.accuracies
-        difference = round(float(accuracies[own] - accuracies[other]), 12)
+        difference = round(self.fitted.accuracies[own] - self.fitted.accuracies[other], 12)
         if family is None or not family.is_tested(a, b):
             return Comparison(difference, None, None, None, "unknown", num, unlike=unlike)
         found = family.compare(a, b)
@@ -163,7 +170,7 @@ class Judgement:
         """Those of the field's pool that nothing is shown to be better than, best first: neither another optimizer, nor
         another setting of their own."""
         beaten = {own.optimizer for own in self.field.best if self._is_beaten(own, self.field.best)}
-        families = _split(own for own in self.field.pool if own.scores and own.digest in self.fitted.places)
+        families = split_by_optimizer(own for own in self.field.pool if own.scores and own.digest in self.fitted.places)
         reachable = {
             configuration.digest
             for optimizer, family in families.items()
@@ -203,7 +210,7 @@ def judge(
 ) -> Judgement:
     """All comparisons among `configurations`, of which `field` is compared for the verdict."""
     model, places = fitted.model, fitted.places
-    families = _split(configuration for configuration in configurations if configuration.digest in places)
+    families = split_by_optimizer(configuration for configuration in configurations if configuration.digest in places)
     baselines = {optimizer: find_baseline(family) for optimizer, family in families.items()}
     with_baseline: list[tuple[int, int]] = []
     settings: list[tuple[int, int]] = []
@@ -222,14 +229,6 @@ def judge(
         new = compare_optimizers(model, groups, margin=margin, images="new") if fitted.knows_images else None
     needed = find_seeds_needed(model, optimizers or to_baseline)
     return Judgement(fitted, field, baselines, margin, optimizers, new, to_baseline, among_settings, needed)
-
-
-def _split(configurations: Iterable[Configuration]) -> dict[str, list[Configuration]]:
-    """By optimizer."""
-    families: dict[str, list[Configuration]] = defaultdict(list)
-    for configuration in configurations:
-        families[configuration.optimizer].append(configuration)
-    return families
 
 
 def _group(field: Field, places: Mapping[str, int]) -> list[list[int]]:

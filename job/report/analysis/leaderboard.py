@@ -99,7 +99,7 @@ def build_standings(
         made_with = tell_origin(
             list(configuration.origins.values()), facts, anything_unknown=0 < unknown < len(origins)
         )
-        is_rival = judgement is not None and leader is not None and configuration is not leader
+        is_rival = leader is not None and configuration is not leader
         standings.append(
             Standing(
                 configuration, judgement.fitted.estimate(configuration) if judgement else None, top5, loss, train,

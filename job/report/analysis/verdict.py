@@ -60,20 +60,20 @@ def judge_field(field: Field, configurations: Sequence[Configuration], judgement
     beaten = [pair for pair in rivals if pair[1].answer == "better"]
     equal = [pair for pair in rivals if pair[1].answer == "equal"]
     unsettled = [pair for pair in rivals if pair[1].answer in ("unknown", "worse")]
-    if strangers and not unsettled:
-        return Verdict(_tell_strangers(leader, strangers, judgement), False, leader, rivals, notes)
     if unsettled:
         sentence = _tell_unknown(leader, unsettled, judgement)
         if strangers:
             names = join([configuration.label for configuration in strangers])
             sentence += f" {names}: no seed in common with {leader.label}."
+    elif strangers:
+        sentence = _tell_strangers(leader, strangers, judgement)
     elif equal:
         sentence = _tell_equal(leader, equal, judgement)
     else:
         sentence = _tell_winner(leader, beaten, judgement)
-    if beaten and (unsettled or equal):
+    if beaten and (unsettled or strangers or equal):
         sentence += f" {leader.label} is ahead of {join([rival.label for rival, _ in beaten])}."
-    return Verdict(sentence, not unsettled, leader, rivals, notes)
+    return Verdict(sentence, not (unsettled or strangers), leader, rivals, notes)
 
 
 def _tell_winner(
@@ -88,10 +88,11 @@ def _tell_winner(
 
 def _tell_equal(leader: Configuration, rivals: Sequence[tuple[Configuration, Comparison]], judgement: Judgement) -> str:
     names = join([_score(configuration, judgement) for configuration in (leader, *(rival for rival, _ in rivals))])
-    differences = join([f"{show_comparison(comparison)}" for _, comparison in rivals])
+    differences = join([show_comparison(comparison) for _, comparison in rivals])
+    is_ahead = all(comparison.difference >= 0 for _, comparison in rivals)  # else validation images chose it
     return (
-        f"{names} are practically equal: {leader.label} is ahead by {differences} points, less than "
-        f"{show_margin(judgement.margin)} either way, n = {_common(leader, *rivals[0])}."
+        f"{names} are practically equal: {leader.label} {'is ahead' if is_ahead else 'differs'} by {differences} "
+        f"points, less than {show_margin(judgement.margin)} either way, n = {_common(leader, *rivals[0])}."
     )
 
 
