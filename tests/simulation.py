@@ -21,8 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from job.report.analysis.inference.comparisons import MARGIN, compare_all
-from job.report.analysis.inference.failures import count_as_chance
+from job.report.analysis.inference.comparisons import MARGIN, Family, compare_all
 from job.report.analysis.inference.model import fit
 from job.report.analysis.inference.noise import Bools, Floats
 from job.report.analysis.inference.optimizers import compare_optimizers
@@ -170,7 +169,7 @@ def measure(case: Case, repeats: int, *, seed: int = 0, draws: int = DRAWS) -> d
             ).all()
         )
         counts["last equal to the first"] += family.compare(num - 1, 0).answer == "equal"
-        counts["best within reach"] += bool(set(np.flatnonzero(truth == truth.max())) & set(family.within_reach()))
+        counts["best within reach"] += bool(set(np.flatnonzero(truth == truth.max())) & find_within_reach(family))
     return {key: value / repeats for key, value in counts.items()}
 
 
@@ -211,6 +210,23 @@ def measure_new_images(
             held[place] += (family.low <= 0).all() and (family.high >= 0).all()
             widths[place] += family.high[0, 1] - family.low[0, 1]
     return held / repeats, widths / repeats
+
+
+def count_as_chance(accuracies: Floats, failed: Bools, *, num_classes: int) -> Floats:
+    """The accuracies with those of failed runs at chance level, 1 / classes, as the report counts them."""
+    return np.where(failed, 1 / num_classes, accuracies)
+
+
+def find_within_reach(family: Family) -> set[int]:
+    """The configurations that none is better than; one without runs is not among them."""
+    places = range(len(family.low))
+    known = np.isfinite(family.difference) & ~np.eye(len(places), dtype=bool)
+    return {
+        place
+        for place in places
+        if (known[:, place].any() or len(places) == 1)
+        and not any(family.compare(rival, place).answer == "better" for rival in places if rival != place)
+    }
 
 
 def draw(case: Case, repeats: int, seed: int) -> Iterator[tuple[Floats, Bools, Floats]]:

@@ -8,7 +8,7 @@ from scipy import optimize, special, stats
 
 from job.report.analysis.inference.attributes import Attribute, Design, judge_attributes
 from job.report.analysis.inference.comparisons import MARGIN, Family, compare_all
-from job.report.analysis.inference.failures import LEVEL, count_as_chance, estimate_success
+from job.report.analysis.inference.failures import LEVEL, estimate_success
 from job.report.analysis.inference.model import fit
 from job.report.analysis.inference.noise import Floats, judge_noise, moderate
 from job.report.analysis.inference.optimizers import compare_optimizers
@@ -17,7 +17,7 @@ from job.report.analysis.inference.seeds_needed import count_seeds, find_seeds_n
 from job.report.analysis.inference.sweep import Sweep
 from job.report.analysis.inference.time_to_target import estimate_time
 from tests import simulation
-from tests.simulation import NUM_IMAGES, UNEQUAL, Case
+from tests.simulation import NUM_IMAGES, UNEQUAL, Case, count_as_chance, find_within_reach
 
 pytestmark = pytest.mark.slow  # simulates thousands of sweeps
 
@@ -221,7 +221,7 @@ def test_intervals_p_values_and_answers_never_contradict(num: int, num_seeds: in
             for b in set(range(num)) - {a}:
                 found = family.compare(a, b)
                 assert (found.p <= 1 - LEVEL) == (found.low > 0 or found.high < 0)
-                assert found.answer != "better" or (found.low > 0 and b not in family.within_reach())
+                assert found.answer != "better" or (found.low > 0 and b not in find_within_reach(family))
                 assert found.answer != "equal" or max(-found.low, found.high) < MARGIN
         groups = compare_optimizers(model, [range(num // 2), range(num // 2, num)], images=images).compare(0, 1)
         if not np.isnan(groups.difference):
@@ -256,7 +256,7 @@ def test_a_single_seed_and_seeds_without_a_link_tell_nothing() -> None:
         family = compare_all(fit(Sweep(np.array(scores), 1000)))
         assert family.compare(0, 1).answer == "unknown"
         assert (family.compare(0, 1).low, family.compare(0, 1).high) == (-1, 1)
-        assert set(family.within_reach()) == {0, 1}
+        assert find_within_reach(family) == {0, 1}
 
 
 def test_a_configuration_that_diverged_does_not_hide_what_the_others_tell() -> None:
@@ -312,7 +312,7 @@ def test_a_configuration_whose_seeds_all_failed_is_worse() -> None:
     scores = np.array([[0.8, 0.805, 0.795], [0.81, 0.8, 0.8], [0.1, 0.1, 0.1]])
     family = compare_all(fit(Sweep(scores, 8000, failed=scores == 0.1)))
     assert family.compare(2, 0).answer == "worse"
-    assert 2 not in family.within_reach()
+    assert 2 not in find_within_reach(family)
 
 
 # Attributes.

@@ -62,21 +62,6 @@ class Family:
         """Whether the family has the pair."""
         return bool(self.low[a, b] > -1 or self.high[a, b] < 1)
 
-    def within_reach(self) -> tuple[int, ...]:
-        """The configurations that none is better than, best first: the best one is among them as sure as LEVEL."""
-        reachable = [index for index in range(len(self.low)) if not self._is_beaten(index)]
-        order = self.difference.copy()
-        np.fill_diagonal(order, 0.0)
-        return tuple(sorted(reachable, key=lambda index: float(-np.nan_to_num(order[index], nan=-1.0).sum())))
-
-    def _is_beaten(self, index: int) -> bool:
-        if np.isnan(np.delete(self.difference[:, index], index)).all() and len(self.low) > 1:
-            return True
-        return any(
-            self._answer(low, high) == "better"
-            for low, high in zip(self.low[:, index], self.high[:, index], strict=True)
-        )
-
     def _answer(self, low: float, high: float) -> Answer:
         if -self.margin < low and high < self.margin:
             return "equal"

@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy import special
 
 from job.report.analysis.inference.noise import Bools, Floats
@@ -71,8 +70,3 @@ def estimate_success(succeeded: int, num: int) -> SuccessRate:
     low = 0.0 if succeeded == 0 else float(special.betaincinv(succeeded, num - succeeded + 1, tail))
     high = 1.0 if succeeded == num else float(special.betaincinv(succeeded + 1, num - succeeded, 1 - tail))
     return SuccessRate(succeeded, num, succeeded / num, low, high)
-
-
-def count_as_chance(accuracies: Floats, failed: npt.NDArray[np.bool_], *, num_classes: int) -> Floats:
-    """The accuracies with those of failed runs at chance level, 1 / classes: what remains of a run that diverged."""
-    return np.where(failed, 1 / num_classes, accuracies)
