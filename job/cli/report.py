@@ -35,6 +35,9 @@ def report(
     margin: Annotated[
         float, typer.Option(min=0, max=1, help="Accuracies that differ by less are called practically equal.")
     ] = 0.01,
+    pdf: Annotated[
+        bool, typer.Option("--pdf", help="Also print the page to report.pdf, with the Chromium on this machine.")
+    ] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 3 where runs are missing, failed, lost or corrupt.")
     ] = False,
@@ -53,16 +56,17 @@ def report(
     from job.storage import open_store
 
     with extra("report"):
-        from job.report import check_expectation, parse_expectation, read_reference, write_report
+        from job.report import check_expectation, find_browser, parse_expectation, read_reference, write_report
 
     configure_logs()
     if experiment is not None:
         check_experiment(experiment)
     for expectation in fail_unless or []:
         parse_expectation(expectation)
+    browser = find_browser() if pdf else None
     study = read_reference(reference) if reference else None
     store = open_store(output)
-    written = write_report(store, experiment=experiment, reference=study, target=target, margin=margin)
+    written = write_report(store, experiment=experiment, reference=study, target=target, margin=margin, browser=browser)
     typer.echo(written.location)
     for expectation in fail_unless or []:
         check_expectation(expectation, written.summary)

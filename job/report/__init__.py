@@ -8,9 +8,11 @@ one above the other: in `read` records become tables, in `analysis` these become
 from job.report.read.frames import Runs
 from job.report.read.load import load_runs
 from job.report.read.reference import read_reference
+from job.report.render.pdf import find_browser
 from job.report.render.summary import check_expectation, parse_expectation
 from job.report.render.write import WrittenReport, write_report
 
 __all__ = [
-    "Runs", "WrittenReport", "check_expectation", "load_runs", "parse_expectation", "read_reference", "write_report",
+    "Runs", "WrittenReport", "check_expectation", "find_browser", "load_runs", "parse_expectation", "read_reference",
+    "write_report",
 ]  # fmt: skip

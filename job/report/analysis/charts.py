@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -147,7 +147,29 @@ class ConfusionMatrix:
     title: str
 
 
-Chart = LineChart | PointChart | BarChart | DumbbellChart | DotChart | HeatMap | ConfusionMatrix
+@dataclass(frozen=True)
+class ForestRow:
+    """A configuration in a forest."""
+
+    label: str
+    optimizer: str
+    mean: float
+    low: float | None
+    high: float | None
+    seeds: Mapping[int, float]
+    """What a user gets of each seed: the accuracy, and that of guessing where it diverged."""
+    is_within_reach: bool
+
+
+@dataclass(frozen=True)
+class ForestChart:
+    """Configurations below each other, the best on top: means, intervals and seeds."""
+
+    rows: Sequence[ForestRow]
+    xlabel: str
+
+
+Chart = ForestChart | LineChart | PointChart | BarChart | DumbbellChart | DotChart | HeatMap | ConfusionMatrix
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from job.report.analysis.answer import Answer, answer
 from job.report.analysis.budget import BudgetLine, view_budget
 from job.report.analysis.configurations import Configuration, have_same_seeds
 from job.report.analysis.effects import OptimizerEffects, measure_effects
@@ -46,6 +47,8 @@ class Study:
     """Those with curves and confusion matrices: the best of every optimizer, as the verdict compares them, or the best
     few of a single one."""
     verdict: Verdict
+    answer: Answer
+    """The verdict taken apart, for the first screen."""
     judgement: Judgement | None
     """None where no run has a score."""
     target: float
@@ -56,6 +59,12 @@ class Study:
     measured: Measurements
     times_apart: str | None
     """Why seconds and dollars of these runs cannot be compared; None where they can."""
+
+    @property
+    def evidence(self) -> tuple[bool, int, int]:
+        """How much the runs can say: whether they compare anything, the seeds behind it, and the images trained on."""
+        seen = (self.runs.runs["num_train"] * self.runs.runs["num_epochs"]).sum()
+        return bool(self.verdict.rivals), self.answer.num_seeds, int(seen)
 
     @property
     def is_validated(self) -> bool:
@@ -74,7 +83,8 @@ class Study:
 
 
 def build_studies(runs: Runs, *, target: float | None = None, margin: float = MARGIN) -> list[Study]:
-    """A study per experiment and data set, by name. Without `target` each takes a part of its best score.
+    """A study per experiment and data set, the one with the most evidence first, of equals by name. Without `target`
+    each takes a part of its best score.
 
     Accuracies that differ by less than `margin` are called practically equal.
     """
@@ -87,7 +97,7 @@ def build_studies(runs: Runs, *, target: float | None = None, margin: float = MA
         slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:60] or "study"
         taken = sum(study.slug == slug or study.slug.startswith(f"{slug}--") for study in studies)
         studies.append(_build(f"{slug}--{taken + 1}" if taken else slug, title, runs.select(rows), target, margin))
-    return studies
+    return sorted(studies, key=lambda study: study.evidence, reverse=True)
 
 
 def _build(slug: str, title: str, runs: Runs, target: float | None, margin: float) -> Study:
@@ -102,6 +112,7 @@ def _build(slug: str, title: str, runs: Runs, target: float | None, margin: floa
     verdict = judge_field(field, configurations, judgement)
     effects = measure_effects(configurations, judgement)
     goal = choose_target(configurations) if target is None else target
+    reasons = find_reasons(Evidence(_comparable(field, is_single=is_single), configurations, effects, measured))
     return Study(
         slug=slug,
         title=title,
@@ -111,15 +122,26 @@ def _build(slug: str, title: str, runs: Runs, target: float | None, margin: floa
         order=_tell_order(configurations, verdict.leader),
         shown=shown[:SHOWN_OF_ONE] if is_single else shown,
         verdict=verdict,
+        answer=answer(
+            verdict, judgement, reasons, configurations=configurations, manifest=_find_manifest(runs, verdict.leader)
+        ),
         judgement=judgement,
         target=goal,
         standings=build_standings(configurations, runs, judgement, target=goal, leader=verdict.leader),
         effects=effects,
         budget=view_budget(field.pool),
-        reasons=find_reasons(Evidence(_comparable(field, is_single=is_single), configurations, effects, measured)),
+        reasons=reasons,
         measured=measured,
         times_apart=judge_times(runs.runs),
     )
+
+
+def _find_manifest(runs: Runs, leader: Configuration | None) -> str | None:
+    """The resolved manifest of the leader's first run, as JSON."""
+    if leader is None:
+        return None
+    manifests = runs.runs.loc[runs.runs["run"] == leader.runs[0], "manifest"]
+    return str(manifests.iloc[0])
 
 
 def _comparable(field: Field, *, is_single: bool) -> list[Configuration]:

@@ -6,13 +6,23 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from job import plots
-from job.report.analysis.charts import Picture
+from job.report.analysis.charts import ForestChart, Picture
+from job.report.analysis.forest import build_forest
 from job.report.analysis.measurements import Floats
 from job.report.analysis.reference import SideBySide, compare_with
 from job.report.analysis.study import Study
 from job.report.read.reference import Reference
 from job.report.render import figures, pictures
 from job.report.render.effect_pictures import build_effects
+from job.report.render.forest import draw_forest
+from job.report.render.grids import (
+    Grid,
+    build_budget_grid,
+    build_effects_grid,
+    build_importance_grid,
+    build_leaderboard_grid,
+    build_reference_grid,
+)
 
 
 @dataclass(frozen=True)
@@ -32,6 +42,8 @@ class Chapter:
 
     study: Study
     sides: SideBySide | None
+    ranking: list[Drawing]
+    """The figure beside the answer, where there is one."""
     curves: list[Drawing]
     classes: list[Drawing]
     cost: list[Drawing]
@@ -44,8 +56,38 @@ class Chapter:
 
     def drawings(self) -> list[Drawing]:
         """All drawings of the chapter."""
-        parts = (self.curves, self.classes, self.cost, *self.effects, self.reasons, self.budget, self.reference)
+        parts = (
+            self.ranking,
+            self.curves,
+            self.classes,
+            self.cost,
+            *self.effects,
+            self.reasons,
+            self.budget,
+            self.reference,
+        )
         return [drawing for part in parts for drawing in part]
+
+    @property
+    def leaderboard_grid(self) -> Grid:
+        return build_leaderboard_grid(self.study)
+
+    @property
+    def importance_grids(self) -> list[Grid]:
+        """One for each of `study.effects`; so are `effects_grids`."""
+        return [build_importance_grid(effects) for effects in self.study.effects]
+
+    @property
+    def effects_grids(self) -> list[Grid]:
+        return [build_effects_grid(effects) for effects in self.study.effects]
+
+    @property
+    def budget_grid(self) -> Grid:
+        return build_budget_grid(self.study)
+
+    @property
+    def reference_grid(self) -> Grid | None:
+        return build_reference_grid(self.sides) if self.sides else None
 
 
 def draw_chapter(
@@ -60,6 +102,7 @@ def draw_chapter(
     return Chapter(
         study,
         sides,
+        ranking=draw(build_forest(study.standings)),
         curves=draw(pictures.build_curves(study)),
         classes=draw([*pictures.build_class_accuracy(study), *pictures.build_confusions(confusions, study)]),
         cost=draw(pictures.build_cost(study)),
@@ -73,5 +116,6 @@ def draw_chapter(
 
 
 def _render(path: str, picture: Picture) -> Drawing:
-    figure = figures.draw(picture.chart)
+    chart = picture.chart
+    figure = draw_forest(chart) if isinstance(chart, ForestChart) else figures.draw(chart)
     return Drawing(path, picture.caption, plots.render(figure, "svg"), plots.render(figure, "png"))

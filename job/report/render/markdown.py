@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from job.report.analysis.study import Study
 from job.report.analysis.times import RULE
-from job.report.analysis.wording import (
-    NOTHING,
-    name_optimizer,
-    percent,
-    points,
-    show_attribute,
-    show_comparison,
-    show_estimate,
-    show_p,
-    show_time,
-    show_value,
-)
+from job.report.analysis.wording import name_optimizer
 from job.report.render.chapter import Chapter, Drawing
-from job.report.render.page import MOST_ROWS
+from job.report.render.grids import Grid, build_holes_grid
+from job.report.render.page import STANDINGS
 
 
 def render_markdown(chapters: Sequence[Chapter], holes: pd.DataFrame, *, source: str) -> str:
@@ -33,112 +22,73 @@ def render_markdown(chapters: Sequence[Chapter], holes: pd.DataFrame, *, source:
     for chapter in chapters:
         lines += _chapter(chapter)
     if len(holes):
-        rows = [(hole.run_id, hole.experiment, hole.kind, hole.reason) for hole in holes.head(MOST_ROWS).itertuples()]
-        lines += ["## Holes", "", f"{len(holes)} runs without a usable result, or diverged.", ""]
-        lines += _table(("run", "experiment", "what", "why"), rows)
+        lines += ["## What is missing", "", f"{len(holes)} runs without a usable result, or diverged.", ""]
+        lines += _table(build_holes_grid(holes))
     return "\n".join(lines)
 
 
 def _chapter(chapter: Chapter) -> Iterator[str]:
     study = chapter.study
-    yield from (f"## {_text(study.title)}", "", f"**{_text(study.verdict.sentence)}**", "")
-    for sentence in (*study.verdict.notes, *study.facts):
-        yield f"- {_text(sentence)}"
-    yield from ("", "### Leaderboard", "")
-    yield from (_text(study.order), "")
-    yield from _leaderboard(study)
+    yield from _answer(chapter)
     if study.reasons:
-        yield from ("### Reasons", "")
+        yield from ("### Why?", "")
         for reason, drawing in zip(study.reasons, chapter.reasons, strict=True):
-            yield from (f"**{_text(reason.title)}.** {_text(reason.sentence)}", "", _image(drawing), "")
+            told = f"**{_text(reason.title)}** ({STANDINGS[reason.standing]}). {_text(reason.sentence)}"
+            yield from (told, "", _image(drawing), "")
     if study.effects:
-        yield from ("### What each attribute does", "")
-    for effects, drawings in zip(study.effects, chapter.effects, strict=True):
+        yield from ("### What does each attribute do?", "")
+    for effects, drawings, grid in zip(study.effects, chapter.effects, chapter.effects_grids, strict=True):
         yield from (f"#### {name_optimizer(effects.optimizer)}", "")
         yield from (f"{_text(sentence)}\n" for sentence in effects.summary)
-        yield from _table(
-            ("attribute", "value", "baseline", "effect in points [95 %]", "p"),
-            (
-                (
-                    show_attribute(effect.attribute), show_value(effect.value),
-                    show_value(effects.baseline.attributes.get(effect.attribute)),
-                    effect.why_not_compared or show_comparison(effect.comparison),
-                    show_p(effect.comparison.p if effect.comparison else None),
-                )
-                for effect in effects.effects[:MOST_ROWS]
-            ),
-        )  # fmt: skip
+        yield from _table(grid)
         yield from _images(drawings)
-    for title, drawings in (("Curves", chapter.curves), ("Classes", chapter.classes)):
+    yield from ("### How do all configurations compare?", "", _text(study.order), "")
+    yield from _table(chapter.leaderboard_grid)
+    for title, drawings in (
+        ("How did the training go?", chapter.curves),
+        ("Which classes are hard?", chapter.classes),
+    ):
         if drawings:
             yield from (f"### {title}", "")
             yield from _images(drawings)
     if chapter.cost or study.times_apart:
         told = f"{study.times_apart} {RULE}" if study.times_apart else RULE
-        yield from ("### Accuracy against cost", "", _text(told), "")
+        yield from ("### What does it cost?", "", _text(told), "")
         yield from _images(chapter.cost)
-    yield from _budget(chapter)
-    yield from _reference(chapter)
-
-
-def _leaderboard(study: Study) -> Iterator[str]:
-    yield from _table(
-        (
-            "configuration", "within reach", "seeds", "test top-1 [95 %]", "points to leader [95 %]", "common seeds",
-            "p", "top-5", "test loss", f"epochs to {percent(study.target, 0)}",
-            *([] if study.times_apart else ["images/s"]),
-            *(["validation top-1"] if study.is_validated else []),
-            *(["made with"] if study.was_made_differently else []),
-        ),
-        (
-            (
-                line.configuration.title, "yes" if line.within_reach else "", len(line.configuration.outcomes),
-                show_estimate(line.score),
-                show_comparison(line.behind), line.behind.num if line.behind else NOTHING,
-                show_p(line.behind.p if line.behind else None),
-                percent(line.top5), _number(line.loss, 3), show_time(line.reach.epochs, 1),
-                *([] if study.times_apart else [_number(line.images_per_second, 0)]),
-                *([percent(line.validation)] if study.is_validated else []),
-                *([line.made_with] if study.was_made_differently else []),
-            )
-            for line in study.standings[:MOST_ROWS]
-        ),
-    )  # fmt: skip
-
-
-def _budget(chapter: Chapter) -> Iterator[str]:
-    if chapter.study.budget:
-        yield from ("### What tuning buys", "")
-        yield from _table(
-            ("optimizer", "configurations", "default", "its top-1", "tuned", "its top-1"),
-            (
-                (
-                    name_optimizer(line.optimizer), len(line.expected), line.default.label, line.default.told_score,
-                    line.tuned.label, line.tuned.told_score,
-                )
-                for line in chapter.study.budget
-            ),
-        )  # fmt: skip
+    if study.budget:
+        yield from ("### What does tuning buy?", "")
+        yield from _table(chapter.budget_grid)
         yield from _images(chapter.budget)
+    yield from _reference(chapter)
+    yield from ("### How was it done?", "", f"{_text(study.verdict.sentence)}", "")
+    for sentence in (*study.verdict.notes, *study.facts):
+        yield f"- {_text(sentence)}"
+    yield ""
+
+
+def _answer(chapter: Chapter) -> Iterator[str]:
+    """What stands on the page's first screen."""
+    answer = chapter.study.answer
+    yield from (f"## {_text(chapter.study.title)}: {_text(answer.headline)}", "")
+    if answer.by_how_much:
+        yield from (f"**{_text(answer.by_how_much)}**", "")
+    told = [("How sure", answer.how_sure), ("Settings", answer.settings)]
+    yield from (f"- *{title}:* {_text(sentence)}" for title, sentence in told if sentence)
+    yield from (f"- *Why:* {_text(reason.gist)} ({STANDINGS[reason.standing]})" for reason in answer.why)
+    yield from (f"- *Not known:* {_text(sentence)}" for sentence in answer.unknown)
+    yield ""
+    if answer.manifest:
+        yield from ("```json", answer.manifest.replace("`", "\\u0060"), "```", "")
+    yield from _images(chapter.ranking)
 
 
 def _reference(chapter: Chapter) -> Iterator[str]:
-    sides = chapter.sides
-    if sides is None:
+    sides, grid = chapter.sides, chapter.reference_grid
+    if sides is None or grid is None:
         return
-    yield from ("### Published study", "", f"{_text(sides.source)}. {_text(sides.orders or '')}", "")
-    yield from _table(
-        ("optimizer", "top-1 published", "top-1 here", "points apart", "top-5 published", "top-5 here", "ours"),
-        (
-            (
-                name_optimizer(pair.optimizer), percent(pair.published.top1), percent(pair.top1),
-                NOTHING if pair.top1 is None else points(pair.top1 - pair.published.top1),
-                percent(pair.published.top5), percent(pair.top5),
-                pair.ours.title if pair.ours else "no finished run",
-            )
-            for pair in sides.pairs
-        ),
-    )  # fmt: skip
+    yield from ("### How does the published study compare?", "", f"{_text(sides.source)}. {_text(sides.orders or '')}")
+    yield ""
+    yield from _table(grid)
     yield from (f"- {_text(difference)}" for difference in sides.differences)
     yield ""
     for remarks in sides.remarks:
@@ -146,12 +96,16 @@ def _reference(chapter: Chapter) -> Iterator[str]:
     yield from _images(chapter.reference)
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
-    yield f"| {' | '.join(head)} |"
-    yield f"|{'---|' * len(head)}"
-    for row in rows:
-        yield f"| {' | '.join(_text(str(cell)) for cell in row)} |"
+def _table(grid: Grid) -> Iterator[str]:
+    yield f"| {' | '.join(_text(column) for column in grid.columns)} |"
+    yield f"|{'---|' * len(grid.columns)}"
+    for row in grid.rows:
+        cells = [f"{own.text} ({own.note})" if own.note else own.text for own in row.cells]
+        cells[0] += " ●" if row.is_marked else ""
+        yield f"| {' | '.join(map(_text, cells))} |"
     yield ""
+    if any(row.is_marked for row in grid.rows):
+        yield from ("● Within reach of the best: nothing is shown to be better.", "")
 
 
 def _images(drawings: Sequence[Drawing]) -> Iterator[str]:
@@ -161,10 +115,6 @@ def _images(drawings: Sequence[Drawing]) -> Iterator[str]:
 
 def _image(drawing: Drawing) -> str:
     return f"![{_text(drawing.caption)}]({drawing.path}.png)"
-
-
-def _number(value: float | None, digits: int) -> str:
-    return NOTHING if value is None else f"{value:.{digits}f}"
 
 
 def _text(text: str) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import resources
 
 import pandas as pd
@@ -13,13 +15,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from job import __version__
+from job.manifest.optimizers import OPTIMIZERS
 from job.report.analysis import wording
 from job.report.analysis.effects import LARGE_EFFECT
+from job.report.analysis.reasons import Reason
 from job.report.analysis.times import RULE
 from job.report.render.chapter import Chapter, Drawing
+from job.report.render.grids import MOST_ROWS, Grid, build_holes_grid, build_runs_grid
 
-MOST_ROWS = 100
-"""So many rows of the leaderboard and of the holes are shown; the CSV files hold all."""
+WORDING = ("join", "name_optimizer", "percent", "show_margin")
+STANDINGS = {"measured": "measured", "consistent": "consistent with", "tested": "tested by intervention"}
 
 
 def render_page(chapters: Sequence[Chapter], holes: pd.DataFrame, *, source: str) -> str:
@@ -29,26 +34,50 @@ def render_page(chapters: Sequence[Chapter], holes: pd.DataFrame, *, source: str
         lstrip_blocks=True,
     )  # fmt: skip
     environment.globals |= {name: getattr(wording, name) for name in WORDING}
-    environment.globals |= {"figure": _figure, "time_rule": RULE}
+    environment.globals |= {"figure": _figure, "mark": _mark, "mark_of": _mark_of, "time_rule": RULE}
     environment.globals |= {"large_effect": LARGE_EFFECT}
-    script = resources.files("job.report.render").joinpath("templates", "sort.js").read_text(encoding="utf-8")
+    environment.filters["name_optimizer"] = wording.name_optimizer
+    script = _read("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    runs = build_runs_grid([chapter.study for chapter in chapters]).compact()
     return environment.get_template("page.html").render(
         chapters=chapters,
-        holes=holes.head(MOST_ROWS).to_dict("records"),
+        holes=build_holes_grid(holes),
         num_holes=len(holes),
-        most_rows=MOST_ROWS,
+        runs=replace(runs, rows=runs.rows[:MOST_ROWS], num_left_out=max(0, len(runs.rows) - MOST_ROWS)),
+        num_runs=len(runs.rows),
+        data=_pack(runs),
         source=source,
         version=__version__,
+        style=Markup(_read("page.css")),  # noqa: S704 - our own file
         script=Markup(script),  # noqa: S704 - our own file
         script_digest=digest,
     )
 
 
-WORDING = (
-    "duration", "join", "name_optimizer", "percent", "points", "show_attribute", "show_comparison", "show_estimate",
-    "show_margin", "show_p", "show_time", "show_value",
-)  # fmt: skip
+def _read(name: str) -> str:
+    return resources.files("job.report.render").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _pack(runs: Grid) -> Markup:
+    """What the script reads, as JSON that cannot end its element."""
+    data = {
+        "optimizers": {name: kind.__name__ for name, kind in OPTIMIZERS.items()},
+        "most": MOST_ROWS,
+        "texts": [column in runs.texts for column in runs.columns],
+        "runs": [[cell.text for cell in row.cells] for row in runs.rows],
+    }
+    packed = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    return Markup(packed.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))  # noqa: S704
+
+
+def _mark(reason: Reason) -> Markup:
+    """How well the reason is founded, in a frame."""
+    return _mark_of(reason.standing)
+
+
+def _mark_of(standing: str) -> Markup:
+    return Markup('<span class="mark {}">{}</span>').format(standing, STANDINGS[standing])
 
 
 def _figure(drawing: Drawing) -> Markup:

@@ -17,6 +17,7 @@ from job.report.read.reference import Reference
 from job.report.render.chapter import draw_chapter
 from job.report.render.markdown import render_markdown
 from job.report.render.page import render_page
+from job.report.render.pdf import print_page
 from job.report.render.summary import Summary, summarise
 from job.report.render.tables import build_epochs, build_leaderboard, build_results, render_csv, render_parquet
 from job.runs import EPOCHS_KEY, REPORT_KEY
@@ -44,11 +45,12 @@ def write_report(
     reference: Reference | None = None,
     target: float | None = None,
     margin: float = MARGIN,
+    browser: str | None = None,
     now: datetime | None = None,
 ) -> WrittenReport:
-    """Write the report over the runs of `store` to its report/, the page last.
+    """Write the report over the runs of `store` to its report/, the page last; `browser` also prints it to a PDF.
 
-    Raises `UsageError` where no run is.
+    Raises `UsageError` where no run is, and where the browser prints nothing.
     """
     runs = read_runs(store, experiment=experiment, now=now)
     if runs.runs.empty:
@@ -78,6 +80,8 @@ def write_report(
             files[f"report/{drawing.path}.png"] = drawing.png
     with ThreadPoolExecutor(NUM_READERS) as writers:
         list(writers.map(lambda item: store.write(*item), files.items()))
-    page = render_page(chapters, runs.holes, source=store.uri)
-    store.write(REPORT_KEY, page.encode(errors="replace"))
+    page = render_page(chapters, runs.holes, source=store.uri).encode(errors="replace")
+    store.write(REPORT_KEY, page)
+    if browser:
+        store.write("report/report.pdf", print_page(page, browser=browser))
     return WrittenReport(store.locate(REPORT_KEY), runs.holes, summary)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -24,6 +25,9 @@ class Reason:
     numbers: Mapping[str, float]
     """What the sentence rests on, by name; fractions and ratios as they were measured."""
     picture: Picture
+    standing: Literal["measured", "consistent", "tested"] = "consistent"
+    gist: str = ""
+    about: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
