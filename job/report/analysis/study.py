@@ -20,6 +20,7 @@ from job.report.analysis.leaderboard import Standing, build_standings, choose_ta
 from job.report.analysis.measurements import Measurements
 from job.report.analysis.origins import is_unknown, list_origins
 from job.report.analysis.reasons import Evidence, Reason, find_reasons
+from job.report.analysis.sensitivity import Sensitivity, measure_sensitivity
 from job.report.analysis.times import judge_times
 from job.report.analysis.verdict import Verdict, judge_field
 from job.report.analysis.wording import count, join, show_attribute, show_value
@@ -51,6 +52,8 @@ class Study:
     target: float
     standings: list[Standing]
     effects: list[OptimizerEffects]
+    sensitivities: list[Sensitivity]
+    """Of every attribute with numbers that was varied, the learning rate first."""
     budget: list[BudgetLine]
     reasons: list[Reason]
     measured: Measurements
@@ -115,6 +118,7 @@ def _build(slug: str, title: str, runs: Runs, target: float | None, margin: floa
         target=goal,
         standings=build_standings(configurations, runs, judgement, target=goal, leader=verdict.leader),
         effects=effects,
+        sensitivities=measure_sensitivity(configurations, judgement),
         budget=view_budget(field.pool),
         reasons=find_reasons(Evidence(_comparable(field, is_single=is_single), configurations, effects, measured)),
         measured=measured,

@@ -11,8 +11,9 @@ from job.report.analysis.measurements import Floats
 from job.report.analysis.reference import SideBySide, compare_with
 from job.report.analysis.study import Study
 from job.report.read.reference import Reference
-from job.report.render import figures, pictures
+from job.report.render import class_pictures, figures, pictures, sensitivity_pictures
 from job.report.render.effect_pictures import build_effects
+from job.report.render.svg import render_svg
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,17 @@ def draw_chapter(
     return Chapter(
         study,
         sides,
-        curves=draw(pictures.build_curves(study)),
-        classes=draw([*pictures.build_class_accuracy(study), *pictures.build_confusions(confusions, study)]),
+        curves=draw(
+            [
+                *sensitivity_pictures.build_sensitivity(study),
+                *sensitivity_pictures.build_importance(study),
+                *sensitivity_pictures.build_attribute_curves(study),
+                *pictures.build_curves(study),
+            ]
+        ),
+        classes=draw(
+            [*class_pictures.build_class_accuracy(study), *class_pictures.build_confusions(confusions, study)]
+        ),
         cost=draw(pictures.build_cost(study)),
         effects=[
             draw(build_effects(effects, study.judgement.fitted) if study.judgement else []) for effects in study.effects
@@ -74,4 +84,4 @@ def draw_chapter(
 
 def _render(path: str, picture: Picture) -> Drawing:
     figure = figures.draw(picture.chart)
-    return Drawing(path, picture.caption, plots.render(figure, "svg"), plots.render(figure, "png"))
+    return Drawing(path, picture.caption, render_svg(figure), plots.render(figure, "png"))
