@@ -60,13 +60,14 @@ def render(figure: Figure, image_format: Literal["png", "svg"] = "png") -> bytes
     metadata = {"Software": None} if image_format == "png" else {"Date": None}
     with mpl.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph .* missing from font")  # a box stands for it, in SVG the character
-        _lay_out(figure, image_format)
+        lay_out(figure, image_format)
         figure.savefig(buffer, format=image_format, dpi=PNG_DPI, metadata=metadata)
     return buffer.getvalue()
 
 
-def _lay_out(figure: Figure, image_format: Literal["png", "svg"]) -> None:
-    """As `savefig` would; but that draws the whole figure unseen to do it, in every format anew."""
+def lay_out(figure: Figure, image_format: Literal["png", "svg"]) -> None:
+    """Place what is in the figure, as `savefig` would; but that draws the whole figure unseen to do it, in every format
+    anew."""
     engine = figure.get_layout_engine()
     if engine is None:
         return

@@ -1,9 +1,13 @@
-"""What is to be drawn, as data: the numbers, names and labels of a chart. `job.report.render.figures` draws it."""
+"""What is to be drawn, as data: the numbers, names and labels of a chart. `job.report.render.figures` draws it.
+
+Accuracies are fractions of one; whoever draws them shows percent.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +31,11 @@ class Line:
     """A number per kind of line: it tells configurations of one optimizer apart, or training from test."""
     is_broken: bool = False
     """A single run that diverged after its last point: a cross stands there."""
+    tone: float | None = None
+    """From 0 to 1 a place in a sequence of colours, for lines that have an order, such as the values of an attribute;
+    None gives the optimizer's colour."""
+    is_main: bool = False
+    """Whether it is what the others are compared with, such as the baseline: solid and thicker."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +50,7 @@ class Point:
     high: float | None = None
     members: Sequence[float] = ()
     remark: str = ""
-    """Below its label."""
+    """Below its label, such as how many seeds diverged."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +88,52 @@ class LineChart:
 
 
 @dataclass(frozen=True)
+class PanelChart:
+    """Charts of lines beside each other, two in a row, on one scale of heights and with one legend."""
+
+    panels: Sequence[LineChart]
+    """Labels that are alike in several panels stand in the legend once."""
+    title: str
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One tried value of an attribute."""
+
+    position: float
+    """Along the axis."""
+    point: Point
+    is_best: bool = False
+    is_baseline: bool = False
+
+
+@dataclass(frozen=True)
+class Response:
+    """What one optimizer reaches over the values of an attribute."""
+
+    label: str
+    optimizer: str
+    trials: Sequence[Trial]
+    """By their position."""
+    at_edge: Literal["low", "high"] | None = None
+    """Beyond which end of the tried values better ones may be."""
+
+
+@dataclass(frozen=True)
+class ResponseChart:
+    """Accuracy over the values of an attribute, a line with a band per optimizer."""
+
+    responses: Sequence[Response]
+    title: str
+    xlabel: str
+    ylabel: str
+    ticks: Sequence[tuple[float, str]]
+    """Positions along the axis, and what stands below them."""
+    gap: float | None = None
+    """Where the axis is broken, because 0 has no place on a logarithmic one."""
+
+
+@dataclass(frozen=True)
 class PointChart:
     """Accuracies by value of an attribute, with intervals and single runs."""
 
@@ -91,7 +146,7 @@ class PointChart:
 
 @dataclass(frozen=True)
 class BarChart:
-    """Horizontal bars, the first on top."""
+    """Horizontal bars of fractions of one, the first on top, with intervals where there are some."""
 
     points: Sequence[Point]
     title: str
@@ -169,7 +224,26 @@ class ForestChart:
     xlabel: str
 
 
-Chart = ForestChart | LineChart | PointChart | BarChart | DumbbellChart | DotChart | HeatMap | ConfusionMatrix
+@dataclass(frozen=True)
+class ConfusionChart:
+    """Confusion matrices of the same classes beside each other, with one scale of shades."""
+
+    matrices: Sequence[ConfusionMatrix]
+    title: str
+
+
+Chart = (
+    ForestChart
+    | LineChart
+    | PanelChart
+    | ResponseChart
+    | PointChart
+    | BarChart
+    | DumbbellChart
+    | DotChart
+    | HeatMap
+    | ConfusionChart
+)
 
 
 @dataclass(frozen=True)

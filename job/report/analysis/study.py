@@ -21,6 +21,7 @@ from job.report.analysis.leaderboard import Standing, build_standings, choose_ta
 from job.report.analysis.measurements import Measurements
 from job.report.analysis.origins import is_unknown, list_origins
 from job.report.analysis.reasons import Evidence, Reason, find_reasons
+from job.report.analysis.sensitivity import Sensitivity, measure_sensitivity
 from job.report.analysis.times import judge_times
 from job.report.analysis.verdict import Verdict, judge_field
 from job.report.analysis.wording import count, join, show_attribute, show_value
@@ -54,6 +55,8 @@ class Study:
     target: float
     standings: list[Standing]
     effects: list[OptimizerEffects]
+    sensitivities: list[Sensitivity]
+    """Of every attribute with numbers that was varied, the learning rate first."""
     budget: list[BudgetLine]
     reasons: list[Reason]
     measured: Measurements
@@ -113,6 +116,7 @@ def _build(slug: str, title: str, runs: Runs, target: float | None, margin: floa
     effects = measure_effects(configurations, judgement)
     goal = choose_target(configurations) if target is None else target
     reasons = find_reasons(Evidence(_comparable(field, is_single=is_single), configurations, effects, measured))
+    sensitivities = measure_sensitivity(configurations, judgement)
     return Study(
         slug=slug,
         title=title,
@@ -123,12 +127,18 @@ def _build(slug: str, title: str, runs: Runs, target: float | None, margin: floa
         shown=shown[:SHOWN_OF_ONE] if is_single else shown,
         verdict=verdict,
         answer=answer(
-            verdict, judgement, reasons, configurations=configurations, manifest=_find_manifest(runs, verdict.leader)
+            verdict,
+            judgement,
+            reasons,
+            configurations=configurations,
+            manifest=_find_manifest(runs, verdict.leader),
+            edges=[warning for sensitivity in sensitivities for warning in sensitivity.warnings],
         ),
         judgement=judgement,
         target=goal,
         standings=build_standings(configurations, runs, judgement, target=goal, leader=verdict.leader),
         effects=effects,
+        sensitivities=sensitivities,
         budget=view_budget(field.pool),
         reasons=reasons,
         measured=measured,

@@ -6,15 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from job import plots
-from job.report.analysis.charts import ForestChart, Picture
+from job.report.analysis.charts import Picture
 from job.report.analysis.forest import build_forest
 from job.report.analysis.measurements import Floats
 from job.report.analysis.reference import SideBySide, compare_with
 from job.report.analysis.study import Study
 from job.report.read.reference import Reference
-from job.report.render import figures, pictures
+from job.report.render import class_pictures, figures, pictures, sensitivity_pictures
 from job.report.render.effect_pictures import build_effects
-from job.report.render.forest import draw_forest
 from job.report.render.grids import (
     Grid,
     build_budget_grid,
@@ -23,6 +22,7 @@ from job.report.render.grids import (
     build_leaderboard_grid,
     build_reference_grid,
 )
+from job.report.render.svg import render_svg
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,10 @@ class Chapter:
     sides: SideBySide | None
     ranking: list[Drawing]
     """The figure beside the answer, where there is one."""
+    sensitivity: list[Drawing]
+    """Accuracy over the values of each attribute, all optimizers on one axis, and which attributes matter."""
+    values: list[Drawing]
+    """Curves for each value of an attribute."""
     curves: list[Drawing]
     classes: list[Drawing]
     cost: list[Drawing]
@@ -57,15 +61,9 @@ class Chapter:
     def drawings(self) -> list[Drawing]:
         """All drawings of the chapter."""
         parts = (
-            self.ranking,
-            self.curves,
-            self.classes,
-            self.cost,
-            *self.effects,
-            self.reasons,
-            self.budget,
-            self.reference,
-        )
+            self.ranking, self.reasons, self.sensitivity, *self.effects, self.values, self.curves, self.classes,
+            self.cost, self.budget, self.reference,
+        )  # fmt: skip
         return [drawing for part in parts for drawing in part]
 
     @property
@@ -103,8 +101,14 @@ def draw_chapter(
         study,
         sides,
         ranking=draw(build_forest(study.standings)),
+        sensitivity=draw(
+            [*sensitivity_pictures.build_sensitivity(study), *sensitivity_pictures.build_importance(study)]
+        ),
+        values=draw(sensitivity_pictures.build_attribute_curves(study)),
         curves=draw(pictures.build_curves(study)),
-        classes=draw([*pictures.build_class_accuracy(study), *pictures.build_confusions(confusions, study)]),
+        classes=draw(
+            [*class_pictures.build_class_accuracy(study), *class_pictures.build_confusions(confusions, study)]
+        ),
         cost=draw(pictures.build_cost(study)),
         effects=[
             draw(build_effects(effects, study.judgement.fitted) if study.judgement else []) for effects in study.effects
@@ -116,6 +120,5 @@ def draw_chapter(
 
 
 def _render(path: str, picture: Picture) -> Drawing:
-    chart = picture.chart
-    figure = draw_forest(chart) if isinstance(chart, ForestChart) else figures.draw(chart)
-    return Drawing(path, picture.caption, plots.render(figure, "svg"), plots.render(figure, "png"))
+    figure = figures.draw(picture.chart)
+    return Drawing(path, picture.caption, render_svg(figure), plots.render(figure, "png"))

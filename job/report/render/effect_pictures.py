@@ -1,4 +1,4 @@
-"""The pictures of what each attribute does: a chart per attribute, and a heat map where two were crossed."""
+"""The pictures of attributes without numbers, such as schedules, and a heat map where two attributes were crossed."""
 
 from __future__ import annotations
 
@@ -6,21 +6,25 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from job.report.analysis.charts import Dot, DotChart, HeatMap, Picture, Point, PointChart
+from job.report.analysis.charts import HeatMap, Picture, Point, PointChart
 from job.report.analysis.configurations import Configuration, have_same_seeds
 from job.report.analysis.effects import Grid, OptimizerEffects, order_value
 from job.report.analysis.judgement import Fitted
-from job.report.analysis.wording import count, join, name_optimizer, show_attribute, show_value
-from job.report.render.pictures import MOST_VALUES
+from job.report.analysis.sensitivity import is_number
+from job.report.analysis.wording import join, name_optimizer, show_attribute, show_value
+from job.report.render.sensitivity_pictures import slug
 
-WIDE = 30
-"""From so many times the smallest value on, the values of an attribute stand on a logarithmic axis."""
+MOST_VALUES = 24
+"""So many values of an attribute can be read in a chart, or in a row of a heat map."""
+MOST_NAMED = 12
+"""So many values are named in a caption."""
 Entry = tuple[Any, Configuration]
 """A value of an attribute, and the configuration that has it."""
 
 
 def build_effects(effects: OptimizerEffects, fitted: Fitted) -> list[Picture]:
-    """A picture per attribute of one optimizer, the most important first, and one per crossing of two attributes."""
+    """A picture per attribute of one optimizer that has values other than numbers, the most important first, and one per
+    crossing of two attributes."""
     shown = {effect.attribute for effect in effects.effects}
     attributes = [importance.name for importance in effects.importances if importance.name in shown]
     built = [_build_attribute(effects, attribute, fitted) for attribute in attributes]
@@ -29,25 +33,21 @@ def build_effects(effects: OptimizerEffects, fitted: Fitted) -> list[Picture]:
 
 
 def _build_attribute(effects: OptimizerEffects, attribute: str, fitted: Fitted) -> Picture | None:
-    """Every value with its interval; many numbers as dots along an axis; None where none of these finished."""
+    """Every value with its interval; None where all are numbers, which stand on an axis in a picture of their own, or
+    where none was run."""
     entries = [(effects.baseline.attributes.get(attribute), effects.baseline)]
     entries += [(effect.value, effect.configuration) for effect in effects.effects if effect.attribute == attribute]
     entries.sort(key=lambda entry: order_value(entry[0]))
-    name = f"effect-{effects.optimizer}-{_slug(show_attribute(attribute))}"
     known = [(value, configuration) for value, configuration in entries if configuration.scores or configuration.fate]
-    if len(known) <= MOST_VALUES or not all(isinstance(value, int | float) for value, _ in known):
-        return Picture(
-            name, _tell_points(effects, attribute, entries), _chart_points(effects, attribute, known, fitted)
-        )
-    finished = [(value, configuration) for value, configuration in known if configuration.always_finished]
-    if not finished:
+    if not known or all(is_number(value) for value, _ in entries):
         return None
-    return Picture(name, _tell_dots(effects, attribute, entries), _chart_dots(effects, attribute, finished))
+    name = f"effect-{effects.optimizer}-{slug(show_attribute(attribute))}"
+    return Picture(name, _tell_points(effects, attribute, entries), _chart_points(effects, attribute, known, fitted))
 
 
 def _chart_points(effects: OptimizerEffects, attribute: str, known: Sequence[Entry], fitted: Fitted) -> PointChart:
     return PointChart(
-        [_build_point(show_value(value), configuration, fitted) for value, configuration in known[: 2 * MOST_VALUES]],
+        [_build_point(show_value(value), configuration, fitted) for value, configuration in known[:MOST_VALUES]],
         title=_title(effects, attribute),
         ylabel="test top-1",
         baseline=show_value(effects.baseline.attributes.get(attribute)),
@@ -60,36 +60,13 @@ def _tell_points(effects: OptimizerEffects, attribute: str, entries: Sequence[En
     if not have_same_seeds(configuration for _, configuration in entries):
         caption += " Means are adjusted for the seeds, which not all have in common."
     lost = [show_value(value) for value, configuration in entries if configuration.fate]
-    caption += f" {name} {join(lost[:MOST_VALUES])}: diverged with some seed or all (cross)." if lost else ""
-    return caption
-
-
-def _chart_dots(effects: OptimizerEffects, attribute: str, finished: Sequence[Entry]) -> DotChart:
-    dots = [
-        Dot(name_optimizer(effects.optimizer), effects.optimizer, float(value or 0), configuration.adjusted or 0.0)
-        for value, configuration in finished
-    ]
-    return DotChart(
-        dots,
-        title=_title(effects, attribute),
-        xlabel=show_attribute(attribute),
-        ylabel="test top-1",
-        logarithmic=dots[0].x > 0 and dots[-1].x > WIDE * dots[0].x,
-    )
-
-
-def _tell_dots(effects: OptimizerEffects, attribute: str, entries: Sequence[Entry]) -> str:
-    shown, name = name_optimizer(effects.optimizer), show_attribute(attribute)
-    num = sum(configuration.always_finished for _, configuration in entries)
-    num_lost = sum(bool(configuration.fate) for _, configuration in entries)
-    caption = f"{shown} with {name} changed alone: the mean over seeds at each of {num} values."
-    caption += f" {count(num_lost, 'value')} more diverged with some seed or all." if num_lost else ""
+    caption += f" {name} {join(lost[:MOST_NAMED])}: diverged with some seed or all (cross)." if lost else ""
     return caption
 
 
 def _build_grid(optimizer: str, grid: Grid) -> Picture | None:
     """None where the grid has more cells than can be read."""
-    if max(grid.means.shape) > 2 * MOST_VALUES:
+    if max(grid.means.shape) > MOST_VALUES:
         return None
     shown, rows, columns = name_optimizer(optimizer), show_attribute(grid.rows), show_attribute(grid.columns)
     chart = HeatMap(
@@ -103,7 +80,7 @@ def _build_grid(optimizer: str, grid: Grid) -> Picture | None:
     )
     caption = f"{shown} with {rows} and {columns} crossed: mean test accuracy in percent."
     caption += " A cross: diverged with some seed or all." if grid.diverged else ""
-    return Picture(f"grid-{optimizer}-{_slug(rows)}-{_slug(columns)}", caption, chart)
+    return Picture(f"grid-{optimizer}-{slug(rows)}-{slug(columns)}", caption, chart)
 
 
 def _build_point(label: str, configuration: Configuration, fitted: Fitted) -> Point:
@@ -120,7 +97,3 @@ def _build_point(label: str, configuration: Configuration, fitted: Fitted) -> Po
 
 def _title(effects: OptimizerEffects, attribute: str) -> str:
     return f"{name_optimizer(effects.optimizer)}: {show_attribute(attribute)}"
-
-
-def _slug(text: str) -> str:
-    return "".join(character if character.isalnum() else "-" for character in text.lower())[:40]

@@ -1,4 +1,4 @@
-"""The page printed by a Chromium that is on the machine. Nothing else knows the page's style sheet for print as well."""
+"""The page printed by a Chromium that is on the machine. No library knows the style sheet as well."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def print_page(page: bytes, *, browser: str) -> bytes:
             browser, *FLAGS, *sandbox, f"--user-data-dir={folder}/profile", f"--print-to-pdf={target}", source.as_uri(),
         ]  # fmt: skip
         try:
-            done = subprocess.run(command, capture_output=True, timeout=TIMEOUT, check=False)  # noqa: S603
+            done = subprocess.run(command, capture_output=True, timeout=TIMEOUT, check=False)
         except subprocess.TimeoutExpired as error:
             raise UsageError(f"--pdf: {browser} did not print the page within {TIMEOUT} s") from error
         if not target.is_file():

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
-from job.plots import LEGIBLE_CLASSES
-from job.report.analysis.charts import ConfusionMatrix, Dot, DotChart, HeatMap, Line, LineChart, Picture
+from job.report.analysis.charts import (
+    Dot,
+    DotChart,
+    Dumbbell,
+    DumbbellChart,
+    Line,
+    LineChart,
+    PanelChart,
+    Picture,
+)
 from job.report.analysis.configurations import Configuration, have_same_seeds
-from job.report.analysis.measurements import Floats, mean_curve
+from job.report.analysis.measurements import mean_curve
 from job.report.analysis.reasons import Evidence
 from job.report.analysis.reference import SideBySide
 from job.report.analysis.study import Study
-from job.report.analysis.wording import count, join, name_optimizer, show_seeds
+from job.report.analysis.wording import count, join, name_optimizer
 
-MOST_DOTS = 2000
+MOST_DOTS = 500
+SATURATED = 0.97
+"""Top-5 accuracy that leaves nothing to see."""
 MOST_VALUES = 12
 """So many values of an attribute get an interval and a label each; where there are more numbers, they are dots."""
 BAND = "Lines are means over seeds, bands their range."
@@ -25,38 +34,54 @@ BROKEN = "Where a seed diverged, each run has a line of its own, with a cross at
 
 
 def build_curves(study: Study) -> list[Picture]:
-    """Training and test accuracy and loss, top-5, and the size of the updates, by epoch."""
-    nats = "cross entropy (nats)"
-    wanted = (
-        ("test_top1", "Test accuracy", "top-1", True),
-        ("train_top1", "Training accuracy", "top-1", True),
-        ("test_loss", "Test loss", nats, False),
-        ("train_loss", "Training loss", nats, False),
-        ("test_top5", "Test top-5 accuracy", "top-5", True),
-        ("backbone_update_to_weight", "Size of the backbone's updates", "update / weight", False),
-        ("fc_update_to_weight", "Size of fc's updates", "update / weight", False),
-    )
+    """Test beside training accuracy, test beside training loss, and the sizes of the updates, by epoch; top-5 where it
+    tells more than that nearly all of it is right."""
+    pairs = (
+        ("accuracy", "Accuracy", "top-1", (("test_top1", "test"), ("train_top1", "training"))),
+        ("loss", "Loss", "cross entropy (nats)", (("test_loss", "test"), ("train_loss", "training"))),
+        ("updates", "Size of the updates", "update / weight",
+         (("backbone_update_to_weight", "backbone"), ("fc_update_to_weight", "fc"))),
+    )  # fmt: skip
+    explained = f"{BAND} {BROKEN}" if any(configuration.fate for configuration in study.shown) else BAND
+    explained += "" if have_same_seeds(study.shown) else f" {OTHER_SEEDS}"
     pictures = []
-    for column, title, ylabel, accuracy in wanted:
-        lines = _curves(study, column, study.shown)
-        logarithmic = column.endswith("update_to_weight")
-        what = f"{title}: mean norm over that of the weights (logarithmic)" if logarithmic else title
-        if lines:
-            chart = LineChart(
-                lines, title=title, xlabel="epoch", ylabel=ylabel, accuracy=accuracy, logarithmic=logarithmic
-            )
-            explained = f"{BAND} {BROKEN}" if any(configuration.fate for configuration in study.shown) else BAND
-            explained += "" if have_same_seeds(study.shown) else f" {OTHER_SEEDS}"
-            pictures.append(Picture(column.replace("_", "-"), f"{what}, by epoch. {explained}", chart))
+    for name, title, ylabel, columns in pairs:
+        found = [(word, draw_curves(study, column, study.shown)) for column, word in columns]
+        found = [(word, lines) for word, lines in found if lines]
+        if not found:
+            continue
+        is_logarithmic = name == "updates" or (
+            name == "loss" and _spans_decades([line for _, lines in found for line in lines])
+        )
+        panels = [
+            LineChart(lines, word, "epoch", ylabel, accuracy=name == "accuracy", logarithmic=is_logarithmic)
+            for word, lines in found
+        ]
+        what = "Mean norm of the updates over that of the weights" if name == "updates" else title
+        what += " (logarithmic)" if is_logarithmic else ""
+        told = f"{what}, {join([word for word, _ in found])}, by epoch, on one scale. {explained}"
+        pictures.append(Picture(name, told, PanelChart(panels, title)))
+    top5 = draw_curves(study, "test_top5", study.shown)
+    if top5 and max(float(line.y[-1]) for line in top5) < SATURATED:
+        chart = LineChart(top5, "Test top-5 accuracy", "epoch", "top-5", accuracy=True)
+        pictures.append(Picture("test-top5", f"Test top-5 accuracy, by epoch. {explained}", chart))
     return pictures
 
 
-def _curves(study: Study, column: str, shown: Sequence[Configuration]) -> list[Line]:
-    """Means over the seeds; single runs where a seed diverged, because a mean over the survivors would flatter."""
+def _spans_decades(lines: Sequence[Line]) -> bool:
+    """Whether the largest is more than ten times the smallest, which a linear scale would press to its foot."""
+    heights = [float(value) for line in lines for value in line.y if value > 0]
+    return bool(heights) and max(heights) > 10 * min(heights)
+
+
+def draw_curves(study: Study, column: str, shown: Sequence[Configuration]) -> list[Line]:
+    """Means over the seeds; single runs where a seed diverged, because a mean over the survivors would flatter.
+
+    Of configurations of one optimizer the baseline is solid, or the best where the baseline is not shown.
+    """
     evidence = Evidence(shown, study.configurations, study.effects, study.measured)
     lines: list[Line] = []
-    for index, configuration in enumerate(shown):
-        dash = sum(other.optimizer == configuration.optimizer for other in shown[:index])
+    for configuration, dash in zip(shown, _choose_dashes(study, shown), strict=True):
         if configuration.always_finished:
             lines += evidence.epoch_lines(column, [configuration], dash=dash)
             continue
@@ -68,74 +93,20 @@ def _curves(study: Study, column: str, shown: Sequence[Configuration]) -> list[L
     return lines
 
 
-def build_class_accuracy(study: Study) -> list[Picture]:
-    """Class-wise accuracy across those shown, the hardest class below.
-
-    Over the seeds that all of them have, where there are some; those of which a seed diverged are left out, as a mean
-    over the survivors would flatter.
-    """
-    table, finished = (
-        study.runs.classes,
-        [configuration for configuration in study.shown if configuration.always_finished],
-    )
-    seeds = common_seeds(finished)
-    rows = study.runs.runs
-    wanted = rows.loc[rows["seed"].isin(seeds), "run"] if seeds else rows["run"]
-    table = table[table["run"].isin(wanted)]
-    columns = [
-        table[table["run"].isin(configuration.finished)].groupby("class")["top1"].mean() for configuration in finished
-    ]
-    measured = [
-        (configuration, column) for configuration, column in zip(finished, columns, strict=True) if len(column.dropna())
-    ]
-    if not measured:
-        return []
-    names = sorted({name for _, column in measured for name in column.index})
-    values = np.array([[column.get(name, np.nan) for _, column in measured] for name in names], dtype=float)
-    order = np.argsort(-np.nan_to_num(values).mean(axis=1), kind="stable")
-    lost = [configuration.title for configuration in study.shown if not configuration.always_finished]
-    remark = f"{tell_seeds(finished)}{f' Left out: {join(lost[:MOST_VALUES])}.' if lost else ''}"
-    if len(names) > LEGIBLE_CLASSES:
-        lines = [
-            Line(
-                configuration.title,
-                configuration.optimizer,
-                list(range(1, len(names) + 1)),
-                values[order, index],
-                dash=0,
-            )
-            for index, (configuration, _) in enumerate(measured)
-        ]
-        caption = f"Test accuracy of the {len(names)} classes, the easiest on the left.{remark}"
-        curves = LineChart(lines, title="Class-wise accuracy", xlabel="class", ylabel="test top-1", accuracy=True)
-        return [Picture("class-accuracy", caption, curves)]
-    hardest = names[order[-1]]
-    caption = (
-        f"Test accuracy per class in percent after the last epoch, mean over the seeds; {hardest} is the hardest on "
-        f"average.{remark}"
-    )
-    chart = HeatMap(
-        values[order], rows=[names[index] for index in order],
-        columns=[configuration.title for configuration, _ in measured], title="Class-wise accuracy",
-    )  # fmt: skip
-    return [Picture("class-accuracy", caption, chart)]
-
-
-def build_confusions(confusions: Mapping[str, tuple[list[str], Floats]], study: Study) -> list[Picture]:
-    """A matrix per configuration shown, over all its seeds; `confusions` are by digest."""
-    pictures = []
-    for index, configuration in enumerate(study.shown):
-        if configuration.digest in confusions:
-            classes, counts = confusions[configuration.digest]
-            chart = ConfusionMatrix(counts.astype(int).tolist(), classes, configuration.label)
-            seeds = (
-                f"{count(len(configuration.scores), 'seed')}{f'; {configuration.fate}' if configuration.fate else ''}"
-            )
-            caption = (
-                f"Confusion matrix of {configuration.label} after the last epoch: counts of test images over {seeds}."
-            )
-            pictures.append(Picture(f"confusion-{index + 1}-{configuration.optimizer}", caption, chart))
-    return pictures
+def _choose_dashes(study: Study, shown: Sequence[Configuration]) -> list[int]:
+    """A number for each configuration, 0 for the one of its optimizer that the others are compared with."""
+    baselines = study.judgement.baselines.values() if study.judgement else []
+    first = {own.optimizer: own.digest for own in reversed(shown)}
+    first |= {own.optimizer: own.digest for own in baselines if any(own.digest == other.digest for other in shown)}
+    taken: dict[str, int] = defaultdict(int)
+    dashes = []
+    for configuration in shown:
+        if configuration.digest == first[configuration.optimizer]:
+            dashes.append(0)
+        else:
+            taken[configuration.optimizer] += 1
+            dashes.append(taken[configuration.optimizer])
+    return dashes
 
 
 def build_cost(study: Study) -> list[Picture]:
@@ -175,29 +146,33 @@ def build_cost(study: Study) -> list[Picture]:
 
 
 def build_budget(study: Study) -> list[Picture]:
-    """Expected best accuracy against the number of trials."""
-    if not study.budget:
+    """Each optimizer's default beside the expected best of as many trials as all have."""
+    lines = [line for line in study.budget if line.default.scores]
+    tuned = [line.num_trials for line in lines if len(line.expected) > 1]
+    if not tuned:
         return []
-    lines = [
-        Line(name_optimizer(line.optimizer), line.optimizer, list(range(1, len(line.expected) + 1)), line.expected)
-        for line in study.budget
+    rows = [
+        Dumbbell(name_optimizer(line.optimizer), line.optimizer, line.default.adjusted or 0.0, line.tuned_score)
+        for line in sorted(lines, key=lambda line: -line.tuned_score)
     ]
-    chart = LineChart(
-        lines, title="What tuning buys", xlabel="random trials", ylabel="expected best test top-1", accuracy=True
+    chart = DumbbellChart(
+        rows, title="Default against tuned", left="default", right=f"expected best of {tuned[0]} trials"
     )
-    caption = "Expected best accuracy after so many configurations drawn at random from those that were run."
-    failed = sum(not configuration.always_finished for configuration in study.configurations)
+    caption = (
+        f"The default (filled), and the best to be expected of {tuned[0]} configurations drawn at random from those "
+        "that were run (open), the same number for every optimizer."
+    )
+    single = [name_optimizer(line.optimizer) for line in lines if len(line.expected) == 1]
+    caption += f" Of {join(single)} a single configuration was run." if single else ""
+    failed = any(not configuration.always_finished for configuration in study.configurations)
     caption += " A seed that diverged counts as guessing." if failed else ""
     return [Picture("budget", caption, chart)]
 
 
 def build_reference(sides: SideBySide, study: Study) -> list[Picture]:
-    """Published curves (dashed) beside ours (solid)."""
-    pictures = []
-    for ours, theirs, title in (
-        ("test_top1", "test_accuracy", "Test accuracy, published and here"),
-        ("train_top1", "train_accuracy", "Training accuracy, published and here"),
-    ):
+    """Published curves (dashed) beside ours (solid), test and training on one scale."""
+    panels = []
+    for ours, theirs, title in (("test_top1", "test_accuracy", "test"), ("train_top1", "train_accuracy", "training")):
         lines = []
         for pair in sides.pairs:
             name = name_optimizer(pair.optimizer)
@@ -210,24 +185,11 @@ def build_reference(sides: SideBySide, study: Study) -> list[Picture]:
                 here = f"{name}, here{f' ({pair.ours.fate})' if pair.ours.fate else ''}"
                 lines += [
                     replace(line, label=here if line.label else "", dash=0)
-                    for line in _curves(study, ours, [pair.ours])
+                    for line in draw_curves(study, ours, [pair.ours])
                 ]
         if lines:
-            chart = LineChart(lines, title=title, xlabel="epoch", ylabel="top-1", accuracy=True)
-            pictures.append(Picture(f"reference-{ours.replace('_', '-')}", f"{title}: dashed is published.", chart))
-    return pictures
-
-
-def common_seeds(configurations: Sequence[Configuration]) -> set[int]:
-    """The seeds shared by all configurations that always finished; empty where they all have the same seeds anyway."""
-    own = [set(configuration.scores) for configuration in configurations if configuration.always_finished]
-    return set[int]() if have_same_seeds(configurations) or not own else set.intersection(*own)
-
-
-def tell_seeds(configurations: Sequence[Configuration]) -> str:
-    """A sentence on the seeds that a picture is over; empty where all configurations have the same seeds."""
-    if seeds := common_seeds(configurations):
-        return f" All over the seeds that all of them have ({show_seeds(seeds)})."
-    if have_same_seeds(configurations):
-        return ""
-    return " They have no seed in common, so they differ by their seeds as well."
+            panels.append(LineChart(lines, title, "epoch", "top-1", accuracy=True))
+    if not panels:
+        return []
+    caption = f"Accuracy, {join([panel.title for panel in panels])}, published (dashed) and here (solid)."
+    return [Picture("reference-accuracy", caption, PanelChart(panels, "Published and here"))]

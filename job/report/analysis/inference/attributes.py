@@ -17,6 +17,7 @@ import numpy as np
 from job.report.analysis.inference.model import Model, Spread, to_accuracy
 from job.report.analysis.inference.noise import Floats
 from job.report.analysis.inference.pairs import Images
+from job.report.analysis.inference.variance import Share, share_variance
 from job.report.analysis.statistics import holm
 
 SAME = 1e-9
@@ -63,6 +64,9 @@ class Effect:
     """Change of the accuracy from the first value to the last, by the straight line through their order; None where
     there is no order or there are only two values."""
     trend_p: float | None
+    share: Share | None = None
+    """Its part in the variance of the optimizer's accuracy on the logit scale; None where attributes only change
+    together, or where noise alone would make as much."""
 
 
 def judge_attributes(model: Model, designs: Sequence[Design], *, images: Images = "these") -> list[list[Effect]]:
@@ -76,13 +80,13 @@ def judge_attributes(model: Model, designs: Sequence[Design], *, images: Images 
                 Effect(
                     effect.name, effect.accuracies, effect.importance,
                     None if effect.p is None else next(corrected),
-                    effect.trend, None if effect.trend_p is None else next(corrected),
+                    effect.trend, None if effect.trend_p is None else next(corrected), share,
                 )
-                for effect in effects
+                for effect, share in zip(effects, shares, strict=True)
             ),
             key=lambda effect: float(-np.nan_to_num(effect.importance, nan=-1.0)),
         )
-        for effects in found
+        for effects, shares in zip(found, (_share(model, design) for design in designs), strict=True)
     ]  # fmt: skip
 
 
@@ -124,21 +128,42 @@ def _judge(model: Model, design: Design, place: int, images: Images) -> Effect:
 def _contrast(model: Model, design: Design, known: Sequence[int], place: int) -> Floats | None:
     """How the effects of the attribute's values, which sum to 0, follow from the configurations' estimates:
     (values, configurations). None where they cannot be told from the effects of other attributes."""
-    columns, start, width = [np.ones(len(known))], 0, 0
-    for index, attribute in enumerate(design.attributes):
-        values = [attribute.values[row] for row in known]
-        present = [value for value in attribute.order if value in set(values)]
-        if index == place:
-            start, width = len(columns), len(present)
-        columns += [np.array([value == level for value in values], dtype=float) for level in present]
-    matrix = np.array(columns).T
-    apart = model.apart[[design.members[row] for row in known]]
-    roots = np.where(apart & ~apart.all(), 1e-3, 1.0)
-    inverse = np.linalg.pinv(matrix * roots[:, None], rcond=1e-9) * roots
-    pick = np.zeros((width, len(columns)))
+    matrix, inverse, widths = _solve(model, design, known)
+    start, width = 1 + sum(widths[:place]), widths[place]
+    pick = np.zeros((width, matrix.shape[1]))
     pick[:, start : start + width] = np.eye(width) - 1 / width
     estimable = np.abs(pick @ inverse @ matrix - pick).max(initial=0.0) < SAME * 1e3
     return pick @ inverse if estimable else None
+
+
+def _solve(model: Model, design: Design, known: Sequence[int]) -> tuple[Floats, Floats, list[int]]:
+    """The design as a matrix (configurations, 1 + values of all attributes), its weighted pseudo-inverse, and how many
+    values each attribute has."""
+    columns, widths = [np.ones(len(known))], []
+    for attribute in design.attributes:
+        values = [attribute.values[row] for row in known]
+        present = [value for value in attribute.order if value in set(values)]
+        columns += [np.array([value == level for value in values], dtype=float) for level in present]
+        widths.append(len(present))
+    matrix = np.array(columns).T
+    apart = model.apart[[design.members[row] for row in known]]
+    roots = np.where(apart & ~apart.all(), 1e-3, 1.0)
+    return matrix, np.asarray(np.linalg.pinv(matrix * roots[:, None], rcond=1e-9) * roots), widths
+
+
+def _share(model: Model, design: Design) -> list[Share | None]:
+    """The share of each of the design's attributes; nothing where some only change together."""
+    known = [row for row, member in enumerate(design.members) if np.isfinite(model.logits[member])]
+    nothing: list[Share | None] = [None] * len(design.attributes)
+    effects = [_contrast(model, design, known, place) for place in range(len(design.attributes))] if known else []
+    told = [effect for effect in effects if effect is not None]
+    if not told or len(told) < len(effects):
+        return nothing
+    members = [design.members[row] for row in known]
+    matrix, inverse, _ = _solve(model, design, known)
+    residuals = np.eye(len(known)) - matrix @ inverse
+    errors = None if model.spread is None else model.spread.select(members).errors
+    return list(share_variance(model.logits[members], told, residuals, errors) or nothing)
 
 
 def _test(spread: Spread, logits: Floats, contrast: Floats, images: Images) -> float:
