@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from job import plots
-from job.report.analysis.charts import Picture
+from job.report.analysis.charts import Chart, LineChart, PanelChart, Picture
 from job.report.analysis.forest import build_forest
 from job.report.analysis.measurements import Floats
 from job.report.analysis.reference import SideBySide, compare_with
@@ -34,6 +34,8 @@ class Drawing:
     caption: str
     svg: bytes
     png: bytes
+    linear: bytes = b""
+    """The SVG with linear heights, where those of `svg` are logarithmic: the page switches between them."""
 
 
 @dataclass(frozen=True)
@@ -120,5 +122,17 @@ def draw_chapter(
 
 
 def _render(path: str, picture: Picture) -> Drawing:
-    figure = figures.draw(picture.chart)
-    return Drawing(path, picture.caption, render_svg(figure), plots.render(figure, "png"))
+    figure, linear = figures.draw(picture.chart), _make_linear(picture.chart)
+    return Drawing(
+        path, picture.caption, render_svg(figure), plots.render(figure, "png"),
+        render_svg(figures.draw(linear)) if linear else b"",
+    )  # fmt: skip
+
+
+def _make_linear(chart: Chart) -> Chart | None:
+    """The same lines with linear heights; None where they are linear anyway."""
+    if isinstance(chart, LineChart) and chart.logarithmic:
+        return replace(chart, logarithmic=False)
+    if isinstance(chart, PanelChart) and any(panel.logarithmic for panel in chart.panels):
+        return replace(chart, panels=[replace(panel, logarithmic=False) for panel in chart.panels])
+    return None

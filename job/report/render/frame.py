@@ -103,8 +103,13 @@ class Percents(Formatter):
     """Fractions of one in percent, with as few decimals as tell the ticks apart."""
 
     def __call__(self, x: float, pos: int | None = None) -> str:  # noqa: ARG002 - matplotlib's
-        decimals = (digits for digits in (0, 1) if all(_is_round(100 * value, digits) for value in self.locs))
-        return percent(x + 0.0, next(decimals, 2))
+        return self.format_ticks([x])[0]
+
+    def format_ticks(self, values: Sequence[float]) -> list[str]:
+        """The ticks of an axis."""
+        decimals = (digits for digits in (0, 1) if all(_is_round(100 * value, digits) for value in values))
+        enough = next(decimals, 2)
+        return [percent(value + 0.0, enough) for value in values]
 
 
 def _is_round(value: float, digits: int) -> bool:

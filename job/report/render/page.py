@@ -81,12 +81,17 @@ def _mark_of(standing: str) -> Markup:
 
 
 def _figure(drawing: Drawing) -> Markup:
-    """A figure with its caption. matplotlib escapes the text in an SVG; its ids are made unique in the page."""
-    svg = drawing.svg.decode()
-    svg = svg[svg.index("<svg") :]
-    prefix = re.sub(r"[^a-z0-9]+", "-", drawing.path)
-    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", svg)
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    """A figure with its caption. The SVGs have no ids, and their texts are escaped."""
     label = escape(drawing.caption)
-    svg = svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
-    return Markup(f'<figure id="{prefix}">{svg}<figcaption>{label}</figcaption></figure>')  # noqa: S704
+    svgs = [_inline(drawing.svg, label, "logarithmic" if drawing.linear else "")]
+    if drawing.linear:
+        svgs.append(_inline(drawing.linear, label, "linear"))
+    name = re.sub(r"[^a-z0-9]+", "-", drawing.path)
+    return Markup(f'<figure id="{name}">{"".join(svgs)}<figcaption>{label}</figcaption></figure>')  # noqa: S704
+
+
+def _inline(svg: bytes, label: str, kind: str) -> str:
+    """The SVG as part of the page, of the class `kind`; the linear one is hidden until the switch shows it."""
+    marks = f' class="{kind}"' if kind else ""
+    marks += " data-off" if kind == "linear" else ""
+    return svg.decode().strip().replace("<svg ", f'<svg role="img" aria-label="{label}"{marks} ', 1)

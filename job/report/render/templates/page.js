@@ -53,6 +53,11 @@ for (const section of all("section")) {
     for (const name of own)
       if (name) add(names[name] ?? name, true, (on) => show(all(`[data-optimizer="${name}"]`, section), on));
   if (section.querySelector("svg .seeds")) add("seeds", true, (on) => show(all("svg .seeds", section), on));
+  if (section.querySelector("svg.linear"))
+    add("logarithmic axes", true, (on) => {
+      show(all("svg.logarithmic", section), on);
+      show(all("svg.linear", section), !on);
+    });
   bar.hidden = !bar.querySelector("input");
 }
 
@@ -61,8 +66,7 @@ const tip = document.createElement("div");
 tip.className = "tip";
 tip.setAttribute("role", "status");
 for (const figure of all("figure:has([data-v])")) {
-  const svg = figure.querySelector("svg");
-  const points = () => all("[data-v]", svg).filter((point) => !point.closest("[data-off]"));
+  const points = () => all("[data-v]", figure).filter((point) => !point.closest("[data-off]"));
   let place = -1;
   const tell = (point) => {
     const box = point.getBoundingClientRect(), frame = figure.getBoundingClientRect();
@@ -73,7 +77,7 @@ for (const figure of all("figure:has([data-v])")) {
     tip.style.left = `${Math.max(0, Math.min(left + 8, frame.width - tip.offsetWidth))}px`;
     tip.style.top = `${Math.max(0, top - tip.offsetHeight - 6)}px`;
   };
-  svg.addEventListener("pointermove", (event) => {
+  const point = (event) => {
     let nearest = null, least = 30;
     for (const point of points()) {
       const box = point.getBoundingClientRect();
@@ -81,17 +85,20 @@ for (const figure of all("figure:has([data-v])")) {
       if (away < least) [nearest, least] = [point, away];
     }
     nearest ? tell(nearest) : tip.remove();
-  });
-  svg.addEventListener("pointerleave", () => tip.remove());
-  svg.tabIndex = 0;
-  svg.addEventListener("blur", () => tip.remove());
-  svg.addEventListener("keydown", (event) => {
+  };
+  const walk = (event) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key], open = points();
     if (!step || !open.length) return;
     event.preventDefault();
     place = (place + step + open.length) % open.length;
     tell(open[place]);
-  });
+  };
+  for (const svg of all("svg", figure)) {
+    svg.tabIndex = 0;
+    svg.addEventListener("pointermove", point);
+    svg.addEventListener("keydown", walk);
+    for (const gone of ["pointerleave", "blur"]) svg.addEventListener(gone, () => tip.remove());
+  }
 }
 
 // All runs are in the page's data; the table shows the first hundred that have all the words.
