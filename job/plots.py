@@ -15,10 +15,11 @@ import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from job.runs import EpochRecord
 
@@ -111,7 +112,7 @@ def draw_accuracy(history: Sequence[EpochRecord], *, title: str) -> Figure:
         },
     )
     axes.set(xlabel="epoch", ylabel="accuracy")
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    _show_percents(axes.yaxis)
     axes.set_ylim(top=1.01)
     return figure
 
@@ -133,8 +134,9 @@ def draw_confusion(confusion: Sequence[Sequence[int]], *, classes: Sequence[str]
         axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(len(names)), names)
         for (row, column), count in np.ndenumerate(counts):
-            shade = "white" if parts[row, column] > 0.5 else ("black" if count else "#b0b7c3")
-            axes.text(column, row, str(count), ha="center", va="center", color=shade, fontsize=8)
+            if count:  # zeros would hide the errors
+                shade = "white" if parts[row, column] > 0.5 else "black"
+                axes.text(column, row, str(count), ha="center", va="center", color=shade, fontsize=8)
     return figure
 
 
@@ -155,17 +157,17 @@ def draw_class_accuracy(
     axes.barh(rows, [accuracy[name] for name in names], color=BLUE, height=0.75 if named else 1.0)
     axes.axvline(top1, color="black", linestyle="--", linewidth=1)
     above = axes.get_xaxis_transform()
-    axes.text(top1, 1.01, f"all {top1:.1%}", transform=above, ha="center", va="bottom", fontsize=9)
+    axes.text(top1, 1.01, f"all {_percent(top1)}", transform=above, ha="center", va="bottom", fontsize=9)
     if named:
         axes.set_yticks(rows, [fit_label(name) for name in names])
         beside = axes.get_yaxis_transform()
         for row, name in enumerate(names):
-            axes.text(1.015, row, f"{accuracy[name]:.1%}", transform=beside, va="center", fontsize=9)
+            axes.text(1.015, row, _percent(accuracy[name]), transform=beside, va="center", fontsize=9)
     else:
         axes.set_yticks([])
         axes.set_ylabel(f"{len(names)} classes")
     axes.set(xlabel="test top-1 accuracy", xlim=(0, 1), ylim=(-0.6, max(len(names), 1) - 0.4))
-    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    _show_percents(axes.xaxis)
     return figure
 
 
@@ -181,7 +183,7 @@ def draw_samples(samples: Sequence[Sample], *, title: str) -> Figure:
     for axes, sample in zip(grid.flat, samples, strict=False):
         right = sample.true_class == sample.predicted_class
         axes.imshow(sample.image.transpose(1, 2, 0))
-        said = f"{fit_label(sample.predicted_class, 14)} {sample.probability:.0%}"
+        said = f"{fit_label(sample.predicted_class, 14)} {_percent(sample.probability, 0)}"
         lines = [f"✓ {said}"] if right else [f"is {fit_label(sample.true_class, 14)}", f"✗ {said}"]
         for row, line in enumerate(lines):  # a text each, so that they stand at one height in every column
             axes.text(
@@ -189,6 +191,15 @@ def draw_samples(samples: Sequence[Sample], *, title: str) -> Figure:
                 color=RIGHT if right else WRONG,
             )  # fmt: skip
     return figure
+
+
+def _percent(fraction: float, digits: int = 1) -> str:
+    """0.886 as `88.6 %`, as the report writes it."""
+    return f"{100 * fraction:.{digits}f} %"
+
+
+def _show_percents(axis: Axis) -> None:
+    axis.set_major_formatter(FuncFormatter(lambda value, _: _percent(value, 0)))
 
 
 def _draw_curves(axes: Axes, curves: dict[str, list[float | None]]) -> None:

@@ -374,12 +374,13 @@ def test_divergence_stands_on_the_page_and_in_the_figures(unlucky: Path) -> None
     assert re.search(r"<td>SGD <strong[^>]*>●</strong> <span class=\"soft\">\(1 of 3 seeds diverged\)</span>", page)
     assert "; 4 diverged." in page
     assert "a seed that diverged counts as guessing" in page
-    figure = page[page.index('<figure id="figures-default-test-top1"') :].split("</figure>")[0]
+    figure = page[page.index('<figure id="figures-default-accuracy"') :].split("</figure>")[0]
     assert "each run has a line of its own, with a cross" in figure
     assert "SGD (1 of 3 seeds diverged)" in figure
-    effect = page[page.index('<figure id="figures-default-effect-adam-lr"') :].split("</figure>")[0]
-    assert "lr 1: diverged with some seed or all (cross)" in effect
-    assert "counts of test images over 2 seeds; 1 of 3 seeds diverged" in page
+    effect = page[page.index('<figure id="figures-default-sensitivity-lr"') :].split("</figure>")[0]
+    assert "A cross: diverged with some seed, or, at the foot, with every seed." in effect
+    confusion = page[page.index('<figure id="figures-default-confusion"') :].split("</figure>")[0]
+    assert "2 seeds; 1 of 3 seeds diverged (SGD)" in confusion
 
 
 def test_nothing_of_a_diverged_run_is_averaged(unlucky: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from job.report.analysis.budget import tell_budget
 from job.report.analysis.effects import OptimizerEffects, answer_attribute
 from job.report.analysis.statistics import expected_maximum
 from job.report.analysis.wording import show_comparison
@@ -213,6 +215,25 @@ def test_budget_view_sets_the_default_against_the_tuned(tmp_path: Path) -> None:
     assert (line.default.label, line.tuned.label) == ("Adam", "Adam lr 0.0001")
     assert line.expected == pytest.approx(expected_maximum(means), abs=1e-3)
     assert line.expected[-1] == pytest.approx(line.tuned.mean)
+
+
+def test_optimizers_are_set_beside_each_other_after_the_same_number_of_trials(tmp_path: Path) -> None:
+    """More trials alone make a best score higher: of five configurations of Adam two count as much as Adagrad's two."""
+    scores = {0.001: 0.70, 0.0001: 0.74, 0.01: 0.62, 0.003: 0.66, 0.03: 0.58}
+    results = [run for lr, score in scores.items() for run in adam(score, lr=lr)]
+    for lr, score in ((0.001, 0.75), (0.01, 0.65)):
+        results += [make_result(make_manifest("adagrad", seed=seed, lr=lr), accuracy=score) for seed in range(4)]
+    results += [make_result(make_manifest("sgd", seed=seed), accuracy=0.5) for seed in range(4)]
+    lines = {line.optimizer: line for line in build_study(tmp_path, *results).budget}
+    assert {name: line.num_trials for name, line in lines.items()} == {"adam": 2, "adagrad": 2, "sgd": 1}
+    pairs = [max(pair) for pair in itertools.combinations(scores.values(), 2)]
+    easy = float(np.mean(NOISE))
+    assert lines["adam"].tuned_score == pytest.approx(np.mean(pairs) + easy, abs=0.002)
+    assert lines["adagrad"].tuned_score == pytest.approx(0.75, abs=0.002)
+    assert lines["adagrad"].gain == pytest.approx(0.1, abs=0.002)  # torch's default of Adagrad is 0.01
+    told = tell_budget(list(lines.values()))
+    assert "Adagrad: 65.0 % with torch's defaults, 75.0 % expected of the best of 2 trials (+10.0 points)." in told
+    assert len(told) == 2  # of SGD there was nothing to choose
 
 
 def test_without_any_tuning_there_is_no_budget_view(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from job.report.analysis.inference.pairs import Images
 from job.report.analysis.inference.seeds_needed import count_seeds, find_seeds_needed
 from job.report.analysis.inference.sweep import Sweep
 from job.report.analysis.inference.time_to_target import estimate_time
+from job.report.analysis.inference.variance import Share
 from tests import simulation
 from tests.simulation import NUM_IMAGES, UNEQUAL, Case, count_as_chance, find_within_reach
 
@@ -375,6 +376,80 @@ def test_attributes_changed_one_at_a_time_have_the_difference_from_the_baseline(
     assert (first.name, first.trend_p) == ("lr", None)
     assert first.importance == pytest.approx(0.03, abs=0.002)
     assert second.importance == pytest.approx(0, abs=1e-9)
+
+
+# Shares of the variance.
+
+
+def one_at_a_time(num_attributes: int) -> Design:
+    """A baseline and two more values of every attribute."""
+    rows = [(0,) * num_attributes]
+    rows += [
+        tuple(value if place == other else 0 for other in range(num_attributes))
+        for place in range(num_attributes)
+        for value in (1, 2)
+    ]
+    names = [f"attribute {place}" for place in range(num_attributes)]
+    columns = zip(*rows, strict=True)
+    return Design(
+        tuple(range(len(rows))),
+        tuple(Attribute(name, column, (0, 1, 2), is_ordered=True) for name, column in zip(names, columns, strict=True)),
+    )
+
+
+def shares_of(accuracies: Floats, design: Design, *, num_images: int = NUM_IMAGES) -> dict[str, Share | None]:
+    effects = judge_attributes(fit(Sweep(accuracies, num_images), num_draws=1000), [design])[0]
+    return {effect.name: effect.share for effect in effects}
+
+
+def test_shares_of_a_grid_are_those_of_the_analysis_of_variance() -> None:
+    """Sums of squares by hand over the logits of a 3 by 2 grid with an interaction; without noise nothing is off."""
+    logits = special.logit(np.array([[0.6, 0.7], [0.75, 0.8], [0.7, 0.9]]))
+    rates = logits.mean(axis=1) - logits.mean()
+    decays = logits.mean(axis=0) - logits.mean()
+    expected = np.array([(rates**2).mean(), (decays**2).mean()]) / logits.var()
+    shares = shares_of(special.expit(logits).reshape(6, 1), grid(3, 2), num_images=10**6)
+    assert [known_share(shares[name]).fraction for name in ("lr", "weight_decay")] == pytest.approx(expected, abs=1e-4)
+    assert expected.sum() < 0.95  # the rest is the interaction's
+    assert {known_share(share).low for share in shares.values()} == {None}  # one seed tells nothing about the noise
+
+
+def test_shares_intervals_hold_the_true_shares() -> None:
+    """The truth is drawn: three attributes whose effects are from much larger than the noise to smaller than it."""
+    rng = np.random.default_rng(5)
+    design, held, total = one_at_a_time(3), 0, 0
+    for _ in range(100):
+        effects = rng.normal(size=(3, 3)) * np.array([0.2, 0.05, 0.01])[:, None]
+        rows = np.array([attribute.values for attribute in design.attributes]).T
+        logits = special.logit(0.8) + sum(effects[place][rows[:, place]] for place in range(3))
+        seen = special.expit(logits)[:, None] + 0.01 * rng.normal(size=3) + 0.006 * rng.normal(size=(7, 3))
+        shares = shares_of(np.round(seen * NUM_IMAGES) / NUM_IMAGES, design)
+        variances = effects.var(axis=1)
+        for place, share in enumerate(variances / variances.sum()):
+            found = shares[f"attribute {place}"]
+            if found is not None and found.low is not None and found.high is not None:
+                held += found.low <= share <= found.high
+                total += 1
+    assert total > 280
+    assert 1 - held / total <= at_most(0.05, total)
+
+
+def test_attributes_that_noise_alone_explains_have_no_share_or_one_that_may_be_anything() -> None:
+    rng = np.random.default_rng(6)
+    seen = 0.8 + 0.006 * rng.normal(size=(5, 3))
+    for share in shares_of(np.round(seen * NUM_IMAGES) / NUM_IMAGES, one_at_a_time(2)).values():
+        assert share is None or (share.low == pytest.approx(0, abs=0.02) and share.high == pytest.approx(1, abs=0.02))
+
+
+def test_attributes_that_only_change_together_have_no_shares() -> None:
+    both = tuple(Attribute(name, (0, 1, 2), (0, 1, 2), is_ordered=True) for name in ("lr", "batch_size"))
+    shares = shares_of(np.array([[0.8, 0.81], [0.82, 0.82], [0.85, 0.86]]), Design((0, 1, 2), both))
+    assert shares == {"lr": None, "batch_size": None}
+
+
+def known_share(share: Share | None) -> Share:
+    assert share is not None
+    return share
 
 
 # Seeds.

@@ -106,6 +106,12 @@ def test_confusion_shows_every_count_where_there_is_room() -> None:
     assert len(texts(draw_confusion(100))) < 30
 
 
+def test_confusion_leaves_out_zeros() -> None:
+    drawn = texts(plots.draw_confusion([[41, 0], [0, 44]], classes=["a", "b"], title="x"))
+    assert {"41", "44"} <= set(drawn)
+    assert "0" not in drawn
+
+
 def test_confusion_has_a_row_for_every_true_class() -> None:
     (axes,) = plots.draw_confusion([[8, 2], [0, 5]], classes=["cat", "dog"], title="x").axes
     cells = axes.images[0].get_array()
@@ -120,7 +126,7 @@ def test_classes_are_sorted_by_accuracy_and_one_without_images_is_left_out() -> 
     bars = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
     assert [bar.get_width() for bar in bars] == [0.25, 0.5, 1.0]  # from below
     assert [label.get_text() for label in axes.get_yticklabels()] == ["c", "a", "d"]
-    assert {"25.0%", "50.0%", "100.0%", "all 60.0%"} <= set(texts(figure))
+    assert {"25.0 %", "50.0 %", "100.0 %", "all 60.0 %"} <= set(texts(figure))
     assert "b" not in texts(figure)
 
 
@@ -132,7 +138,7 @@ def test_samples_say_what_was_predicted_and_what_is_true() -> None:
     image = np.zeros((3, 8, 8), dtype=np.uint8)
     right, wrong = plots.Sample(image, "cat", "cat", 0.987), plots.Sample(image, "dog", "cat", 0.4)
     drawn = texts(plots.draw_samples([right, wrong], title="x"))
-    assert {"✓ cat 99%", "✗ cat 40%", "is dog"} <= set(drawn)
+    assert {"✓ cat 99 %", "✗ cat 40 %", "is dog"} <= set(drawn)
     assert "is cat" not in drawn
 
 

@@ -12,7 +12,7 @@ from job.errors import DataError, UsageError
 from job.report.analysis.charts import HeatMap
 from job.report.analysis.reference import compare_with
 from job.report.read.reference import read_reference
-from job.report.render.pictures import build_class_accuracy
+from job.report.render.class_pictures import build_class_accuracy
 from tests.conftest import SHARED
 from tests.records import build_study, diverged, make_manifest, make_result
 

@@ -22,7 +22,7 @@ from job.report.analysis.wording import join, name_optimizer, percent, show_attr
 LEARNING_RATE = "optimizer.lr"
 WIDE = 30
 """From so many times the smallest value on, the values of an attribute stand on a logarithmic axis."""
-CLOSE = 0.06
+CLOSE = 0.12
 """On a linear axis, neighbours closer than this part of it cannot be told apart: then the values stand evenly."""
 
 Edge = Literal["low", "high"]

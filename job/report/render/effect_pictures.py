@@ -23,7 +23,7 @@ Entry = tuple[Any, Configuration]
 
 
 def build_effects(effects: OptimizerEffects, fitted: Fitted) -> list[Picture]:
-    """A picture per attribute of one optimizer that has values other than numbers, the most important first, and one per
+    """A picture per attribute of one optimizer with values other than numbers, the most important first, and one per
     crossing of two attributes."""
     shown = {effect.attribute for effect in effects.effects}
     attributes = [importance.name for importance in effects.importances if importance.name in shown]

@@ -71,7 +71,7 @@ def _merge(shapes: Sequence[Shape]) -> list[Shape]:
     merged: list[Shape] = []
     for shape in shapes:
         last = merged[-1] if merged else None
-        is_plain = shape.name == "path" and "opacity" not in shape.style and shape.own.startswith(' d="')
+        is_plain = shape.name == "path" and "fill-opacity" not in shape.style and shape.own.startswith(' d="')
         if last and is_plain and last.name == "path" and last.own.startswith(' d="'):
             last.own = f"{last.own[:-1]}{shape.own[4:]}"
         else:

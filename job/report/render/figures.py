@@ -52,7 +52,7 @@ BESIDE = 0.06
 """How far right of a mean its single values stand, so that its mark does not hide them."""
 ROW = 0.34
 """Inches of a row of bars; a label of more lines has more."""
-LONGEST, LONGEST_BELOW = 24, 50
+LONGEST, LONGEST_BELOW = 26, 50
 """Characters in a line of a label at the left, and of one below."""
 MOST_TOLD = 60
 """Dots of one label that tell their numbers when they are pointed at."""
@@ -167,7 +167,7 @@ def _draw_dots(chart: DotChart) -> Figure:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set(xlabel=chart.xlabel, ylabel=chart.ylabel)
     show_percents(axes.yaxis)
-    put_legend(figure, [axes], dict(clouds))
+    put_legend(figure, [axes], dict(clouds.keys()))
     return figure
 
 

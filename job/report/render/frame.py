@@ -62,10 +62,11 @@ def new_axes(title: str, *, height: float = HEIGHT, rows: int = 1, columns: int 
 
 
 def put_legend(figure: Figure, axes: Sequence[Axes], optimizers: dict[str, str]) -> None:
-    """A legend below the axes, where it covers nothing; every label once. `optimizers` are by label."""
+    """A legend below the axes, where it covers nothing; every label once. `optimizers` are by label, in their order."""
     known: dict[str, Any] = {}
     for own in axes:
         known |= dict(zip(*reversed(own.get_legend_handles_labels()), strict=True))
+    known = {label: known[label] for label in sorted(known, key=list(optimizers).index)}
     if not known:
         return
     wrapped = [wrap_label(label) for label in known]
@@ -92,24 +93,34 @@ def wrap_label(text: str, *, width: int = 44) -> str:
         if len(joined) <= width:
             lines[-1] = joined
         else:
-            lines += textwrap.wrap(piece, width) or [piece]
+            lines += _break_piece(piece, width)
     lines = [line for line in lines if line]
     if len(lines) > MOST_LINES:
         lines = [*lines[: MOST_LINES - 1], f"{lines[MOST_LINES - 1][: width - 1]}…"]
     return "\n".join(lines)
 
 
+def _break_piece(piece: str, width: int) -> list[str]:
+    """`piece` in lines, broken at blanks, or after underscores where a word is too long, and else anywhere."""
+    lines = textwrap.wrap(piece, width, break_long_words=False)
+    if any(len(line) > width for line in lines):
+        lines = textwrap.wrap(piece.replace("_", "_ "), width)
+        lines = [line.replace("_ ", "_") for line in lines]
+    return lines or [piece]
+
+
 class Percents(Formatter):
     """Fractions of one in percent, with as few decimals as tell the ticks apart."""
 
-    def __call__(self, x: float, pos: int | None = None) -> str:  # noqa: ARG002 - matplotlib's
-        return self.format_ticks([x])[0]
+    def __init__(self) -> None:
+        self._ticks: list[float] = []
 
-    def format_ticks(self, values: Sequence[float]) -> list[str]:
-        """The ticks of an axis."""
-        decimals = (digits for digits in (0, 1) if all(_is_round(100 * value, digits) for value in values))
-        enough = next(decimals, 2)
-        return [percent(value + 0.0, enough) for value in values]
+    def set_locs(self, locs: list[float]) -> None:
+        self._ticks = list(locs)
+
+    def __call__(self, x: float, pos: int | None = None) -> str:  # noqa: ARG002 - matplotlib's
+        decimals = (digits for digits in (0, 1) if all(_is_round(100 * value, digits) for value in self._ticks))
+        return percent(x + 0.0, next(decimals, 2))
 
 
 def _is_round(value: float, digits: int) -> bool:

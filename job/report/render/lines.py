@@ -43,7 +43,7 @@ def draw_lines(chart: LineChart) -> Figure:
     """Lines with their bands, and a cross where a run diverged."""
     figure, (axes,) = new_axes(chart.title)
     _fill(axes, chart)
-    put_legend(figure, [axes], {line.label: line.optimizer for line in chart.lines if line.tone is None})
+    put_legend(figure, [axes], _list_labels([chart]))
     return figure
 
 
@@ -60,9 +60,14 @@ def draw_panels(chart: PanelChart) -> Figure:
             axes.set_ylabel("")
     for axes in drawn[len(chart.panels) :]:
         axes.set_visible(False)
-    optimizers = {line.label: line.optimizer for panel in chart.panels for line in panel.lines if line.tone is None}
-    put_legend(figure, drawn[: len(chart.panels)], optimizers)
+    put_legend(figure, drawn[: len(chart.panels)], _list_labels(chart.panels))
     return figure
+
+
+def _list_labels(charts: Sequence[LineChart]) -> dict[str, str]:
+    """The optimizer of each label, which is none where the colour tells the place in an order: then in that order."""
+    lines = sorted((line for chart in charts for line in chart.lines if line.label), key=lambda line: line.tone or 0.0)
+    return {line.label: line.optimizer if line.tone is None else "" for line in lines}
 
 
 def _fill(axes: Axes, chart: LineChart) -> None:
@@ -78,7 +83,8 @@ def _fill(axes: Axes, chart: LineChart) -> None:
 
 def _draw_line(axes: Axes, line: Line, chart: LineChart, height: float) -> None:
     colour = find_colour(line.optimizer, tone=line.tone)
-    marker = MARKERS.get(line.optimizer, "o") if len(line.x) <= MOST_MARKED else None
+    marker = "o" if line.tone is not None else MARKERS.get(line.optimizer, "o")
+    marker = marker if len(line.x) <= MOST_MARKED else None
     artists: list[Artist] = []
     artists += axes.plot(
         line.x, line.y, linestyle="-" if line.is_main else DASHES[line.dash % len(DASHES)], color=colour,
@@ -87,8 +93,9 @@ def _draw_line(axes: Axes, line: Line, chart: LineChart, height: float) -> None:
     shown = [_tell(chart, x, float(y)) for x, y in zip(line.x, line.y, strict=True)] if marker else []
     if line.low is not None and line.high is not None:
         artists.append(axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.18, linewidth=0))
-    for artist in artists:
-        _put(artist, height, line.label, line.optimizer, shown if artist is artists[0] else ())
+    for artist in artists:  # the band below the line
+        is_line = artist is artists[0]
+        _put(artist, height - (0 if is_line else AHEAD / 2), line.label, line.optimizer, shown if is_line else ())
     if line.is_broken and len(line.x):
         (cross,) = axes.plot(line.x[-1:], line.y[-1:], "x", color=colour, markersize=10, markeredgewidth=2)
         _put(cross, height, line.label, line.optimizer, [f"{shown[-1]}; then it diverged"] if shown else ())
@@ -114,7 +121,7 @@ def draw_response(chart: ResponseChart) -> Figure:
     tilted = len(positions) * max(len(label) for _, label in chart.ticks) > 50
     axes.set_xticks(positions, [label for _, label in chart.ticks], rotation=35 if tilted else 0)
     axes.set(xlabel=chart.xlabel, ylabel=chart.ylabel)
-    axes.set_xlim(min(positions) - 0.08 * reach, max(positions) + 0.08 * reach)
+    axes.set_xlim(min(positions) - 0.12 * reach, max(positions) + 0.12 * reach)
     if chart.gap is not None:
         axes.axvline(chart.gap, color="white", linewidth=5, zorder=3)
         axes.text(chart.gap, 0, "//", transform=axes.get_xaxis_transform(), ha="center", va="center", fontsize=9)

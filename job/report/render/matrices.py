@@ -107,7 +107,7 @@ def _shares(matrix: ConfusionMatrix) -> npt.NDArray[np.float64]:
 def _draw_matrix(axes: Axes, matrix: ConfusionMatrix, most: float, *, size: float, named: bool) -> None:
     shares, num = _shares(matrix), len(matrix.classes)
     if not named:
-        wrong = np.where(np.eye(num, dtype=bool), 0.0, shares / most)
+        wrong = np.where(np.eye(num, dtype=bool), 0.0, np.ceil(LEVELS * shares / most) / LEVELS)
         axes.imshow(wrong, cmap=ERRORS, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
         _frame(axes, num, num)
         return

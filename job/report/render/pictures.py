@@ -50,17 +50,18 @@ def build_curves(study: Study) -> list[Picture]:
         found = [(word, lines) for word, lines in found if lines]
         if not found:
             continue
-        is_logarithmic = name == "updates" or (
-            name == "loss" and _spans_decades([line for _, lines in found for line in lines])
-        )
+        lines = [line for _, own in found for line in own]
+        is_logarithmic = name == "updates" or (name == "loss" and _spans_decades(lines))
         panels = [
-            LineChart(lines, word, "epoch", ylabel, accuracy=name == "accuracy", logarithmic=is_logarithmic)
-            for word, lines in found
+            LineChart(own, word, "epoch", ylabel, accuracy=name == "accuracy", logarithmic=is_logarithmic)
+            for word, own in found
         ]
         what = "Mean norm of the updates over that of the weights" if name == "updates" else title
         what += " (logarithmic)" if is_logarithmic else ""
         told = f"{what}, {join([word for word, _ in found])}, by epoch, on one scale. {explained}"
-        pictures.append(Picture(name, told, PanelChart(panels, title)))
+        other = [replace(panel, logarithmic=not is_logarithmic) for panel in panels]
+        switched = PanelChart(other, title) if name == "loss" else None
+        pictures.append(Picture(name, told, PanelChart(panels, title), switched))
     top5 = draw_curves(study, "test_top5", study.shown)
     if top5 and max(float(line.y[-1]) for line in top5) < SATURATED:
         chart = LineChart(top5, "Test top-5 accuracy", "epoch", "top-5", accuracy=True)

@@ -177,8 +177,8 @@ def build_importance(study: Study) -> list[Picture]:
         ends=[percent(point.value, 0) for point in points],
     )  # fmt: skip
     caption = (
-        "The share of each attribute in the variance of an optimizer's accuracy over the values that were tried, on the "
-        "logit scale, with 95 % intervals for other seeds."
+        "The share of each attribute in the variance of an optimizer's accuracy over the values that were tried, on "
+        "the logit scale, with 95 % intervals for other seeds."
     )
     if any(importance.share is not None and importance.share.low is None for _, importance in shares):
         caption += " Where there is no interval, one seed tells nothing about the noise."

@@ -15,6 +15,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -69,7 +70,8 @@ class Tag:
 
 def render_svg(figure: Figure) -> bytes:
     """The figure as an SVG, the same bytes for the same figure. The layout of the first format holds."""
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph .* missing from font")  # a browser has one that has it
         lay_out(figure, "svg")
         width, height = (float(side) * 72 for side in figure.get_size_inches())
         renderer = _Renderer(width, height)
@@ -137,7 +139,9 @@ class _Renderer(RendererBase):
     def draw_image(self, gc: GraphicsContextBase, x: float, y: float, im: npt.ArrayLike, transform: Any = None) -> None:  # noqa: ARG002
         buffer = io.BytesIO()
         pixels = np.asarray(im, dtype=np.uint8)[::-1]
-        Image.fromarray(pixels).save(buffer, format="png", optimize=True)
+        image = Image.fromarray(pixels).convert("RGB")
+        few = image.getcolors(256)
+        (image.quantize(len(few)) if few else image).save(buffer, format="png", optimize=True)
         height, width = (side / FINENESS for side in pixels.shape[:2])
         place = f' x="{show_number(x)}" y="{show_number(self._height - y - height)}"'
         place += f' width="{show_number(width)}" height="{show_number(height)}"'
@@ -205,5 +209,5 @@ def _clip(gc: GraphicsContextBase, path: Path, face: Any) -> Path:
     if is_inside:
         return path
     if face is None:
-        return path.cleaned(clip=room.extents, remove_nans=True)
+        return path.cleaned(clip=bounds.extents, remove_nans=True)
     return path.clip_to_bbox(bounds)

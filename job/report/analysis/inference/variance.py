@@ -44,8 +44,8 @@ def share_variance(
     """The share of each attribute; None where nothing is left beyond what noise alone would make of it.
 
     `logits` are (configurations,), each of `effects` is (values, configurations) and gives an attribute's effects,
-    which sum to 0, `residuals` is (configurations, configurations) and gives what their sum leaves, and `errors` are (draws,
-    configurations) of the estimates.
+    which sum to 0, `residuals` is (configurations, configurations) and gives what their sum leaves, and `errors` are
+    (draws, configurations) of the estimates.
     """
     parts = [*effects, residuals]
     seen = np.array([_take_variance(part, logits[None])[0] for part in parts])
