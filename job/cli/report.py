@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from job.cli.next import check_next, write_next
 from job.cli.options import check_experiment, check_place
 from job.cli.streams import outlive_reader
 from job.errors import IncompleteError
@@ -35,6 +36,16 @@ def report(
     margin: Annotated[
         float, typer.Option(min=0, max=1, help="Accuracies that differ by less are called practically equal.")
     ] = 0.01,
+    next_sweep: Annotated[
+        str | None,
+        typer.Option(
+            "--next",
+            metavar="NEXT.json",
+            callback=check_place,
+            help="Write the sweep that would settle what is open, and print why: more seeds, a wider range, or an "
+            "intervention that tests a reason.",
+        ),
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 3 where runs are missing, failed, lost or corrupt.")
     ] = False,
@@ -62,8 +73,12 @@ def report(
         parse_expectation(expectation)
     study = read_reference(reference) if reference else None
     store = open_store(output)
+    if next_sweep is not None:
+        check_next(next_sweep, store, experiment=experiment)
     written = write_report(store, experiment=experiment, reference=study, target=target, margin=margin)
     typer.echo(written.location)
+    if next_sweep is not None:
+        write_next(next_sweep, written, output=output)
     for expectation in fail_unless or []:
         check_expectation(expectation, written.summary)
     if strict and written.num_lacking:

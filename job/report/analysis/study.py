@@ -52,6 +52,8 @@ class Study:
     standings: list[Standing]
     effects: list[OptimizerEffects]
     budget: list[BudgetLine]
+    evidence: Evidence
+    """What the reasons rest on."""
     reasons: list[Reason]
     measured: Measurements
     times_apart: str | None
@@ -102,6 +104,8 @@ def _build(slug: str, title: str, runs: Runs, target: float | None, margin: floa
     verdict = judge_field(field, configurations, judgement)
     effects = measure_effects(configurations, judgement)
     goal = choose_target(configurations) if target is None else target
+    comparable = _comparable(field, is_single=is_single)
+    evidence = Evidence(comparable, configurations, effects, measured, judgement, verdict)
     return Study(
         slug=slug,
         title=title,
@@ -116,7 +120,8 @@ def _build(slug: str, title: str, runs: Runs, target: float | None, margin: floa
         standings=build_standings(configurations, runs, judgement, target=goal, leader=verdict.leader),
         effects=effects,
         budget=view_budget(field.pool),
-        reasons=find_reasons(Evidence(_comparable(field, is_single=is_single), configurations, effects, measured)),
+        evidence=evidence,
+        reasons=find_reasons(evidence),
         measured=measured,
         times_apart=judge_times(runs.runs),
     )

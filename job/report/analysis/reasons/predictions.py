@@ -98,7 +98,8 @@ def _radam(optimizer: Any, start: Start, lr: float) -> float:
 
 def _adagrad(optimizer: Any, start: Start, lr: float) -> float:
     size = _with_decay(optimizer, start)
-    return lr * size / (math.sqrt(optimizer.initial_accumulator_value + size**2) + optimizer.eps)
+    start_of_sum, eps = float(optimizer.initial_accumulator_value), float(optimizer.eps)
+    return lr * size / (math.sqrt(start_of_sum + size**2) + eps)
 
 
 def _adadelta(optimizer: Any, start: Start, lr: float) -> float:
@@ -130,7 +131,7 @@ def _asgd(optimizer: Any, start: Start, lr: float) -> float:
 
 def _rprop(optimizer: Any, start: Start, lr: float) -> float:
     smallest, largest = optimizer.step_sizes
-    return min(max(lr, smallest), largest) if start.gradient else 0.0
+    return float(min(max(lr, smallest), largest)) if start.gradient else 0.0
 
 
 _PREDICTIONS: dict[str, Callable[[Any, Start, float], float]] = {
