@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from job.cli.next import check_next, write_next
 from job.cli.options import check_experiment, check_place
 from job.cli.streams import outlive_reader
 from job.errors import IncompleteError
@@ -38,6 +39,16 @@ def report(
     pdf: Annotated[
         bool, typer.Option("--pdf", help="Also print the page to report.pdf, with the Chromium on this machine.")
     ] = False,
+    next_sweep: Annotated[
+        str | None,
+        typer.Option(
+            "--next",
+            metavar="NEXT.json",
+            callback=check_place,
+            help="Write the sweep that would settle what is open, and print why: more seeds, a wider range, or an "
+            "intervention that tests a reason.",
+        ),
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 3 where runs are missing, failed, lost or corrupt.")
     ] = False,
@@ -66,8 +77,12 @@ def report(
     browser = find_browser() if pdf else None
     study = read_reference(reference) if reference else None
     store = open_store(output)
+    if next_sweep is not None:
+        check_next(next_sweep, store, experiment=experiment)
     written = write_report(store, experiment=experiment, reference=study, target=target, margin=margin, browser=browser)
     typer.echo(written.location)
+    if next_sweep is not None:
+        write_next(next_sweep, written, output=output)
     for expectation in fail_unless or []:
         check_expectation(expectation, written.summary)
     if strict and written.num_lacking:

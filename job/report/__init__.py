@@ -1,10 +1,12 @@
 """The report over an output's runs, from its records alone; torch is not needed.
 
-`load_runs` gives the numbers as pandas tables, `write_report` writes everything that they say. There are three rooms,
+`load_runs` gives the numbers as pandas tables, `write_report` writes everything that they say, `propose_next` gives the
+sweep that would settle what they leave open. There are three rooms,
 one above the other: in `read` records become tables, in `analysis` these become sentences and charts as data, and in
 `render` those become files. The packages that all this needs are the extra `report`.
 """
 
+from job.report.analysis.next import Proposal, propose_next
 from job.report.read.frames import Runs
 from job.report.read.load import load_runs
 from job.report.read.reference import read_reference
@@ -13,6 +15,6 @@ from job.report.render.summary import check_expectation, parse_expectation
 from job.report.render.write import WrittenReport, write_report
 
 __all__ = [
-    "Runs", "WrittenReport", "check_expectation", "find_browser", "load_runs", "parse_expectation", "read_reference",
-    "write_report",
+    "Proposal", "Runs", "WrittenReport", "check_expectation", "find_browser", "load_runs", "parse_expectation",
+    "propose_next", "read_reference", "write_report",
 ]  # fmt: skip

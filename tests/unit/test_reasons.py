@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
+from job.manifest.optimizers import OPTIMIZERS
 from job.report.analysis.reasons import Reason
+from job.report.analysis.reasons.mechanisms import describe_mechanism
 from job.report.analysis.wording import part
 from job.runs import RunResult
 from tests.records import build_study, diverged, made_by, make_manifest, make_result
@@ -50,9 +52,10 @@ def test_large_first_step_is_told_beside_others_at_the_same_rate_with_the_formul
     assert reason.numbers["first_update_to_weight"] == pytest.approx(0.5572)
     assert reason.numbers["times_next"] == pytest.approx(10.0, rel=1e-3)
     assert reason.numbers["first_update_rms"] == pytest.approx(0.01, rel=1e-3)
-    assert reason.numbers["predicted_update_rms"] == pytest.approx(0.001 / (1 - 0.99) ** 0.5)
+    assert reason.numbers["predicted_update_rms"] == pytest.approx(0.001 / (1 - 0.99) ** 0.5, rel=1e-3)
     assert "by 55.7 % of its norm. At the same lr of 0.001 these changed it less: Adam by 5.57 %" in reason.sentence
-    assert "lr/sqrt(1 − alpha) = 0.01 predicts" in reason.sentence
+    assert "its update rule predicts 0.01, about lr/sqrt(1 − alpha)" in reason.sentence
+    assert (reason.standing, reason.about) == ("consistent", ("rmsprop",))
     assert (
         "gets 30.0 % of the test images right, fewer than each of these in each of 3 seeds (Adam 80.0 %)"
         in reason.sentence
@@ -347,11 +350,13 @@ BETTER = [value + 0.05 for value in GOOD]
 
 def test_weight_decay_is_told_by_what_it_did_to_the_norm(tmp_path: Path) -> None:
     decayed = runs("adam", weight_decay=0.1, weight_norm=(60.0, 40.0))
-    reason = reasons(tmp_path, runs("adam", seeds=4), decayed)["weight-decay"]
-    assert reason.title == "Weight decay holds the weights down"
-    assert reason.numbers["baseline_norm"] == 60.0
-    assert reason.numbers["norm"] == pytest.approx(40, abs=0.7)
-    assert "With weight decay 0.1 instead of 0 the backbone's norm" in reason.sentence
+    reason = reasons(tmp_path, runs("adam", seeds=4), decayed)["attribute-adam-weight-decay"]
+    assert (reason.title, reason.attribute) == ("What weight_decay does in Adam", "optimizer.weight_decay")
+    assert reason.numbers["baseline_weight_norm"] == 60.0
+    assert reason.numbers["weight_norm"] == pytest.approx(40, abs=0.7)
+    assert "is added to the gradient before anything else, and then divided as the gradient is" in reason.sentence
+    assert "With weight_decay 0.1 instead of 0 the norm of its weights ends smaller (40." in reason.sentence
+    assert reason.standing == "measured"
 
 
 @pytest.mark.parametrize(
@@ -363,43 +368,70 @@ def test_weight_decay_is_told_by_what_it_did_to_the_norm(tmp_path: Path) -> None
         ),
     ],
 )
-def test_weight_decay_is_no_reason_where(options: dict[str, Any], tmp_path: Path) -> None:
-    assert "weight-decay" not in reasons(tmp_path, runs("adam", seeds=4), runs("adam", weight_decay=0.1, **options))
+def test_weight_decay_is_not_said_to_change_the_norm_where(options: dict[str, Any], tmp_path: Path) -> None:
+    found = reasons(tmp_path, runs("adam", seeds=4), runs("adam", weight_decay=0.1, **options))
+    sentence = found["attribute-adam-weight-decay"].sentence
+    assert "norm of its weights" not in sentence
+    assert "With weight_decay 0.1 instead of 0 nothing that was measured differs clearly in each of 3 seeds" in sentence
 
 
-def test_weights_that_grow_under_weight_decay_are_not_said_to_be_held_down(tmp_path: Path) -> None:
-    grown = runs("adam", weight_decay=0.1, weight_norm=(60.0, 80.0))
-    assert (
-        reasons(tmp_path, runs("adam", seeds=4), grown)["weight-decay"].title == "Weights with and without weight decay"
-    )
+def test_mechanism_is_that_of_the_optimizer(tmp_path: Path) -> None:
+    sentences = [
+        reasons(tmp_path / name, runs(name, seeds=4), runs(name, weight_decay=0.5))[
+            f"attribute-{name}-weight-decay"
+        ].sentence
+        for name in ("adamw", "sgd")
+    ]
+    assert "every step takes lr · weight_decay of each weight away" in sentences[0]
+    assert "so each step pulls the weights towards 0" in sentences[1]
+
+
+def test_every_attribute_of_every_optimizer_has_its_mechanism() -> None:
+    for name, kind in OPTIMIZERS.items():
+        optimizer = make_manifest(name).optimizer
+        for attribute in kind.model_fields.keys() - {"name"}:
+            is_adamw_s = attribute.startswith("adamw_") and attribute != "adamw_lr"
+            told = describe_mechanism(optimizer, f"optimizer.{attribute}")
+            assert is_adamw_s or "is a part of the configuration" not in told, (name, attribute)
 
 
 def test_attribute_is_explained_by_the_steps_it_changed(tmp_path: Path) -> None:
-    reason = reasons(tmp_path, runs("adam", seeds=2), run("adam", lr=0.01, top1=WORSE))["attribute"]
-    assert reason.title == "lr changed the first steps and the accuracy"
+    reason = reasons(tmp_path, runs("adam", seeds=2), run("adam", lr=0.01, top1=WORSE))["attribute-adam-lr"]
     assert reason.numbers["effect"] == pytest.approx(-0.2)
-    assert reason.numbers["update_to_weight"] == pytest.approx(10 * reason.numbers["baseline_update_to_weight"])
-    assert "With lr 0.01 instead of 0.001 the first ten updates of Adam are 10 times larger" in reason.sentence
-    assert reason.sentence.endswith(
-        "its accuracy is lower by 20.0 points, in the one seed that there is, which says nothing about certainty."
-    )
+    assert reason.numbers["first_steps"] == pytest.approx(10 * reason.numbers["baseline_first_steps"], rel=0.01)
+    assert "In Adam, every step is multiplied by lr." in reason.sentence
+    assert "By its formula the first step per weight is 0.01 instead of 0.001" in reason.sentence
+    assert "With lr 0.01 instead of 0.001 its first ten updates are 10 times larger" in reason.sentence
+    assert reason.sentence.endswith("Its accuracy is lower by 20.0 points, which one seed cannot make certain.")
+    assert reason.gist.endswith("first steps 10 times larger, accuracy −20.0 points, not certain.")
+
+
+def test_eps_that_is_small_beside_the_gradients_is_said_to_change_nothing(tmp_path: Path) -> None:
+    """The gradient's norm is 20 over 11,176,512 weights: a root mean square of 0.00598."""
+    options: dict[str, Any] = {"top1": [0.8] * 6, "first_step": 0.05}
+    found = reasons(tmp_path, runs("adam", seeds=4, **options), runs("adam", eps=1e-6, **options))
+    reason = found["attribute-adam-eps"]
+    assert "The root mean square of the first gradients is 0.00598, 5,982 times eps" in reason.sentence
+    assert "nothing that was measured differs clearly in each of 3 seeds" in reason.sentence
+    assert "stays practically the same: +0.0" in reason.sentence
+    assert (reason.standing, reason.intervention) == ("measured", None)
 
 
 @pytest.mark.parametrize(
     ("spread", "told"),
     [
-        pytest.param((0.5, 0.5, 0.5), "lower by 40.0 [39.9, 40.1] points, in each of 3 seeds.", id="uniform"),
-        pytest.param((0.85, 0.84, 0.1), ", in each of 3 seeds, which these seeds do not make certain.", id="uncertain"),
-        pytest.param((0.5, 0.51, 0.49), "lower by 40.0 [38.3, 41.7] points, in each of 3 seeds.", id="certain"),
+        pytest.param((0.5, 0.5, 0.5), "lower by 40.0 [39.9, 40.1] points. lr changes", id="uniform"),
+        pytest.param((0.85, 0.84, 0.1), "points, which these seeds do not make certain.", id="uncertain"),
+        pytest.param((0.5, 0.51, 0.49), "lower by 40.0 [38.3, 41.7] points. lr changes", id="certain"),
     ],
 )
 def test_certainty_of_an_attribute_s_effect_is_told_by_its_seeds(
     spread: Sequence[float], told: str, tmp_path: Path
 ) -> None:
     worse = [run("adam", seed=seed, lr=0.01, top1=[score] * 6) for seed, score in enumerate(spread)]
-    sentence = reasons(tmp_path, runs("adam", top1=[0.9] * 5 + [0.9]), worse)["attribute"].sentence
-    assert sentence.endswith(told)
-    assert ", by" not in sentence
+    reason = reasons(tmp_path, runs("adam", top1=[0.9] * 5 + [0.9]), worse)["attribute-adam-lr"]
+    assert told in reason.sentence
+    assert reason.standing == ("tested" if "lr changes" in told else "measured")
 
 
 OLD = {"torch": "2.11.0"}
@@ -411,10 +443,12 @@ def test_no_reason_compares_runs_of_another_torch(tmp_path: Path) -> None:
     results = [[runs("rmsprop", weight_norm=(60.0, 85.0)), runs("adam", **worse)], [runs("adam")]]
     alike = [made_by(each) for family in itertools.chain(*results) for each in family]
     mixed = [made_by(each, **facts) for part, facts in zip(results, ({}, OLD), strict=True) for f in part for each in f]
-    assert {"first-steps", "weight-norm", "attribute"} <= reasons(tmp_path / "alike", alike).keys()
+    assert {"first-steps", "weight-norm", "attribute-adam-lr"} <= reasons(tmp_path / "alike", alike).keys()
     found = reasons(tmp_path / "mixed", mixed)
-    assert found.keys() == {"attribute"}
-    assert found["attribute"].sentence.endswith(", but not by the attribute alone: torch 2.15.0 against 2.11.0.")
+    assert found.keys() == {"attribute-adam-lr"}
+    reason = found["attribute-adam-lr"]
+    assert reason.sentence.endswith("points, but not by lr alone: torch 2.15.0 against 2.11.0.")
+    assert reason.standing == "measured"
 
 
 def test_order_by_step_size_leaves_out_pairs_of_another_torch(tmp_path: Path) -> None:
@@ -427,8 +461,8 @@ def test_order_by_step_size_leaves_out_pairs_of_another_torch(tmp_path: Path) ->
 def test_change_of_an_attribute_alone_is_told_before_one_that_was_run_with_another_torch(tmp_path: Path) -> None:
     larger = [made_by(each, **OLD) for each in runs("adam", lr=0.1, top1=[0.1] * 6)]
     results = [made_by(each) for each in [*runs("adam"), *runs("adam", lr=0.01, top1=WORSE)]]
-    sentence = reasons(tmp_path, results, larger)["attribute"].sentence
-    assert sentence.startswith("With lr 0.01 instead of 0.001")
+    sentence = reasons(tmp_path, results, larger)["attribute-adam-lr"].sentence
+    assert "With lr 0.01 instead of 0.001" in sentence
     assert "torch" not in sentence
 
 
@@ -440,8 +474,10 @@ def test_change_of_an_attribute_alone_is_told_before_one_that_was_run_with_anoth
         pytest.param({"top1": WORSE, "last": {"first_step": 0.055}}, id="in one seed no step changed"),
     ],
 )
-def test_attribute_is_no_reason_where(options: dict[str, Any], tmp_path: Path) -> None:
-    assert "attribute" not in reasons(tmp_path, runs("adam", seeds=4), runs("adam", lr=0.01, **options))
+def test_size_of_the_steps_is_not_called_the_cause_where(options: dict[str, Any], tmp_path: Path) -> None:
+    reason = reasons(tmp_path, runs("adam", seeds=4), runs("adam", lr=0.01, **options))["attribute-adam-lr"]
+    assert "steps are too" not in reason.sentence
+    assert (reason.standing, reason.intervention) == ("measured", None)
 
 
 RATES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)

@@ -13,16 +13,18 @@ import json
 import re
 import tarfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, mode
 from typing import Any
 
 import pytest
 
+from job.manifest import Manifest
 from job.report.analysis.estimates import Comparison
 from job.report.analysis.inference.comparisons import MARGIN
 from job.report.analysis.reasons import Reason
+from job.report.analysis.reasons.mechanisms import describe_mechanism
 from job.report.analysis.study import Study, build_studies
 from job.report.read.load import read_runs
 from job.report.render.summary import summarise
@@ -30,7 +32,7 @@ from job.storage import FolderStore
 
 EXAMPLE = Path(__file__).parents[2] / "docs/example-report"
 NUMBER = r"[+−]?\d[\d,]*(?:\.\d+)?"
-LABEL = r"[A-Z][A-Za-z]+(?: [a-z_]+ [\d.]+)?"
+LABEL = r"[A-Z][A-Za-z]+(?: [a-z_]+ \d+(?:\.\d+)?)?"
 OPPOSITES = [
     ("smaller", "larger"), ("larger", "smaller"), ("higher", "lower"), ("lower", "higher"), ("fewer", "more"),
     ("less", "more"), ("more than", "less than"), ("worse", "better"), ("gains", "loses"), ("grew", "fell"),
@@ -47,7 +49,8 @@ class Records:
 
     results: list[dict[str, Any]]
     comparisons: Mapping[str, Comparison]
-    """Each configuration's with its baseline, by its label. test_inference.py holds the intervals to the truth."""
+    """Each configuration's with its baseline, by its label, and those of the verdict, as `Adam beside SGD`.
+    test_inference.py holds the intervals to the truth."""
 
     def find(self, label: str) -> list[dict[str, Any]]:
         """The runs of the configuration that the report calls by this name."""
@@ -130,14 +133,15 @@ def check_first_steps(records: Records, reason: Reason) -> None:
     told = match(
         r"""The first update of (?P<x><L>) changed the pretrained backbone by (?P<size><N>) % of its norm\. At the
         same lr of (?P<lr><N>) these changed it less: (?P<others>.+)\. Per weight \(root mean square\) it was
-        (?P<rms><N>); lr/sqrt\(1 − alpha\) = (?P<predicted><N>) predicts this, because the running average of
-        squared gradients starts at zero and RMSprop, unlike Adam, does not correct for that\. After the first
-        epoch it gets (?P<top1><N>) % of the test images right, fewer than each of these in each of (?P<num>\d)
-        seeds \((?P<scores>[^()]+)\)\. That fits pretrained features that were overwritten, but no measurement
-        here looks at the features themselves\.""",
+        (?P<rms><N>); its update rule predicts (?P<predicted><N>), about lr/sqrt\(1 − alpha\), because the running
+        average of squared gradients starts at zero and RMSprop, unlike Adam, does not correct for that\. After the
+        first epoch it gets (?P<top1><N>) % of the test images right, fewer than each of these in each of (?P<num>\d)
+        seeds \((?P<scores>[^()]+)\)\. That is consistent with pretrained features that were overwritten, but no
+        measurement here looks at the features themselves\.(?P<trial> Tested.+)?""",
         reason.sentence,
     )
     assert reason.title == f"{told['x']} begins with a very large step"
+    check_trial(records, reason, told["trial"], subject=told["x"])
     (options,) = {json.dumps(each["manifest"]["optimizer"]) for each in records.find(told["x"])}
     optimizer = json.loads(options)
     own = first(records.steps(told["x"], "update_to_weight"))
@@ -171,10 +175,11 @@ def check_tiny_steps(records: Records, reason: Reason) -> None:
         r"""At lr (?P<lr><N>) Adadelta takes 1/(?P<part><N>) of the step that its formula gives \(lr 1, Zeiler
         2012\)\. The first ten updates of (?P<x>Adadelta.*) were on average (?P<size><N>) % of the backbone's
         norm, (?P<times><N>) times smaller than those of (?P<y><L>), the next smallest at the same lr
-        \((?P<their><N>) %\)\.""",
+        \((?P<their><N>) %\)\.(?P<trial> Tested.+)?""",
         reason.sentence,
     )
     assert reason.title == f"Adadelta takes tiny steps at lr {told['lr']}"
+    check_trial(records, reason, told["trial"], subject=told["x"])
     says(told["part"], 1 / float(told["lr"]))
     own, theirs = (means(records.steps(told[key], "update_to_weight")) for key in ("x", "y"))
     says(told["size"], 100 * average(own))
@@ -267,15 +272,7 @@ def check_epoch_noise(records: Records, reason: Reason) -> None:
         reason.sentence,
     )
     assert told["x"] == told["x2"]
-
-    def jumps(label: str) -> dict[int, float]:
-        found = {}
-        for seed, values in records.curve(label, "test", "top1").items():
-            changes = [after - before for before, after in itertools.pairwise(values[len(values) // 2 - 1 :])]
-            found[seed] = fmean(abs(change - fmean(changes)) for change in changes)
-        return found
-
-    own, theirs = jumps(told["x"]), jumps(told["y"])
+    own, theirs = (measure_jumps(records, told[key]) for key in ("x", "y"))
     says(told["size"], 100 * average(own))
     says(told["their"], 100 * average(theirs))
     assert int(told["num"]) == len(own)
@@ -283,12 +280,21 @@ def check_epoch_noise(records: Records, reason: Reason) -> None:
     assert below(theirs, own, 2)
 
 
+def measure_jumps(records: Records, label: str) -> dict[int, float]:
+    """Mean distance of the changes from epoch to epoch over the last half from their mean."""
+    found = {}
+    for seed, values in records.curve(label, "test", "top1").items():
+        changes = [after - before for before, after in itertools.pairwise(values[len(values) // 2 - 1 :])]
+        found[seed] = fmean(abs(change - fmean(changes)) for change in changes)
+    return found
+
+
 def check_weight_norm(records: Records, reason: Reason) -> None:
     told = match(
         r"""The norm of the backbone's weights grew from (?P<start><N>) before the first step to (?P<end><N>) in
         epoch (?P<last>\d+) under (?P<x><L>) \((?P<growth><N>) %\), more than under the others at the same lr in
-        each of (?P<num>\d) seeds \((?P<others>[^()]+)\)\. Relative to weights that much larger, an update of the same
-        norm is (?P<times><N>) times smaller; as measured, its mean update was (?P<second><N>) % of the norm in
+        each of (?P<num>\d) seeds \((?P<others>[^()]+)\)\. Against such weights an update of the same norm is
+        (?P<times><N>) times smaller; as measured, its mean update was (?P<second><N>) % of the norm in
         epoch 2 and (?P<final><N>) % in epoch (?P<last2>\d+)\.""",
         reason.sentence,
     )
@@ -316,68 +322,176 @@ def check_weight_norm(records: Records, reason: Reason) -> None:
         assert len(lrs) == 1
 
 
-def check_weight_decay(records: Records, reason: Reason) -> None:
+SHARED = r"(?P<ours><N>)(?: %)?(?: points)?(?: of the backbone's norm)? (?:instead of|against) (?P<theirs><N>)(?: %)?"
+PHRASES = {
+    "first": rf"its first ten updates are (?P<size><N>) times (?P<word>smaller|larger) \({SHARED}\)",
+    "late": rf"its updates in the last epoch are (?P<size><N>) times (?P<word>smaller|larger) \({SHARED}\)",
+    "norm": rf"the norm of its weights ends (?P<word>smaller|larger) \({SHARED}\)",
+    "gradient": rf"the norm of its gradient in the last epoch is (?P<size><N>) times (?P<word>smaller|larger) "
+    rf"\({SHARED}\)",
+    "fit": rf"it gets (?P<word>fewer|more) training images right in the last epoch \({SHARED}\)",
+    "gap": rf"its gap between training and test images is (?P<word>smaller|larger) \({SHARED}\)",
+    "noise": rf"its test accuracy moves (?P<word>less|more) from epoch to epoch in the last half \({SHARED}\)",
+}
+"""How our value beside theirs is told, by quantity."""
+
+
+def measure(records: Records, label: str, quantity: str) -> dict[int, float]:
+    """The quantity by seed, as it is shown: parts in percent, accuracies in points."""
+    match quantity:
+        case "first":
+            found = means(records.steps(label, "update_to_weight"))
+        case "late":
+            found = records.ends(label, "update_to_weight")
+        case "norm" | "gradient":
+            return records.ends(label, {"norm": "weight_norm", "gradient": "gradient_norm"}[quantity])
+        case "fit":
+            found = records.ends(label, "train", "top1")
+        case "gap":
+            fit, score = (records.ends(label, part, "top1") for part in ("train", "test"))
+            found = {seed: fit[seed] - score[seed] for seed in fit}
+        case _:
+            found = measure_jumps(records, label)
+    return {seed: 100 * value for seed, value in found.items()}
+
+
+def check_changes(records: Records, text: str, *, ours: str, theirs: str) -> None:
+    """Every change in `text` holds in every seed, with the means and their ratio."""
+    for told in re.split(r"(?:, | and )(?=its |it gets |the norm of )", text):
+        names = [name for name, phrase in PHRASES.items() if re.fullmatch(phrase.replace("<N>", NUMBER), told)]
+        assert len(names) == 1, told
+        quantity = names[0]
+        found = match(PHRASES[quantity], told)
+        own, other = (measure(records, label, quantity) for label in (ours, theirs))
+        says(found["ours"], average(own))
+        says(found["theirs"], average(other))
+        assert below(own, other) if found["word"] in ("smaller", "fewer", "less") else below(other, own)
+        if "size" in found:
+            ratio = average(own) / average(other)
+            says(found["size"], max(ratio, 1 / ratio))
+
+
+def check_trial(records: Records, reason: Reason, text: str | None, *, subject: str) -> None:
+    """What came of an intervention; a reason is called tested where there is one and not otherwise."""
+    if text is None:
+        assert reason.standing != "tested" or reason.attribute == "optimizer.lr"
+        return
+    assert reason.shown_standing == "tested by intervention"
     told = match(
-        r"""With weight decay (?P<value><N>) instead of (?P<was><N>) the backbone's norm in the last epoch is
-        (?P<norm><N>) instead of (?P<base><N>) under (?P<x><L>) \((?P<change><N>) %, of this sign in each of
-        (?P<num>\d) seeds\)\. The accuracy differs by (?P<effect><N>) \[(?P<low><N>), (?P<high><N>)\]
-        points(?P<doubt>, which these seeds do not make certain)?\.""",
-        reason.sentence,
+        r""" Tested by intervention: with lr (?P<lr><N>), which scales all of its steps, (?P<x>[A-Za-z]+) gets
+        (?P<score><N>) % of the test images right instead of (?P<was><N>) %: (?P<effect><N>) \[(?P<low><N>),
+        (?P<high><N>)\] points\.""",
+        text.strip(),
     )
-    changed = f"{told['x']} weight_decay {told['value']}"
-    norms, base = records.ends(changed, "weight_norm"), records.ends(told["x"], "weight_norm")
-    says(told["norm"], average(norms))
-    says(told["base"], average(base))
-    says(told["change"], 100 * (average(norms) / average(base) - 1))
-    says(told["was"], records.find(told["x"])[0]["manifest"]["optimizer"]["weight_decay"])
-    assert below(norms, base)
-    assert len(norms) == int(told["num"])
-    assert reason.title == "Weight decay holds the weights down"
-    _check_effect(records, told, changed)
+    assert told["x"] == subject
+    changed = f"{subject} lr {told['lr']}"
+    score, was = (records.ends(label, "test", "top1") for label in (changed, subject))
+    says(told["score"], 100 * average(score))
+    says(told["was"], 100 * average(was))
+    assert below(was, score)
+    _check_effect(records, told | {"x": subject, "doubt": ""}, changed)
 
 
 def check_attribute(records: Records, reason: Reason) -> None:
     told = match(
-        r"""With (?P<name>[a-z_]+) (?P<value><N>) instead of (?P<was><N>) the first ten updates of (?P<x><L>) are
-        (?P<times><N>) times (?P<size>smaller|larger) \(on average (?P<after><N>) % of the backbone's norm
-        instead of (?P<before><N>) %\), and its accuracy is (?P<word>higher|lower) by (?P<effect><N>)
-        \[(?P<low><N>), (?P<high><N>)\] points, in each of (?P<num>\d) seeds(?P<doubt>, which these seeds do not
-        make certain)?\. Of the (?P<of>\d+) changes of a single attribute that make these updates at least twice
-        as large or small and change the accuracy with one sign, this one changes it most\.""",
+        r"""In (?P<x>[A-Za-z]+), (?P<mechanism>[^.]+)\.(?: By its formula the first step per weight is
+        (?P<predicted><P>) instead of (?P<base><P>); measured were (?P<rms><P>) and (?P<base_rms><P>)\.)? With
+        (?P<name>[a-z_]+) (?P<value><P>) instead of (?P<was><P>) (?P<changes>.+\)), in each of (?P<num>\d) seeds\. Its
+        accuracy is (?P<word>higher|lower) by (?P<effect><N>) \[(?P<low><N>), (?P<high><N>)\] points(?P<doubt>, which
+        these seeds do not make certain)?\.(?: (?P<claim>lr changes the size of the steps and nothing else, so this is
+        an intervention by itself: at|This is consistent with steps that are too (?P<early>large|small) at)
+        (?P<at>[a-z_]+) (?P<at_value><P>)(?: the steps are too (?P<late>large|small)|; (?P<also>[a-z_]+) may also act
+        in other ways)\.)?(?P<trial> Tested.+? points\.)?(?: Of (?P<of>\d+) other values that were run this one
+        changed the accuracy most\.)?""".replace("<P>", r"\d[\d.]*(?:e-\d+)?"),
         reason.sentence,
     )
-    assert reason.title == f"{told['name']} changed the first steps and the accuracy"
-    changed = f"{told['x']} {told['name']} {told['value']}"
-    after, before = (means(records.steps(label, "update_to_weight")) for label in (changed, told["x"]))
-    says(told["after"], 100 * average(after))
-    says(told["before"], 100 * average(before))
-    says(told["was"], records.find(told["x"])[0]["manifest"]["optimizer"][told["name"]])
-    ratio = average(after) / average(before)
-    says(told["times"], max(ratio, 1 / ratio))
-    assert (ratio < 1) == (told["size"] == "smaller")
-    score, base = (records.ends(label, "test", "top1") for label in (changed, told["x"]))
-    assert below(base, score) if told["word"] == "higher" else below(score, base)
-    assert len(score) == int(told["num"])
+    name = told["name"]
+    assert (reason.title, reason.attribute) == (f"What {name} does in {told['x']}", f"optimizer.{name}")
+    changed = f"{told['x']} {name} {told['value']}"
+    now, was = (records.find(label)[0]["manifest"]["optimizer"] for label in (changed, told["x"]))
+    assert (float(told["value"]), float(told["was"])) == (now[name], was[name])
+    optimizer = Manifest.model_validate_json(json.dumps({"name": "x", "optimizer": now})).optimizer
+    assert told["mechanism"] == describe_mechanism(optimizer, f"optimizer.{name}")
+    check_changes(records, told["changes"], ours=changed, theirs=told["x"])
+    assert {len(records.find(label)) for label in (changed, told["x"])} == {int(told["num"])}
+    effect = average(records.ends(changed, "test", "top1")) - average(records.ends(told["x"], "test", "top1"))
+    assert (effect > 0) == (told["word"] == "higher")
     _check_effect(records, told, changed)
-    assert len(_single_changes(records)) == int(told["of"])
-    assert max(_single_changes(records)) == pytest.approx(abs(average(score) - average(base)))
+    if told["predicted"]:
+        for label, predicted, measured in ((changed, "predicted", "rms"), (told["x"], "base", "base_rms")):
+            assert float(told[predicted]) == pytest.approx(_predict(records, label), rel=0.006)
+            assert float(told[measured]) == pytest.approx(average(first(records.steps(label, "update_rms"))), rel=0.006)
+    rivals = [
+        abs(average(records.ends(other, "test", "top1")) - average(records.ends(base, "test", "top1")))
+        for base, other in _variants(records)
+        if base == told["x"] and other.split()[1] == name
+    ]
+    assert max(rivals) == pytest.approx(abs(effect))
+    assert len(rivals) == int(told["of"] or 1)
+    check_trial(records, reason, told["trial"], subject=told["x"])
+    if told["claim"]:
+        sizes, base_sizes = (means(records.steps(label, "update_to_weight")) for label in (changed, told["x"]))
+        assert below(base_sizes, sizes, 2) or below(sizes, base_sizes, 2)
+        blamed = was if effect > 0 else now
+        assert (told["at"], float(told["at_value"])) == (name, blamed[name])
+        is_large = below(base_sizes, sizes) == (blamed is now)
+        assert (told["late"] or told["early"]) == ("large" if is_large else "small")
+        assert (told["late"] is not None) == (name == "lr")
+        assert told["also"] == (None if name == "lr" else name)
+        assert not told["doubt"]
 
 
-def _single_changes(records: Records) -> list[float]:
-    """The effects of the changes that the sentence counts."""
+def _predict(records: Records, label: str) -> float:
+    """The first step, from the attributes and the first gradients: a mean over the seeds."""
     found = []
-    for name, options in _variants(records):
-        base, changed = records.find(name), records.find(options)
-        sizes, was = (means(records.steps(label, "update_to_weight")) for label in (options, name))
-        differences = [
-            ours["history"][-1]["test"]["top1"] - theirs["history"][-1]["test"]["top1"]
-            for ours, theirs in itertools.product(changed, base)
-            if ours["manifest"]["seed"] == theirs["manifest"]["seed"]
-        ]
-        twofold = below(sizes, was, 2) or below(was, sizes, 2)
-        if twofold and (min(differences) > 0 or max(differences) < 0) and abs(fmean(differences)) >= 0.01:
-            found.append(abs(fmean(differences)))
-    return found
+    for result in records.find(label):
+        own, group = result["manifest"]["optimizer"], result["history"][0]["diagnostics"]["backbone"]
+        g = group["gradient_norm"][0] / group["num_weights"] ** 0.5
+        divisor = {
+            "adam": lambda o, g: g + o["eps"],
+            "adagrad": lambda o, g: (o["initial_accumulator_value"] + g * g) ** 0.5 + o["eps"],
+            "adadelta": lambda o, g: ((1 - o["rho"]) * g * g + o["eps"]) ** 0.5 / o["eps"] ** 0.5,
+            "rmsprop": lambda o, g: ((1 - o["alpha"]) * g * g) ** 0.5 + o["eps"],
+        }[own["name"]](own, g)
+        found.append(own["lr"] * g / divisor)
+    return fmean(found)
+
+
+def check_pair(records: Records, reason: Reason) -> None:
+    told = match(
+        r"""(?:(?P<x><L>) is better than (?P<y><L>) by|Whether (?P<x2><L>) is better than (?P<y2><L>) is not known:)
+        (?P<effect><N>) \[(?P<low><N>), (?P<high><N>)\] points\.(?: Their very first updates are of one size
+        \((?P<first><N>) % and (?P<their_first><N>) % of the backbone's norm\), so it is not these that set them
+        apart\.)?(?: Measured for (?P<x3><L>) against (?P<y3><L>) in each of (?P<num>\d) seeds: (?P<changes>[^:]+?\))\.|
+        Nothing that was measured differs clearly between them in each of (?P<num2>\d) seeds\.)(?: (?P<still><L>) was
+        still learning at the end: (?P<gain><N>) points over its last two epochs\.)?(?P<all> They differ in all of this
+        at once, so none of it alone is shown to be the cause\.)?""",
+        reason.sentence,
+    )
+    ours, theirs = told["x"] or told["x2"], told["y"] or told["y2"]
+    assert reason.title == f"{ours} beside {theirs}"
+    comparison = records.comparisons[reason.title]
+    assert (comparison.answer == "better") == (told["x"] is not None)
+    assert comparison.low is not None
+    assert comparison.high is not None
+    for shown, value in ((told["effect"], comparison.difference), (told["low"], comparison.low)):
+        says(shown, 100 * value)
+    says(told["high"], 100 * comparison.high)
+    assert len(records.find(ours)) == int(told["num"] or told["num2"])
+    own, other = (average(first(records.steps(label, "update_to_weight"))) for label in (ours, theirs))
+    assert (told["first"] is not None) == (0.8 < own / other < 1.25)
+    if told["first"]:
+        says(told["first"], 100 * own)
+        says(told["their_first"], 100 * other)
+    if told["changes"]:
+        assert (told["x3"], told["y3"]) == (ours, theirs)
+        check_changes(records, told["changes"], ours=ours, theirs=theirs)
+    assert (told["all"] is None) == (told["changes"] is None)
+    if told["still"]:
+        assert told["still"] == theirs
+        curves = records.curve(theirs, "test", "top1").values()
+        assert all(values[-3] < values[-2] < values[-1] for values in curves)
+        says(told["gain"], 100 * fmean(values[-1] - values[-3] for values in curves))
 
 
 def _variants(records: Records) -> list[tuple[str, str]]:
@@ -396,10 +510,13 @@ def _variants(records: Records) -> list[tuple[str, str]]:
 def _check_effect(records: Records, told: Mapping[str, str], changed: str) -> None:
     """The mean difference of accuracy over the seeds, and its interval."""
     score, base = (records.ends(label, "test", "top1") for label in (changed, told["x"]))
-    says(told["effect"], fmean(100 * (score[seed] - base[seed]) for seed in score))
+    effect = fmean(100 * (score[seed] - base[seed]) for seed in score)
     low, high = records.comparisons[changed].low, records.comparisons[changed].high
     assert low is not None
     assert high is not None
+    if told.get("word") == "lower":  # told as a size
+        effect, low, high = -effect, -high, -low
+    says(told["effect"], effect)
     says(told["low"], 100 * low)
     says(told["high"], 100 * high)
     if low < 0 < high:
@@ -408,9 +525,9 @@ def _check_effect(records: Records, told: Mapping[str, str], changed: str) -> No
 
 def check_step_and_accuracy(records: Records, reason: Reason) -> None:
     told = match(
-        r"""Compared are pairs of configurations of one optimizer whose first ten updates differ at least twofold
-        and whose accuracies differ with the same sign in every seed \((?P<num>\d+) pairs\)\. (?P<orders>.+\.)
-        The attributes that made the updates larger or smaller may also act in other ways\.""",
+        r"""Two configurations of one optimizer are a pair here if the first ten updates of one are at least twice as
+        large, and its accuracy is higher in every seed, or lower in every seed \((?P<num>\d+) pairs\)\.
+        (?P<orders>.+\.) The attributes that made the updates larger or smaller may also act in other ways\.""",
         reason.sentence,
     )
     total = 0
@@ -474,8 +591,8 @@ CHECKS: Mapping[str, Callable[[Records, Reason], None]] = {
     "unfinished": check_unfinished,
     "epoch-noise": check_epoch_noise,
     "weight-norm": check_weight_norm,
-    "weight-decay": check_weight_decay,
     "attribute": check_attribute,
+    "pair": check_pair,
     "step-and-accuracy": check_step_and_accuracy,
 }
 EXPERIMENTS = ("attributes", "optimizers")
@@ -505,11 +622,15 @@ def read_records(example: Path, study: Study) -> Records:
     paths = sorted(example.glob(f"{study.title}/runs/*/result.json"))
     effects = [effect for effects in study.effects for effect in effects.effects]
     comparisons = {effect.configuration.label: effect.comparison for effect in effects if effect.comparison}
+    leader = study.verdict.leader
+    assert leader is not None
+    comparisons |= {f"{leader.label} beside {rival.label}": comparison for rival, comparison in study.verdict.rivals}
     return Records([json.loads(path.read_bytes()) for path in paths], comparisons)
 
 
-def name_of(reason: Reason) -> str:
-    return reason.picture.name.removeprefix("reason-")
+def find_check(reason: Reason) -> Callable[[Records, Reason], None]:
+    name = reason.picture.name.removeprefix("reason-")
+    return CHECKS.get(name) or CHECKS[name.partition("-")[0]]
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
@@ -520,7 +641,7 @@ def test_every_sentence_agrees_with_its_curves(
     assert told.keys() == set(EXPERIMENTS)
     assert len(told[experiment]) >= 5
     for reason in told[experiment]:
-        CHECKS[name_of(reason)](records, reason)
+        find_check(reason)(records, reason)
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
@@ -532,9 +653,9 @@ def test_every_number_and_direction_is_read(
     num_spoilt = 0
     for reason in told[experiment]:
         for sentence in spoil(reason.sentence):
-            spoilt = Reason(reason.title, sentence, reason.numbers, reason.picture)
+            spoilt = replace(reason, sentence=sentence)
             with pytest.raises(AssertionError):
-                CHECKS[name_of(reason)](records, spoilt)
+                find_check(reason)(records, spoilt)
             num_spoilt += 1
     assert num_spoilt > 50
 

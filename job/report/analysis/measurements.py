@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from job.manifest import Manifest
 from job.report.analysis.configurations import Configuration
 from job.report.read.frames import EPOCH_COLUMNS, QUANTITIES, Runs
 from job.runs import FIRST_STEPS, GROUPS
@@ -26,10 +28,23 @@ class Measurements:
             for group in GROUPS
         }
         self._seeds = {run: int(seed) for run, seed in zip(runs.runs["run"], runs.runs["seed"], strict=True)}
+        self._manifests = dict(zip(runs.runs["run"], runs.runs["manifest"], strict=True))
+        self._num_train = {run: int(num) for run, num in zip(runs.runs["run"], runs.runs["num_train"], strict=True)}
 
     def seeds(self, configuration: Configuration) -> list[int]:
         """Those of the configuration's runs that have at least one epoch, smallest first."""
         return sorted({self._seeds[run] for run in configuration.runs if run in self._epochs})
+
+    def manifest(self, configuration: Configuration) -> Manifest:
+        """That of the configuration's first run; the others differ in seed and perhaps name."""
+        return Manifest.model_validate_json(self._manifests[configuration.runs[0]])
+
+    def num_steps(self, configuration: Configuration) -> int:
+        """The steps of an epoch. A single image left over joins the batch before, as the training has it."""
+        num_train = self._num_train[configuration.runs[0]]
+        batch_size = int(configuration.attributes["batch_size"])
+        num_steps = math.ceil(num_train / batch_size)
+        return num_steps - 1 if num_train % batch_size == 1 and num_steps > 1 else num_steps
 
     def epochs(self, configuration: Configuration, column: str, *, seeds: Sequence[int] | None = None) -> Floats:
         """(num_runs, num_epochs) of a column of `Runs.epochs`; NaN where a run ended earlier.

@@ -58,13 +58,15 @@ class Study:
     sensitivities: list[Sensitivity]
     """Of every attribute with numbers that was varied, the learning rate first."""
     budget: list[BudgetLine]
+    evidence: Evidence
+    """What the reasons rest on."""
     reasons: list[Reason]
     measured: Measurements
     times_apart: str | None
     """Why seconds and dollars of these runs cannot be compared; None where they can."""
 
     @property
-    def evidence(self) -> tuple[bool, int, int]:
+    def amount_of_evidence(self) -> tuple[bool, int, int]:
         """How much the runs can say: whether they compare anything, the seeds behind it, and the images trained on."""
         seen = (self.runs.runs["num_train"] * self.runs.runs["num_epochs"]).sum()
         return bool(self.verdict.rivals), self.answer.num_seeds, int(seen)
@@ -100,7 +102,7 @@ def build_studies(runs: Runs, *, target: float | None = None, margin: float = MA
         slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:60] or "study"
         taken = sum(study.slug == slug or study.slug.startswith(f"{slug}--") for study in studies)
         studies.append(_build(f"{slug}--{taken + 1}" if taken else slug, title, runs.select(rows), target, margin))
-    return sorted(studies, key=lambda study: study.evidence, reverse=True)
+    return sorted(studies, key=lambda study: study.amount_of_evidence, reverse=True)
 
 
 def _build(slug: str, title: str, runs: Runs, target: float | None, margin: float) -> Study:
@@ -115,7 +117,9 @@ def _build(slug: str, title: str, runs: Runs, target: float | None, margin: floa
     verdict = judge_field(field, configurations, judgement)
     effects = measure_effects(configurations, judgement)
     goal = choose_target(configurations) if target is None else target
-    reasons = find_reasons(Evidence(_comparable(field, is_single=is_single), configurations, effects, measured))
+    comparable = _comparable(field, is_single=is_single)
+    evidence = Evidence(comparable, configurations, effects, measured, judgement, verdict)
+    reasons = find_reasons(evidence)
     sensitivities = measure_sensitivity(configurations, judgement)
     return Study(
         slug=slug,
@@ -140,6 +144,7 @@ def _build(slug: str, title: str, runs: Runs, target: float | None, margin: floa
         effects=effects,
         sensitivities=sensitivities,
         budget=view_budget(field.pool),
+        evidence=evidence,
         reasons=reasons,
         measured=measured,
         times_apart=judge_times(runs.runs),

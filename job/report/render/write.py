@@ -10,7 +10,7 @@ import pandas as pd
 
 from job.logs import get_logger
 from job.report.analysis.inference.comparisons import MARGIN
-from job.report.analysis.study import build_studies
+from job.report.analysis.study import Study, build_studies
 from job.report.read.holes import STRICT_KINDS
 from job.report.read.load import NUM_READERS, read_confusion, read_runs
 from job.report.read.reference import Reference
@@ -26,11 +26,12 @@ from job.storage import Store
 
 @dataclass(frozen=True)
 class WrittenReport:
-    """Where the page is, and which runs it lacks."""
+    """Where the page is, which runs it lacks, and what it was written from."""
 
     location: str
     holes: pd.DataFrame
     summary: Summary
+    studies: list[Study]
 
     @property
     def num_lacking(self) -> int:
@@ -84,4 +85,4 @@ def write_report(
     store.write(REPORT_KEY, page)
     if browser:
         store.write("report/report.pdf", print_page(page, browser=browser))
-    return WrittenReport(store.locate(REPORT_KEY), runs.holes, summary)
+    return WrittenReport(store.locate(REPORT_KEY), runs.holes, summary, studies)

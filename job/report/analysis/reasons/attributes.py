@@ -1,154 +1,274 @@
-"""Reasons for what attributes did: what they changed in the steps and in the weights."""
+"""A reason for every attribute that was varied: what it does in the rule, what it changed, what the accuracy did."""
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import dataclass
 
-from job.report.analysis.charts import LineChart, Picture
 from job.report.analysis.configurations import Configuration
-from job.report.analysis.effects import Effect
+from job.report.analysis.effects import Effect, OptimizerEffects
 from job.report.analysis.estimates import Comparison
-from job.report.analysis.measurements import Floats
-from job.report.analysis.reasons.evidence import Contrast, Evidence, Reason, divide
-from job.report.analysis.reasons.first_steps import APART
-from job.report.analysis.reasons.order import NOTABLE_EFFECT, find_sign
+from job.report.analysis.reasons.evidence import APART, Contrast, Evidence
+from job.report.analysis.reasons.interventions import (
+    Trial,
+    are_same_size,
+    find_trials,
+    settle,
+    stand,
+    tell_trials,
+    with_lr,
+    with_warmup,
+)
+from job.report.analysis.reasons.mechanisms import describe_mechanism
+from job.report.analysis.reasons.quantities import FIRST_STEPS, Change, choose_told, draw_change, find_changes
+from job.report.analysis.reasons.reason import Intervention, Reason, Standing, choose_gist
+from job.report.analysis.reasons.sizes import measure_first_step
 from job.report.analysis.wording import (
     join,
-    part,
+    name_optimizer,
+    points,
     show_attribute,
     show_comparison,
+    show_margin,
     show_size,
     show_value,
     times,
 )
 
-NOTABLE_NORM = 0.01
-"""A hundredth of the norm: seeds differ by less."""
+MOST_CHANGES = 3
+"""So many of the quantities that changed are told, the clearest ones."""
+NO_CHANGE = 0.01
+"""A hundredth: two first steps whose predictions differ by less are called the same."""
 
 
-def explain_weight_decay(evidence: Evidence) -> Reason | None:
-    """Claim: another weight decay led to other norms of the weights.
+@dataclass(frozen=True)
+class _Case:
+    """One value of an attribute beside the baseline."""
 
-    Contrast: the baseline, which differs in nothing else, seed by seed. Counter-evidence: a seed in which the norm
-    changes the other way or hardly; then nothing is said.
+    effect: Effect
+    contrast: Contrast
+    comparison: Comparison
+    changes: list[Change]
+    num_values: int
+    """How many values of the attribute were run beside the baseline's."""
+
+    @property
+    def subject(self) -> Configuration:
+        return self.effect.configuration
+
+    @property
+    def baseline(self) -> Configuration:
+        return self.contrast.others[0]
+
+    @property
+    def name(self) -> str:
+        return show_attribute(self.effect.attribute)
+
+    @property
+    def setting(self) -> str:
+        """`lr 0.0001 instead of 0.001`."""
+        was = self.baseline.attributes.get(self.effect.attribute)
+        return f"{self.name} {show_value(self.effect.value)} instead of {show_value(was)}"
+
+    @property
+    def first_steps(self) -> Change | None:
+        """How the first steps changed, where they did at least twofold in every seed."""
+        found = next((change for change in self.changes if change.quantity is FIRST_STEPS), None)
+        own, other = (FIRST_STEPS.measure(self.contrast, own) for own in (self.subject, self.baseline))
+        return None if are_same_size(own, other, within=APART) else found
+
+    @property
+    def told(self) -> list[Change]:
+        """The changes that the sentence tells."""
+        return choose_told(self.changes, most=MOST_CHANGES)
+
+    @property
+    def is_better(self) -> bool:
+        return self.comparison.difference > 0
+
+
+def explain_attributes(evidence: Evidence) -> list[Reason]:
+    """A reason per optimizer and attribute of which a value was compared with the baseline, all else equal.
+
+    Claim: what the value changed in the steps, weights or curves, and what the accuracy did. Contrast: the baseline,
+    seed by seed. Counter-evidence: a quantity counts only where it changes the same way in every seed; whether the
+    accuracy changed is the judgement's to say; that steps of another size are why is tested, where runs allow it.
     """
-    found: list[tuple[float, Contrast, Effect, float, float]] = []
+    found = []
     for optimizer in evidence.effects:
-        for effect in optimizer.effects:
-            contrast = evidence.pair(effect.configuration, optimizer.baseline)
-            if effect.attribute != "optimizer.weight_decay" or contrast is None:
-                continue
-            after = contrast.epochs(effect.configuration, "backbone_weight_norm")[:, -1]
-            before = contrast.epochs(optimizer.baseline, "backbone_weight_norm")[:, -1]
-            change = divide(after, before) - 1
-            if np.all(change >= NOTABLE_NORM) or np.all(change <= -NOTABLE_NORM):
-                found.append(
-                    (float(np.abs(change).mean()), contrast, effect, float(after.mean()), float(before.mean()))
-                )
-    found = [entry for entry in found if _is_alone(entry[2])] or found
-    if not found:
+        for attribute in dict.fromkeys(effect.attribute for effect in optimizer.effects):
+            case = _choose(evidence, optimizer, attribute)
+            if case is not None:
+                found.append(_explain(evidence, case))
+    return found
+
+
+def _choose(evidence: Evidence, optimizer: OptimizerEffects, attribute: str) -> _Case | None:
+    """The value that changed the accuracy most, before all others one that differs in nothing else."""
+    own = [effect for effect in optimizer.effects if effect.attribute == attribute]
+    pairs = [(effect, evidence.pair(effect.configuration, optimizer.baseline), effect.comparison) for effect in own]
+    known = [entry for entry in pairs if entry[1] is not None and entry[2] is not None]
+    if not known:
         return None
-    _, contrast, effect, after_norm, before_norm = max(found, key=lambda entry: entry[0])
-    baseline = contrast.others[0]
-    was = baseline.attributes["optimizer.weight_decay"]
-    change_of_norm = f"{100 * (after_norm / before_norm - 1):+.1f} %".replace("-", "−")
-    sentence = (
-        f"With weight decay {show_value(effect.value)} instead of {show_value(was)} the backbone's norm in the last "
-        f"epoch is {after_norm:.1f} instead of {before_norm:.1f} under {baseline.label} ({change_of_norm}, of this "
-        f"sign {contrast.everywhere})"
+    effect, contrast, comparison = max(
+        known, key=lambda entry: (not entry[2].unlike, abs(entry[2].difference)) if entry[2] else (False, 0.0)
     )
-    numbers = {"norm": after_norm, "baseline_norm": before_norm}
-    if effect.comparison:
-        numbers["effect"] = effect.comparison.difference
-        sentence += f". The accuracy differs by {show_comparison(effect.comparison)} points{_doubt(effect)}"
-    picture = Picture(
-        "reason-weight-decay",
-        "Norm of the backbone's weights, mean of each epoch.",
-        LineChart(
-            evidence.epoch_lines("backbone_weight_norm", [baseline, effect.configuration]),
-            title="What weight decay does to the weights", xlabel="epoch", ylabel="norm of the weights",
-        ),
-    )  # fmt: skip
-    held = (effect.value > was) == (after_norm < before_norm)
-    title = "Weight decay holds the weights down" if held else "Weights with and without weight decay"
-    return Reason(title, f"{sentence}.", numbers, picture)
-
-
-def explain_attribute(evidence: Evidence) -> Reason | None:
-    """Claim: of the single changes that changed the size of the first steps, this one changed accuracy most.
-
-    Contrast: the baseline, which differs in nothing else, seed by seed. Counter-evidence: a seed in which the steps
-    did not change twofold or the accuracy changed the other way; then the change does not count.
-    """
-    found: list[tuple[Comparison, Contrast, Effect, float, float]] = []
-    for optimizer in evidence.effects:
-        for effect in optimizer.effects:
-            contrast, comparison = evidence.pair(effect.configuration, optimizer.baseline), effect.comparison
-            if contrast is None or comparison is None:
-                continue
-            after, before = (
-                _sizes(contrast, configuration) for configuration in (effect.configuration, optimizer.baseline)
-            )
-            agree = find_sign(_differences(effect.configuration, optimizer.baseline))
-            notable = comparison.decided or abs(comparison.difference) >= NOTABLE_EFFECT
-            if agree and notable and (np.all(after >= APART * before) or np.all(before >= APART * after)):
-                found.append((comparison, contrast, effect, float(after.mean()), float(before.mean())))
-    found = [entry for entry in found if _is_alone(entry[2])] or found
-    if not found:
+    if contrast is None or comparison is None:
         return None
-    comparison, contrast, effect, after_size, before_size = max(found, key=lambda entry: abs(entry[0].difference))
-    baseline, difference = contrast.others[0], comparison.difference
-    name, was = show_attribute(effect.attribute), show_value(baseline.attributes.get(effect.attribute))
-    ratio = max(after_size / before_size, before_size / after_size)
-    word = "higher" if difference > 0 else "lower"
-    sentence = (
-        f"With {name} {show_value(effect.value)} instead of {was} the first ten updates of {baseline.label} are "
-        f"{times(ratio)} times {'larger' if after_size > before_size else 'smaller'} (on average {part(after_size)} of "
-        f"the backbone's norm instead of {part(before_size)}), and its accuracy is {word} by "
-        f"{show_size(comparison)} points, {contrast.everywhere}{_doubt(effect)}"
-    )
-    if len(found) > 1:
-        sentence += (
-            f". Of the {len(found)} changes of a single attribute that make these updates at least twice as large or "
-            "small and change the accuracy with one sign, this one changes it most"
-        )
-    picture = Picture(
-        "reason-attribute",
-        "Size of the first ten updates, as a fraction of the backbone's norm (logarithmic).",
-        LineChart(
-            evidence.step_lines("update_to_weight", [baseline, effect.configuration]),
-            title=f"What {name} does to the first steps", xlabel="step", ylabel="update / weight", logarithmic=True,
-        ),
+    changes = find_changes(contrast, effect.configuration, optimizer.baseline)
+    return _Case(effect, contrast, comparison, changes, len(own))
+
+
+def _explain(evidence: Evidence, case: _Case) -> Reason:
+    optimizer, comparison = evidence.measured.manifest(case.subject).optimizer, case.comparison
+    shown = name_optimizer(optimizer.name)
+    mechanism = describe_mechanism(optimizer, case.effect.attribute)
+    trials, standing, intervention = _test(evidence, case)
+    numbers = {"effect": comparison.difference}
+    sentence = f"In {shown}, {mechanism}."
+    sentence += _tell_prediction(evidence, case, numbers)
+    sentence += _tell_changes(case, numbers)
+    sentence += _tell_accuracy(evidence, case) + _tell_claim(case)
+    sentence += tell_trials(trials, evidence, subject=_find_tested(case))
+    if case.num_values > 1:
+        sentence += f" Of {case.num_values} other values that were run this one changed the accuracy most."
+    slug = f"{optimizer.name}-{case.name}".replace("_", "-").replace(".", "-")
+    picture = draw_change(
+        f"reason-attribute-{slug}", f"What {case.name} does in {shown}", evidence,
+        case.told[0] if case.told else None, [case.baseline, case.subject],
     )  # fmt: skip
-    numbers = {"update_to_weight": after_size, "baseline_update_to_weight": before_size, "effect": difference}
-    return Reason(f"{name} changed the first steps and the accuracy", f"{sentence}.", numbers, picture)
+    return Reason(
+        title=f"What {case.name} does in {shown}",
+        gist=_tell_gist(evidence, case, shown),
+        sentence=sentence,
+        standing=standing,
+        about=(optimizer.name,),
+        attribute=case.effect.attribute,
+        intervention=intervention,
+        numbers=numbers,
+        picture=picture,
+    )
 
 
-def _differences(ours: Configuration, theirs: Configuration) -> list[float]:
-    """Our scores minus theirs, a number per common seed."""
-    return [ours.scores[seed] - theirs.scores[seed] for seed in ours.scores.keys() & theirs.scores.keys()]
-
-
-def _sizes(contrast: Contrast, configuration: Configuration) -> Floats:
-    """(num_seeds,) mean update/weight over the first ten steps."""
-    sizes: Floats = contrast.steps(configuration, "update_to_weight").mean(axis=1)
-    return sizes
-
-
-def _doubt(effect: Effect) -> str:
-    """Said beside an effect that the statistics do not decide, and why they do not."""
-    comparison = effect.comparison
-    if comparison is None or comparison.decided:
+def _tell_prediction(evidence: Evidence, case: _Case, numbers: dict[str, float]) -> str:
+    """What the formula says of the first step, where it can: per weight, beside what was measured."""
+    now, was = (measure_first_step(evidence, own) for own in (case.subject, case.baseline))
+    if now is None or was is None or now.predicted is None or was.predicted is None:
         return ""
+    if abs(now.predicted / was.predicted - 1) > NO_CHANGE:
+        numbers |= {"predicted_update_rms": now.predicted, "baseline_predicted_update_rms": was.predicted}
+        return (
+            f" By its formula the first step per weight is {now.predicted:.3g} instead of {was.predicted:.3g}; "
+            f"measured were {now.measured:.3g} and {was.measured:.3g}."
+        )
+    eps = max((own for own in (now.eps, was.eps) if own), default=0.0)
+    if case.name != "eps" or not eps:
+        return ""
+    numbers["gradient_to_eps"] = now.gradient_rms / eps
+    return (
+        f" The root mean square of the first gradients is {now.gradient_rms:.3g}, {times(now.gradient_rms / eps)} "
+        "times eps, so the first step stays the same."
+    )
+
+
+def _tell_changes(case: _Case, numbers: dict[str, float]) -> str:
+    if not case.changes:
+        return f" With {case.setting} nothing that was measured differs clearly {case.contrast.everywhere}."
+    told = case.told
+    for change in told:
+        numbers |= {change.quantity.name: change.ours, f"baseline_{change.quantity.name}": change.theirs}
+    listed = join([change.tell("instead of") for change in told])
+    return f" With {case.setting} {listed}, {case.contrast.everywhere}."
+
+
+def _tell_accuracy(evidence: Evidence, case: _Case) -> str:
+    comparison = case.comparison
+    word = "higher" if case.is_better else "lower"
     if comparison.unlike:
-        return f", but not by the attribute alone: {join(list(comparison.unlike))}"
-    if comparison.low is None:
-        return ", which says nothing about certainty"
+        told = f"differs by {show_comparison(comparison)} points, but not by {case.name} alone"
+        return f" Its accuracy {told}: {join(list(comparison.unlike))}."
+    if comparison.answer == "equal" and evidence.judgement is not None:
+        margin = show_margin(evidence.judgement.margin)
+        return f" Its accuracy stays practically the same: {show_comparison(comparison)} points, within {margin}."
+    doubt = "" if comparison.decided else (
+        ", which one seed cannot make certain" if comparison.low is None else ", which these seeds do not make certain"
+    )  # fmt: skip
+    return f" Its accuracy is {word} by {show_size(comparison)} points{doubt}."
+
+
+def _tell_claim(case: _Case) -> str:
+    """Which size of the steps the accuracy speaks against, where both changed."""
+    first = case.first_steps
+    if first is None or not case.comparison.decided:
+        return ""
+    is_larger = first.ratio > 1
+    which = case.setting.split(" instead of ")[0 if not case.is_better else 1]
+    name = f"{case.name} {which}" if case.is_better else which
+    word = "large" if is_larger != case.is_better else "small"
+    if case.name == "lr":
+        return (
+            f" lr changes the size of the steps and nothing else, so this is an intervention by itself: at {name} the "
+            f"steps are too {word}."
+        )
+    return f" This is consistent with steps that are too {word} at {name}; {case.name} may also act in other ways."
+
+
+def _find_tested(case: _Case) -> Configuration:
+    """The configuration that trials change: for lr that with the larger steps, else the baseline."""
+    first = case.first_steps
+    return case.subject if case.name == "lr" and first is not None and first.ratio > 1 else case.baseline
+
+
+def _test(evidence: Evidence, case: _Case) -> tuple[list[Trial], Standing, Intervention | None]:
+    """What other runs say of the claim that the size of the steps is why, and what would test it.
+
+    A change of lr changes the size of the steps and nothing else, so it is an intervention by itself; a warm-up then
+    asks whether the first steps suffice to explain it.
+    """
+    first = case.first_steps
+    if first is None or not case.comparison.decided or case.baseline.optimizer == "rprop":
+        return [], "measured", None
+    if case.name == "lr":
+        return _test_lr(evidence, case, first)
+    sizes = FIRST_STEPS.measure
+
+    def fits(changed: Configuration) -> bool:
+        contrast = evidence.pair(changed, case.subject)
+        return contrast is not None and are_same_size(sizes(contrast, changed), sizes(contrast, case.subject))
+
+    trials = find_trials(evidence, case.baseline, higher=case.is_better, fits=fits)
+    word = "higher" if case.is_better else "lower"
+    expectation = f"its accuracy is as much {word} as with {case.name} {show_value(case.effect.value)}"
+    proposed = with_lr(case.baseline, ratio=first.ratio, expectation=expectation)
+    return trials, stand(trials), settle(trials, proposed)
+
+
+def _test_lr(evidence: Evidence, case: _Case, first: Change) -> tuple[list[Trial], Standing, Intervention | None]:
+    large, small = (case.subject, case.baseline) if first.ratio > 1 else (case.baseline, case.subject)
+    if (large is case.subject) == case.is_better:
+        return [], "tested", None  # larger steps are better: no warm-up helps
+    sizes = FIRST_STEPS.measure
+
+    def fits(changed: Configuration) -> bool:
+        contrast = evidence.pair(changed, large)
+        is_warm = changed.attributes["optimizer.lr"] == large.attributes["optimizer.lr"]
+        return contrast is not None and is_warm and bool((sizes(contrast, changed) < sizes(contrast, large)).all())
+
+    trials = find_trials(evidence, large, higher=True, fits=fits)
+    expectation = f"it comes near to {small.label}, if the first steps alone are why"
+    return trials, "tested", with_warmup(large, expectation=expectation)
+
+
+def _tell_gist(evidence: Evidence, case: _Case, shown: str) -> str:
+    comparison = case.comparison
+    margin = show_margin(evidence.judgement.margin) if evidence.judgement else ""
+    start = f"{shown} {case.setting}: "
+    first = case.first_steps
+    if first is not None:
+        size = max(first.ratio, 1 / first.ratio)
+        start += f"first steps {times(size)} times {'larger' if first.ratio > 1 else 'smaller'}, "
+    told = f"accuracy {show_comparison(comparison)} points"
     if comparison.answer == "equal":
-        return ", which is practically nothing"
-    return ", which these seeds do not make certain"
-
-
-def _is_alone(effect: Effect) -> bool:
-    """Whether nothing but the attribute is known to differ."""
-    return effect.comparison is None or not effect.comparison.unlike
+        told = f"accuracy {points(comparison.difference)} points, within {margin}"
+    elif not comparison.decided:
+        told += ", not certain"
+    return choose_gist(f"{start}{told}.", f"{shown} {case.setting}: {told}.", f"{shown} {case.name}: {told}.")

@@ -6,7 +6,8 @@ import numpy as np
 
 from job.report.analysis.charts import BarChart, Picture, Point
 from job.report.analysis.configurations import Configuration
-from job.report.analysis.reasons.evidence import Evidence, Reason
+from job.report.analysis.reasons.evidence import Evidence
+from job.report.analysis.reasons.reason import Reason
 from job.report.analysis.wording import join
 
 MOST_TOLD = 5
@@ -46,7 +47,17 @@ def explain_divergence(evidence: Evidence) -> Reason | None:
             ends=[f"{drawn.num_diverged} of {len(drawn.runs)}" for drawn in diverged[:MOST_DRAWN]],
         ),
     )  # fmt: skip
-    return Reason("Divergence", sentence, {"num_diverged": float(total)}, picture)
+    first = diverged[0]
+    return Reason(
+        title="Divergence",
+        gist=f"{total} run{'s' if total > 1 else ''} diverged, of {first.label} {first.num_diverged} of "
+        f"{len(first.runs)}.",
+        sentence=sentence,
+        standing="measured",
+        about=tuple(dict.fromkeys(configuration.optimizer for configuration in diverged)),
+        numbers={"num_diverged": float(total)},
+        picture=picture,
+    )
 
 
 def _tell(evidence: Evidence, configuration: Configuration) -> str:

@@ -7,8 +7,10 @@ import numpy as np
 from job.report.analysis.charts import LineChart, Picture
 from job.report.analysis.configurations import Configuration
 from job.report.analysis.measurements import Floats
-from job.report.analysis.reasons.evidence import Evidence, Reason, are_trained_alike
+from job.report.analysis.reasons.evidence import Evidence, are_trained_alike
 from job.report.analysis.reasons.fit import mean_epochs, train_and_test
+from job.report.analysis.reasons.quantities import measure_jumps
+from job.report.analysis.reasons.reason import Reason
 from job.report.analysis.wording import join, percent, points
 
 STILL_RISING = 0.01
@@ -18,7 +20,6 @@ CONVERGED = 0.95
 NOISY = 0.01
 """A point: mean distance of the changes from epoch to epoch from their own mean, over the last half."""
 NOISIER = 2.0
-LEAST_CHANGES = 3
 
 
 def explain_unfinished(evidence: Evidence) -> Reason | None:
@@ -30,13 +31,11 @@ def explain_unfinished(evidence: Evidence) -> Reason | None:
     """
     rising = []
     for configuration in evidence.whole:
-        tests = evidence.measured.epochs(configuration, "test_top1")
         trains = evidence.measured.epochs(configuration, "train_top1")
-        if tests.shape[1] < 3 or configuration.attributes["schedule"] != "none":
-            continue
-        last = _last_changes(evidence, configuration)
-        if np.all(last > 0) and np.all(last.sum(axis=1) > STILL_RISING) and np.all(trains[:, -1] < CONVERGED):
-            rising.append((configuration, float(last.sum(axis=1).mean()), float(trains[:, -1].mean())))
+        gain = measure_rise(evidence, configuration)
+        is_scheduled = configuration.attributes["schedule"] != "none"
+        if gain is not None and not is_scheduled and np.all(trains[:, -1] < CONVERGED):
+            rising.append((configuration, gain, float(trains[:, -1].mean())))
     rising = [entry for entry in rising if are_trained_alike(entry[0], rising[0][0])]
     if not rising:
         return None
@@ -71,7 +70,25 @@ def explain_unfinished(evidence: Evidence) -> Reason | None:
             title="Still learning at the end", xlabel="epoch", ylabel="accuracy", accuracy=True,
         ),
     )  # fmt: skip
-    return Reason("Accuracy was still rising at the end", sentence, numbers, picture)
+    return Reason(
+        title="Accuracy was still rising at the end",
+        gist=f"After the last epoch {subject.label} was still gaining: {points(rising[0][1])} points over its last two "
+        "epochs.",
+        sentence=sentence,
+        standing="measured",
+        about=tuple(dict.fromkeys(configuration.optimizer for configuration, *_ in rising)),
+        numbers=numbers,
+        picture=picture,
+    )
+
+
+def measure_rise(evidence: Evidence, configuration: Configuration) -> float | None:
+    """The mean rise of the test accuracy over the last two epochs, if it rose notably in both of them in every run."""
+    if evidence.measured.epochs(configuration, "test_top1").shape[1] < 3:
+        return None
+    last = _last_changes(evidence, configuration)
+    rises = np.all(last > 0) and np.all(last.sum(axis=1) > STILL_RISING)
+    return float(last.sum(axis=1).mean()) if rises else None
 
 
 def _last_changes(evidence: Evidence, configuration: Configuration) -> Floats:
@@ -90,9 +107,9 @@ def explain_epoch_noise(evidence: Evidence) -> Reason | None:
         contrast = evidence.rivals(noisy)
         if contrast is None:
             continue
-        size = _jumps(contrast.epochs(noisy, "test_top1"))
+        size = measure_jumps(contrast.epochs(noisy, "test_top1"))
         for calm in contrast.others:
-            their = _jumps(contrast.epochs(calm, "test_top1"))
+            their = measure_jumps(contrast.epochs(calm, "test_top1"))
             if np.all(size >= NOISY) and size.min() >= NOISIER * their.max():
                 found.append((float(size.mean()), -float(their.mean()), contrast, calm))
     if not found:
@@ -113,13 +130,13 @@ def explain_epoch_noise(evidence: Evidence) -> Reason | None:
             ylabel="test top-1", accuracy=True,
         ),
     )  # fmt: skip
-    return Reason("Accuracy jumps from epoch to epoch", sentence, {"mean_change": jump, "calmest": -calmness}, picture)
-
-
-def _jumps(curves: Floats) -> Floats:
-    """(num_runs,) mean distance of the changes over the last half from their mean; NaN where there are too few."""
-    changes = np.diff(curves, axis=1)[:, max(0, curves.shape[1] // 2 - 1) :]
-    if changes.shape[1] < LEAST_CHANGES:
-        return np.full(len(curves), np.nan)
-    distances: Floats = np.abs(changes - changes.mean(axis=1, keepdims=True)).mean(axis=1)
-    return distances
+    return Reason(
+        title="Accuracy jumps from epoch to epoch",
+        gist=f"{noisy.label}'s test accuracy moves by {100 * jump:.1f} points between epochs, {calm.label}'s by "
+        f"{100 * -calmness:.1f}.",
+        sentence=sentence,
+        standing="measured",
+        about=tuple(dict.fromkeys((noisy.optimizer, calm.optimizer))),
+        numbers={"mean_change": jump, "calmest": -calmness},
+        picture=picture,
+    )

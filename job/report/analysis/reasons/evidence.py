@@ -1,33 +1,24 @@
-"""What rules are given (`Evidence`), what they return (`Reason`), and the comparisons and curves that they share."""
+"""What rules are given (`Evidence`), and the comparisons and curves that they share."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
-from job.report.analysis.charts import Line, Picture
+from job.report.analysis.charts import Line
 from job.report.analysis.configurations import Configuration
 from job.report.analysis.effects import OptimizerEffects
+from job.report.analysis.estimates import Comparison
+from job.report.analysis.judgement import Judgement
 from job.report.analysis.measurements import Floats, Measurements, mean_curve
 from job.report.analysis.origins import find_differences
+from job.report.analysis.verdict import Verdict
 
-
-@dataclass(frozen=True)
-class Reason:
-    """An explanation of what the scores show."""
-
-    title: str
-    sentence: str
-    numbers: Mapping[str, float]
-    """What the sentence rests on, by name; fractions and ratios as they were measured."""
-    picture: Picture
-    standing: Literal["measured", "consistent", "tested"] = "consistent"
-    gist: str = ""
-    about: tuple[str, ...] = ()
+APART = 2.0
+"""Steps are told apart where they differ twofold: the first ones of two seeds differ by a few hundredths."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +63,9 @@ class Evidence:
     """All configurations of the study."""
     effects: Sequence[OptimizerEffects]
     measured: Measurements
+    judgement: Judgement | None = None
+    """Decides every comparison of accuracies that a reason tells; without it a reason tells none."""
+    verdict: Verdict | None = None
 
     @property
     def whole(self) -> list[Configuration]:
@@ -122,6 +116,10 @@ class Evidence:
         Whether they were trained and made alike is the caller's to ask, or to say.
         """
         return self._contrast(subject, [other]) if is_whole(subject) and is_whole(other) else None
+
+    def compare(self, ours: Configuration, theirs: Configuration) -> Comparison | None:
+        """Ours minus theirs, as the judgement has it; None without a judgement or a common seed."""
+        return self.judgement.compare(ours, theirs) if self.judgement else None
 
     def _contrast(self, subject: Configuration, others: Sequence[Configuration]) -> Contrast | None:
         own = set(self.measured.seeds(subject))

@@ -1,30 +1,32 @@
-"""Reasons in the size of the first steps, against the weights that the training starts from."""
+"""A reason in a first step that is large against the weights that the training starts from."""
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 
 from job.report.analysis.charts import LineChart, Picture
 from job.report.analysis.configurations import Configuration
 from job.report.analysis.measurements import Floats
-from job.report.analysis.reasons.evidence import Contrast, Evidence, Reason, divide
-from job.report.analysis.wording import join, name_optimizer, part, percent, times
+from job.report.analysis.reasons.evidence import APART, Contrast, Evidence
+from job.report.analysis.reasons.interventions import (
+    SAME_SIZE,
+    Trial,
+    find_trials,
+    settle,
+    stand,
+    tell_trials,
+    with_warmup,
+)
+from job.report.analysis.reasons.quantities import measure_distance
+from job.report.analysis.reasons.reason import Reason, choose_gist
+from job.report.analysis.reasons.sizes import measure_first_step
+from job.report.analysis.wording import join, name_optimizer, part, percent, points, times
 
 OVERWRITING = 0.1
 """A first step of a tenth of the weights' norm; the rule of thumb is a thousandth (https://cs231n.github.io/
 neural-networks-3/, "Ratio of weights:updates")."""
-APART = 2.0
-"""Steps are told apart where they differ twofold: the first ones of two seeds differ by a few hundredths."""
 PREDICTED = 1.25
 """A formula predicts a step that is at most this many times as large or small: eps and zero gradients take a part."""
-TINY = 1e-3
-"""The rule of thumb, see OVERWRITING."""
-FAR_SMALLER = 10.0
-DESIGNED_LR = 1.0
-"""Adadelta has no learning rate in Zeiler 2012, algorithm 1; torch multiplies its step by lr, 1 by default."""
-SMALL_LR = 0.1
 
 
 def explain_overwriting(evidence: Evidence) -> Reason | None:
@@ -65,9 +67,11 @@ def explain_overwriting(evidence: Evidence) -> Reason | None:
         f"The first update of {subject.label} changed the pretrained backbone by {part(ratio)} of its norm. At the "
         f"same lr of {subject.attributes['optimizer.lr']:g} these changed it less: {join(told)}."
     )
-    sentence += _predict_size(contrast, numbers)
+    sentence += _predict_size(evidence, contrast, numbers)
     sentence += _tell_distance(contrast, others, numbers)
-    sentence += _tell_first_epoch(contrast, others, numbers)
+    fewer, told_first_epoch = _tell_first_epoch(contrast, others, numbers)
+    trials = _find_trials(evidence, contrast) if fewer else []
+    sentence += told_first_epoch + tell_trials(trials, evidence, subject=subject)
     picture = Picture(
         "reason-first-steps",
         "Size of the first ten updates, as a fraction of the backbone's norm (logarithmic).",
@@ -77,37 +81,65 @@ def explain_overwriting(evidence: Evidence) -> Reason | None:
             xlabel="step", ylabel="update / weight", logarithmic=True,
         ),
     )  # fmt: skip
-    return Reason(f"{subject.label} begins with a very large step", sentence, numbers, picture)
+    proposed = with_warmup(subject, expectation="it gets more of the test images right") if fewer else None
+    return Reason(
+        title=f"{subject.label} begins with a very large step",
+        gist=_tell_gist(contrast, ratio, numbers, trials),
+        sentence=sentence,
+        standing=stand(trials) if fewer else "measured",
+        about=(subject.optimizer,),
+        intervention=settle(trials, proposed),
+        numbers=numbers,
+        picture=picture,
+    )
 
 
-def _predict_size(contrast: Contrast, numbers: dict[str, float]) -> str:
-    """RMSprop's first step: v = (1 - alpha) g², so lr g / sqrt(v) is lr / sqrt(1 - alpha) for every weight."""
+def _find_trials(evidence: Evidence, contrast: Contrast) -> list[Trial]:
+    """The subject with another lr or a warm-up, so that its first update is no larger than those of the others."""
     subject = contrast.subject
-    attributes = subject.attributes
-    if (
-        subject.optimizer != "rmsprop"
-        or attributes["optimizer.centered"]
-        or attributes["optimizer.weight_decay"]
-        or attributes["schedule"] != "none"
-    ):
+    largest = max(float(_first(contrast, configuration).max()) for configuration in contrast.others)
+
+    def fits(changed: Configuration) -> bool:
+        beside = evidence.pair(changed, subject)
+        return beside is not None and bool(np.all(_first(beside, changed) <= SAME_SIZE * largest))
+
+    return find_trials(evidence, subject, higher=True, fits=fits)
+
+
+def _tell_gist(contrast: Contrast, ratio: float, numbers: dict[str, float], trials: list[Trial]) -> str:
+    name = name_optimizer(contrast.subject.optimizer)
+    told = f"{contrast.subject.label}'s first update is {part(ratio)} of the pretrained weights"
+    tested = next((trial for trial in trials if trial.outcome == "supported"), None)
+    if tested is not None:
+        gain = f"with {tested.what} it gains {points(tested.comparison.difference)} points."
+        return choose_gist(f"{told}; {gain}", f"{name}'s first update is {part(ratio)} of the weights; {gain}")
+    return choose_gist(f"{told}, {times(numbers['times_next'])} times the next largest at the same lr.", f"{told}.")
+
+
+def _predict_size(evidence: Evidence, contrast: Contrast, numbers: dict[str, float]) -> str:
+    """What the update rule says of the step, where it predicts it in every seed."""
+    subject = contrast.subject
+    size = measure_first_step(evidence, subject)
+    if size is None or size.predicted is None or size.group != "backbone":
         return ""
-    predicted = attributes["optimizer.lr"] / math.sqrt(1 - attributes["optimizer.alpha"])
-    ratios = contrast.steps(subject, "update_rms")[:, 0] / predicted
+    ratios = contrast.steps(subject, "update_rms")[:, 0] / size.predicted
     if not np.all((ratios < PREDICTED) & (ratios > 1 / PREDICTED)):
         return ""
-    measured = float(ratios.mean()) * predicted
-    numbers |= {"first_update_rms": measured, "predicted_update_rms": predicted}
-    return (
-        f" Per weight (root mean square) it was {measured:.3g}; lr/sqrt(1 − alpha) = {predicted:.3g} predicts this, "
-        "because the running average of squared gradients starts at zero and RMSprop, unlike Adam, does not correct "
-        "for that."
-    )
+    measured = float(ratios.mean()) * size.predicted
+    numbers |= {"first_update_rms": measured, "predicted_update_rms": size.predicted}
+    told = f" Per weight (root mean square) it was {measured:.3g}; its update rule predicts {size.predicted:.3g}"
+    if subject.optimizer == "rmsprop" and not subject.attributes["optimizer.centered"]:
+        told += (
+            ", about lr/sqrt(1 − alpha), because the running average of squared gradients starts at zero and RMSprop, "
+            "unlike Adam, does not correct for that"
+        )
+    return f"{told}."
 
 
 def _tell_distance(contrast: Contrast, others: list[Configuration], numbers: dict[str, float]) -> str:
     """How far the first epoch took the weights, where that was measured and agrees."""
-    own = _distance(contrast, contrast.subject)[:, 0]
-    theirs = [_distance(contrast, configuration)[:, 0] for configuration in others]
+    own = measure_distance(contrast, contrast.subject)[:, 0]
+    theirs = [measure_distance(contrast, configuration)[:, 0] for configuration in others]
     if not all(np.all(own > values) for values in theirs):
         return ""
     numbers["first_epoch_distance"] = float(own.mean())
@@ -121,110 +153,27 @@ def _tell_distance(contrast: Contrast, others: list[Configuration], numbers: dic
     )
 
 
-def _tell_first_epoch(contrast: Contrast, others: list[Configuration], numbers: dict[str, float]) -> str:
+def _tell_first_epoch(contrast: Contrast, others: list[Configuration], numbers: dict[str, float]) -> tuple[bool, str]:
+    """Whether the first epoch left it behind each of the others, and the sentence."""
     own = contrast.epochs(contrast.subject, "test_top1")[:, 0]
     theirs = {configuration.label: contrast.epochs(configuration, "test_top1")[:, 0] for configuration in others}
     if not np.all(np.isfinite([own, *theirs.values()])):
-        return ""
+        return False, ""
     numbers |= {"first_epoch_top1": float(own.mean())}
     told = join([f"{label} {percent(float(values.mean()))}" for label, values in theirs.items()])
     start = f" After the first epoch it gets {percent(float(own.mean()))} of the test images right"
     if all(np.all(own < values) for values in theirs.values()):
         numbers["first_epoch_top1_other"] = max(float(values.mean()) for values in theirs.values())
-        return (
-            f"{start}, fewer than each of these {contrast.everywhere} ({told}). That fits pretrained features that "
-            "were overwritten, but no measurement here looks at the features themselves."
+        return True, (
+            f"{start}, fewer than each of these {contrast.everywhere} ({told}). That is consistent with pretrained "
+            "features that were overwritten, but no measurement here looks at the features themselves."
         )
-    return (
+    return False, (
         f"{start}, which is not fewer than each of these {contrast.everywhere} ({told}): the accuracies do not show "
         "that features were lost."
-    )
-
-
-def explain_tiny_steps(evidence: Evidence) -> Reason | None:
-    """Claim: at a learning rate meant for others, Adadelta's updates are tiny.
-
-    Contrast: other optimizers at the same learning rate. Counter-evidence: one of these takes steps as small; then
-    nothing is said. That it learns more slowly and stays nearer to its start is said only where both were measured.
-    """
-    for subject in evidence.subjects:
-        lr = subject.attributes["optimizer.lr"]
-        if subject.optimizer != "adadelta" or lr > SMALL_LR or subject.attributes["schedule"] != "none":
-            continue
-        contrast = evidence.peers(subject)
-        if contrast is None:
-            continue
-        own = contrast.steps(subject, "update_to_weight").mean(axis=1)
-        theirs = [contrast.steps(configuration, "update_to_weight").mean(axis=1) for configuration in contrast.others]
-        if np.all(own < TINY) and all(np.all(values >= FAR_SMALLER * own) for values in theirs):
-            return _tell_tiny(evidence, contrast, own, theirs)
-    return None
-
-
-def _tell_tiny(evidence: Evidence, contrast: Contrast, own: Floats, theirs: list[Floats]) -> Reason:
-    subject, lr = contrast.subject, contrast.subject.attributes["optimizer.lr"]
-    size = float(own.mean())
-    their_size, closest = min(
-        ((float(values.mean()), configuration) for values, configuration in zip(theirs, contrast.others, strict=True)),
-        key=lambda pair: pair[0],
-    )
-    numbers = {"mean_update_to_weight": size, "part_of_design": lr / DESIGNED_LR, "times_smaller": their_size / size}
-    sentence = (
-        f"At lr {lr:g} {name_optimizer(subject.optimizer)} takes 1/{times(DESIGNED_LR / lr)} of the step that its "
-        f"formula gives (lr 1, Zeiler 2012). The first ten updates of {subject.label} were on average {part(size)} of "
-        f"the backbone's norm, {times(their_size / size)} times smaller than those of {closest.label}, the next "
-        f"smallest at the same lr ({part(their_size)})."
-    )
-    sentence += _tell_slow_fit(contrast, numbers) + _tell_nearness(contrast, numbers)
-    picture = Picture(
-        "reason-tiny-steps",
-        "Mean update of each epoch, as a fraction of the backbone's norm (logarithmic).",
-        LineChart(
-            evidence.epoch_lines("backbone_update_to_weight", [subject, *contrast.others]),
-            title="Adadelta's steps against the others'", xlabel="epoch", ylabel="update / weight", logarithmic=True,
-        ),
-    )  # fmt: skip
-    return Reason(f"Adadelta takes tiny steps at lr {lr:g}", sentence, numbers, picture)
-
-
-def _tell_slow_fit(contrast: Contrast, numbers: dict[str, float]) -> str:
-    """That it fits the training images more slowly, where in the first epoch each of the others fits more of them."""
-    train = contrast.epochs(contrast.subject, "train_top1")
-    theirs = {
-        configuration.label: contrast.epochs(configuration, "train_top1")[:, 0] for configuration in contrast.others
-    }
-    if not all(np.all(train[:, 0] < values) for values in theirs.values()):
-        return ""
-    first, last = (float(value) for value in train[:, [0, -1]].mean(axis=0))
-    numbers |= {"train_top1_first": first, "train_top1_last": last}
-    told = join([f"{label} {percent(float(values.mean()))}" for label, values in theirs.items()])
-    return (
-        f" In the first epoch it gets {percent(first)} of the training images right, fewer than each of the others "
-        f"{contrast.everywhere} ({told}); in the last epoch it gets {percent(last)}."
-    )
-
-
-def _tell_nearness(contrast: Contrast, numbers: dict[str, float]) -> str:
-    """That its weights stay nearest to their start, where the distance was measured and is the smallest."""
-    own = _distance(contrast, contrast.subject)[:, -1]
-    theirs = {configuration.label: _distance(contrast, configuration)[:, -1] for configuration in contrast.others}
-    if not all(np.all(own < values) for values in theirs.values()):
-        return ""
-    numbers["distance"] = float(own.mean())
-    told = join([f"{label} {part(float(values.mean()))}" for label, values in theirs.items()])
-    return (
-        f" In the end its weights are {part(numbers['distance'])} of their initial norm away from where they started, "
-        f"nearer than those of the others {contrast.everywhere} ({told})."
     )
 
 
 def _first(contrast: Contrast, configuration: Configuration) -> Floats:
     """(num_seeds,) update/weight of the very first step."""
     return contrast.steps(configuration, "update_to_weight")[:, 0]
-
-
-def _distance(contrast: Contrast, configuration: Configuration) -> Floats:
-    """(num_seeds, num_epochs) the backbone's distance from its start, as a fraction of its norm there."""
-    distance = contrast.epochs(configuration, "backbone_distance_from_start")
-    start = contrast.steps(configuration, "weight_norm")[:, :1]
-    return divide(distance, np.broadcast_to(start, distance.shape))

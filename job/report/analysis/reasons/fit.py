@@ -9,7 +9,8 @@ import numpy as np
 from job.report.analysis.charts import Dumbbell, DumbbellChart, Line, LineChart, Picture
 from job.report.analysis.configurations import Configuration
 from job.report.analysis.measurements import Floats
-from job.report.analysis.reasons.evidence import Evidence, Reason, are_trained_alike, build_line
+from job.report.analysis.reasons.evidence import Evidence, are_trained_alike, build_line
+from job.report.analysis.reasons.reason import Reason
 from job.report.analysis.wording import join, percent, points
 
 LARGE_GAP = 0.05
@@ -66,7 +67,16 @@ def explain_gap(evidence: Evidence) -> Reason | None:
         "Test (filled) and training accuracy (open) after the last epoch, and the points between them.",
         DumbbellChart(rows, title="Generalisation gap", left="test", right="training"),
     )
-    return Reason("They differ in how well they generalise", sentence, numbers, picture)
+    return Reason(
+        title=f"{wide.label} and {narrow.label} differ in how well they generalise",
+        gist=f"{wide.label} fits the training images as {narrow.label} does, but gets {100 * apart:.1f} points fewer "
+        "test images right.",
+        sentence=sentence,
+        standing="measured",
+        about=tuple(dict.fromkeys((wide.optimizer, narrow.optimizer))),
+        numbers=numbers,
+        picture=picture,
+    )
 
 
 def _ends(evidence: Evidence, configuration: Configuration) -> tuple[float, float]:
@@ -122,7 +132,15 @@ def explain_overfitting(evidence: Evidence) -> Reason | None:
             ylabel="mean cross entropy (nats)",
         ),
     )  # fmt: skip
-    return Reason("The test loss rises while the training loss falls", f"{'. '.join(told)}.{against}", numbers, picture)
+    return Reason(
+        title="The test loss rises while the training loss falls",
+        gist=f"{subject.label} overfits: its test loss rises after epoch {onset + 1} while its training loss falls.",
+        sentence=f"{'. '.join(told)}.{against}",
+        standing="measured",
+        about=tuple(dict.fromkeys(configuration.optimizer for configuration in subjects)),
+        numbers=numbers,
+        picture=picture,
+    )
 
 
 def _find_onset(evidence: Evidence, configuration: Configuration) -> int | None:

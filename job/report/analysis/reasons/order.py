@@ -12,8 +12,8 @@ import numpy as np
 
 from job.report.analysis.charts import Dot, DotChart, Picture
 from job.report.analysis.configurations import Configuration, have_same_seeds
-from job.report.analysis.reasons.evidence import Evidence, Reason, are_made_alike, is_whole
-from job.report.analysis.reasons.first_steps import APART
+from job.report.analysis.reasons.evidence import APART, Evidence, are_made_alike, is_whole
+from job.report.analysis.reasons.reason import Reason
 from job.report.analysis.wording import name_optimizer, part, percent
 
 NOTABLE_EFFECT = 0.01
@@ -70,9 +70,9 @@ def explain_by_first_step(evidence: Evidence) -> Reason | None:
         return None
     num = sum(len(order.lower) + len(order.higher) for order in orders)
     sentence = (
-        f"Compared are pairs of configurations of one optimizer whose first ten updates differ at least twofold and "
-        f"whose accuracies differ with the same sign in every seed ({num} pairs). {' '.join(told)} The attributes that "
-        "made the updates larger or smaller may also act in other ways."
+        f"Two configurations of one optimizer are a pair here if the first ten updates of one are at least twice as "
+        f"large, and its accuracy is higher in every seed, or lower in every seed ({num} pairs). {' '.join(told)} The "
+        "attributes that made the updates larger or smaller may also act in other ways."
     )
     members = [(order, member) for order in orders for member in order.family]
     picture = Picture(
@@ -92,7 +92,28 @@ def explain_by_first_step(evidence: Evidence) -> Reason | None:
         "num_lower": float(sum(len(order.lower) for order in orders)),
         "num_higher": float(sum(len(order.higher) for order in orders)),
     }
-    return Reason("The size of the first steps and the accuracy, within each optimizer", sentence, numbers, picture)
+    clear = next(order for order in orders if not order.lower or not order.higher or order.peaked)
+    return Reason(
+        title="The size of the first steps and the accuracy, within each optimizer",
+        gist=_tell_gist(clear),
+        sentence=sentence,
+        standing="consistent",
+        about=tuple(dict.fromkeys(order.best.optimizer for order in orders)),
+        numbers=numbers,
+        picture=picture,
+    )
+
+
+def _tell_gist(order: _Order) -> str:
+    name, best = name_optimizer(order.best.optimizer), part(order.sizes[order.best.digest])
+    if order.peaked:
+        return (
+            f"{name} is best with first updates of {best} of the weights' norm, and worse with smaller or larger ones."
+        )
+    num = len(order.lower) + len(order.higher)
+    return (
+        f"{name} is {'worse' if order.lower else 'better'} the larger its first updates are, in all of its {num} pairs."
+    )
 
 
 def _tell_order(order: _Order) -> str:

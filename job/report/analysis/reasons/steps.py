@@ -7,7 +7,8 @@ import numpy as np
 from job.report.analysis.charts import LineChart, Picture
 from job.report.analysis.configurations import Configuration
 from job.report.analysis.measurements import Floats
-from job.report.analysis.reasons.evidence import Contrast, Evidence, Reason, divide
+from job.report.analysis.reasons.evidence import Contrast, Evidence, divide
+from job.report.analysis.reasons.reason import Reason
 from job.report.analysis.wording import join, part, times
 
 SHRUNK = 2.0
@@ -68,7 +69,16 @@ def _tell_shrinking(evidence: Evidence, contrast: Contrast, own: Floats, theirs:
             logarithmic=True,
         ),
     )  # fmt: skip
-    return Reason("Adagrad lowers its own step", sentence, numbers, picture)
+    return Reason(
+        title="Adagrad lowers its own step",
+        gist=f"For the same gradient {subject.label}'s update is {times(fall)} times smaller in the last epoch than in "
+        "the first.",
+        sentence=sentence,
+        standing="measured",
+        about=(subject.optimizer,),
+        numbers=numbers,
+        picture=picture,
+    )
 
 
 def explain_growing_weights(evidence: Evidence) -> Reason | None:
@@ -101,8 +111,8 @@ def explain_growing_weights(evidence: Evidence) -> Reason | None:
     sentence = (
         f"The norm of the backbone's weights grew from {start:.1f} before the first step to {norms[-1]:.1f} in epoch "
         f"{len(norms)} under {subject.label} ({_show_growth(growth)}), more than under the others at the same lr "
-        f"{contrast.everywhere} ({join(told)}). Relative to weights that much larger, an update of the same norm is "
-        f"{growth:.2f} times smaller"
+        f"{contrast.everywhere} ({join(told)}). Against such weights an update of the same norm is {growth:.2f} times "
+        "smaller"
     )
     ratios = contrast.epochs(subject, "backbone_update_to_weight").mean(axis=0)
     if len(ratios) > 2 and np.isfinite(ratios).all():
@@ -119,7 +129,16 @@ def explain_growing_weights(evidence: Evidence) -> Reason | None:
             xlabel="epoch", ylabel="norm of the weights",
         ),
     )  # fmt: skip
-    return Reason(f"{subject.label} makes the weights larger", f"{sentence}.", numbers, picture)
+    return Reason(
+        title=f"{subject.label} makes the weights larger",
+        gist=f"Under {subject.label} the norm of the weights grew by {round(100 * (growth - 1))} %, more than under "
+        "the others at its lr.",
+        sentence=f"{sentence}.",
+        standing="measured",
+        about=(subject.optimizer,),
+        numbers=numbers,
+        picture=picture,
+    )
 
 
 def _growth(contrast: Contrast, configuration: Configuration) -> Floats:

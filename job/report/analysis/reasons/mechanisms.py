@@ -1,0 +1,89 @@
+"""What each attribute does in its optimizer's update rule, a sentence each, read off the formulas in `update_rules`.
+
+A key is `optimizer.attribute`, or the attribute alone where it does the same in all optimizers that have it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from job.manifest.optimizers import Optimizer
+from job.report.analysis.reasons.predictions import is_decoupled
+from job.report.analysis.wording import show_attribute
+
+_INTO_GRADIENT = "weight_decay times the weight is added to the gradient before anything else"
+_DECOUPLED = "every step takes lr · weight_decay of each weight away, whatever the gradient is"
+
+MECHANISMS: Mapping[str, str] = {
+    "lr": "every step is multiplied by lr",
+    "rprop.lr": "lr is the first step of each weight; later steps do not depend on it",
+    "adafactor.lr": "lr is the largest step, as a part of the size of the weights",
+    "betas": "the betas say how much of the running means of g and g² is kept; the first step does not depend on them",
+    "nadam.betas": "the betas say how much of the running means of g and g² is kept, and the first one how far NAdam "
+    "looks ahead",
+    "radam.betas": "the betas say how much of the running means of g and g² is kept, and the second one how many first "
+    "steps are not divided",
+    "eps": "eps is added to the root of the mean of g² that the step is divided by, so it counts where gradients are "
+    "not large beside it",
+    "adamax.eps": "eps is added to each |g| before the largest is kept, so it counts where gradients are not large "
+    "beside it",
+    "adadelta.eps": "eps is where the mean of the squared updates starts, so early steps grow with its root",
+    "adafactor.eps": "eps holds the smallest mean of g² and the smallest size of a weight that a step is relative to",
+    "amsgrad": "amsgrad divides by the largest mean of g² so far, so a step cannot grow where gradients become smaller",
+    "momentum_decay": "momentum_decay says how fast the momentum rises to its full value",
+    "initial_accumulator_value": "the sum of squared gradients that steps are divided by starts at this value, so it "
+    "makes early steps smaller",
+    "lr_decay": "lr is divided by 1 + lr_decay · (number of steps so far), so the first step stays as it is",
+    "rho": "rho says how much of the means of g² and of the squared updates is kept; both start at 0, so early steps "
+    "grow as 1/sqrt(1 − rho)",
+    "alpha": "alpha says how much of the mean of g² is kept; it starts at 0 and nothing corrects for that, so the "
+    "first step is about lr/sqrt(1 − alpha)",
+    "asgd.alpha": "alpha says how fast lr falls; the first step does not depend on it",
+    "momentum": "each step repeats momentum times the step before it, so steps in one direction grow up to "
+    "1/(1 − momentum) times; the first step stays as it is",
+    "muon.momentum": "momentum says how much of the accumulated gradient is kept, of which Muon takes the direction",
+    "centered": "the step is divided by the standard deviation of the gradient in place of its root mean square, which "
+    "is smaller",
+    "dampening": "a gradient enters the accumulated one with weight 1 − dampening, from the second step on",
+    "nesterov": "the step looks ahead by momentum times the accumulated gradient",
+    "beta2_decay": "beta2_decay says how fast the mean of g² forgets old gradients",
+    "d": "an update whose root mean square is above d is scaled down to it",
+    "lambd": "lambd is a decay of the weights, and says how fast lr falls",
+    "t0": "t0 is the step from which torch averages weights; the average is not what is evaluated",
+    "etas": "the etas are what a weight's step is multiplied with where its gradient's sign changed, and where not",
+    "step_sizes": "step_sizes are the smallest and the largest step of a weight",
+    "decoupled_weight_decay": "the decay is taken from the weights directly, and not added to the gradient",
+    "ns_steps": "ns_steps says how near to orthogonal the update of a kernel becomes",
+    "ns_coefficients": "ns_coefficients say how near to orthogonal the update of a kernel becomes",
+    "adjust_lr_fn": "adjust_lr_fn says how the step depends on the shape of a kernel",
+    "adamw_lr": "steps of BatchNorm, biases and fc are multiplied by adamw_lr; kernels take Muon's",
+    "schedule": "the schedule says what lr is multiplied with in each step",
+    "batch_size": "a gradient is the mean over batch_size images, so larger batches are less noisy and an epoch has "
+    "fewer steps",
+    "epochs": "more epochs are more steps",
+    "augmentation": "augmentation changes the training images anew in each epoch",
+    "label_smoothing": "label smoothing takes a part of the probability from the true class, so the loss has its "
+    "lowest value at less certain answers",
+    "image_size": "the images are resized before the network sees them",
+    "precision": "the precision is that of the arithmetic, and no part of the update rule",
+    "model.freeze_backbone": "with a frozen backbone fc alone is trained",
+    "model.weights": "training starts from these weights",
+    "model.name": "another network is trained",
+}
+
+
+def describe_mechanism(optimizer: Optimizer, attribute: str) -> str:
+    """What `attribute` does, as a clause; what is not in the table is said to be part of the configuration alone."""
+    name = show_attribute(attribute)
+    if name == "weight_decay":
+        return _DECOUPLED if is_decoupled(optimizer) else _describe_penalty(optimizer)
+    own = MECHANISMS.get(f"{optimizer.name}.{name}") or MECHANISMS.get(name)
+    return own or f"{name} is a part of the configuration"
+
+
+def _describe_penalty(optimizer: Optimizer) -> str:
+    if optimizer.name in ("sgd", "asgd"):
+        return f"{_INTO_GRADIENT}, so each step pulls the weights towards 0"
+    if optimizer.name == "rprop":
+        return f"{_INTO_GRADIENT}, of which the sign alone counts"
+    return f"{_INTO_GRADIENT}, and then divided as the gradient is"

@@ -1,0 +1,151 @@
+"""The size of an optimizer's first step, from its formula: root mean square over the weights.
+
+Derived from torch.optim (torch 2.11 to 2.15, single-tensor implementations) with t = 1 and empty state. Every weight is
+taken to have a gradient as large as the root mean square of all. Where eps or a start of the accumulator counts, that
+is an upper bound: the square of the step is a concave function of g², so by Jensen's inequality gradients of different
+sizes give a smaller one. Where gradients are large beside eps, or small beside it, the prediction is exact but for
+gradients that are zero.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from job.manifest import Manifest
+from job.manifest.models import Constant, Cosine, OneCycle, Schedule
+from job.manifest.optimizers import SGD, NAdam, RMSprop
+
+
+@dataclass(frozen=True)
+class Start:
+    """What the first step starts from, as root mean squares over the weights."""
+
+    gradient: float
+    weight: float
+
+
+def predict_first_step(manifest: Manifest, *, start: Start, num_steps: int) -> float | None:
+    """The root mean square over the weights of the first update, for `num_steps` steps in an epoch.
+
+    None for Muon, whose step depends on the shapes of its kernels, and where the formula divides by zero.
+    """
+    optimizer = manifest.optimizer
+    predict = _PREDICTIONS.get(optimizer.name)
+    if predict is None:
+        return None
+    lr = optimizer.lr * start_factor(manifest.schedule, num_epochs=manifest.epochs, num_steps=num_steps)
+    try:
+        return predict(optimizer, start, lr)
+    except ZeroDivisionError:
+        return None
+
+
+def start_factor(schedule: Schedule, *, num_epochs: int, num_steps: int) -> float:
+    """What the schedule multiplies lr with in the first step; `learning_rate_factor` of the training has all steps."""
+    match schedule:
+        case Constant() | Cosine():
+            warmup_steps = schedule.warmup_epochs * num_steps
+            return min(1.0, 1 / warmup_steps) if warmup_steps > 0 else 1.0
+        case OneCycle():
+            last = num_epochs * num_steps - 1
+            peak = schedule.warmup_fraction * (last + 1) - 1
+            if peak >= 0:
+                return 1 / schedule.div_factor if peak > 0 else 1.0
+            done = peak / (peak - last) if last > 0 else 1.0  # a warm-up shorter than a step: the fall has begun
+            final = 1 / schedule.div_factor / schedule.final_div_factor
+            return final + (1 - final) / 2 * (1 + math.cos(math.pi * done))
+
+
+def _normalised(size: float, *, scale: float, eps: float) -> float:
+    """|g| / (scale·|g| + eps); 0 where nothing has a gradient, as 0/eps is."""
+    return size / (scale * size + eps)
+
+
+def _with_decay(optimizer: Any, start: Start) -> float:
+    """Root mean square of the gradient and the L2 penalty's, which are taken to be uncorrelated."""
+    return math.hypot(start.gradient, optimizer.weight_decay * start.weight)
+
+
+def is_decoupled(optimizer: Any) -> bool:
+    """Whether its weight decay goes past the gradient."""
+    return optimizer.name in ("adamw", "adafactor", "muon") or bool(getattr(optimizer, "decoupled_weight_decay", False))
+
+
+def _adaptive(optimizer: Any, start: Start, lr: float, *, factor: float = 1.0) -> float:
+    """Adam and its kin: both means are corrected for their start, so g is divided by |g| + eps.
+
+    A decoupled decay is taken to be uncorrelated with the gradient's sign.
+    """
+    if is_decoupled(optimizer):
+        own = factor * _normalised(start.gradient, scale=1.0, eps=optimizer.eps)
+        return lr * math.hypot(own, optimizer.weight_decay * start.weight)
+    return lr * factor * _normalised(_with_decay(optimizer, start), scale=1.0, eps=optimizer.eps)
+
+
+def _nadam(optimizer: NAdam, start: Start, lr: float) -> float:
+    beta = optimizer.betas[0]
+    first, second = (beta * (1 - 0.5 * 0.96 ** (step * optimizer.momentum_decay)) for step in (1, 2))
+    return _adaptive(optimizer, start, lr, factor=1 + second * (1 - beta) / (1 - first * second))
+
+
+def _radam(optimizer: Any, start: Start, lr: float) -> float:
+    """ρ1 is 1 for every β2, so the first step is never rectified nor divided; decoupled or not, a decay adds lr·w."""
+    return lr * _with_decay(optimizer, start)
+
+
+def _adagrad(optimizer: Any, start: Start, lr: float) -> float:
+    size = _with_decay(optimizer, start)
+    start_of_sum, eps = float(optimizer.initial_accumulator_value), float(optimizer.eps)
+    return lr * size / (math.sqrt(start_of_sum + size**2) + eps)
+
+
+def _adadelta(optimizer: Any, start: Start, lr: float) -> float:
+    size = _with_decay(optimizer, start)
+    return lr * math.sqrt(optimizer.eps) * size / math.sqrt((1 - optimizer.rho) * size**2 + optimizer.eps)
+
+
+def _rmsprop(optimizer: RMSprop, start: Start, lr: float) -> float:
+    """Centered: v − a² is (1 − alpha)·g² − (1 − alpha)²·g² = alpha·(1 − alpha)·g²."""
+    alpha = optimizer.alpha
+    scale = math.sqrt(alpha * (1 - alpha) if optimizer.centered else 1 - alpha)
+    return lr * _normalised(_with_decay(optimizer, start), scale=scale, eps=optimizer.eps)
+
+
+def _sgd(optimizer: SGD, start: Start, lr: float) -> float:
+    """torch starts the accumulated gradient with g itself, so neither momentum nor dampening counts yet."""
+    return lr * (1 + optimizer.momentum * optimizer.nesterov) * _with_decay(optimizer, start)
+
+
+def _adafactor(optimizer: Any, start: Start, lr: float) -> float:
+    """Relative to the weights; an update of a single row or column of gradients has a root mean square of exactly 1."""
+    return math.hypot(min(lr, 1.0) * max(start.weight, optimizer.eps[1]), lr * optimizer.weight_decay * start.weight)
+
+
+def _asgd(optimizer: Any, start: Start, lr: float) -> float:
+    """The decay by `lambd` is one more penalty on the same weights, so the two add up before anything else."""
+    return lr * math.hypot(start.gradient, (optimizer.weight_decay + optimizer.lambd) * start.weight)
+
+
+def _rprop(optimizer: Any, start: Start, lr: float) -> float:
+    smallest, largest = optimizer.step_sizes
+    return float(min(max(lr, smallest), largest)) if start.gradient else 0.0
+
+
+_PREDICTIONS: dict[str, Callable[[Any, Start, float], float]] = {
+    "adam": _adaptive,
+    "adamw": _adaptive,
+    "adamax": _adaptive,
+    "nadam": _nadam,
+    "radam": _radam,
+    "adagrad": _adagrad,
+    "adadelta": _adadelta,
+    "rmsprop": _rmsprop,
+    "sgd": _sgd,
+    "adafactor": _adafactor,
+    "asgd": _asgd,
+    "rprop": _rprop,
+}
+"""By optimizer: the size of the first step from its attributes, the start and the lr of the first step."""
