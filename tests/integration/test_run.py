@@ -53,6 +53,7 @@ def test_run_writes_every_artefact_of_the_design(job: Job, tiny: Tiny, tmp_path:
         "predictions.npz",
         "progress.json",
         "result.json",
+        "samples.npz",
     ]
     assert json.loads((run / "progress.json").read_text())["state"] == "completed"
 
