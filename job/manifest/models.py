@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator, model_validator
 
-from job.manifest.base import AS_WRITTEN, StrictModel
+from job.manifest.base import AS_WRITTEN, Since, StrictModel
 from job.manifest.optimizers import Optimizer
 from job.places import find_fault
 from job.secrets import CREDENTIALS_IN_URL
@@ -22,6 +22,8 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Precision = Literal["auto", "bf16", "fp16", "tf32", "fp32"]
 Augmentation = Literal["none", "flip", "crop_flip"]
+Normalization = Literal["imagenet", "none"]
+BatchNormStatistics = Literal["batch", "running"]
 
 
 NAMED_WEIGHTS = ("imagenet", "none")
@@ -102,6 +104,10 @@ class Model(StrictModel):
     state dict; what a training wraps around torchvision's names is taken off."""
     freeze_backbone: bool = False
     """Train fc alone; the backbone keeps its weights and its BatchNorm statistics."""
+    batch_norm: Annotated[BatchNormStatistics | None, Since("0.2.0")] = None
+    """What BatchNorm normalises with while the network trains: `batch`, the statistics of the batch, from which the
+    running ones are averaged; or `running`, those of the pretrained weights, which then stay. null is `batch`, and
+    `running` with `freeze_backbone`. Evaluation takes the running ones in any case."""
 
     @field_validator("weights")
     @classmethod
@@ -185,6 +191,9 @@ class Manifest(StrictModel):
     """`flip`: mirrored with probability one half; `crop_flip`: also a random crop after padding by an eighth."""
     image_size: Annotated[int, Field(ge=16, le=512)] | None = None
     """Pixels to which the images are resized on the device; null keeps their own size."""
+    normalization: Annotated[Normalization, Since("0.2.0")] = "imagenet"
+    """`imagenet`: of each channel ImageNet's mean is taken off, and the rest is divided by ImageNet's standard
+    deviation, as the pretrained weights expect it; `none`: the channels stay between 0 and 1."""
     precision: Precision = "auto"
     """Arithmetic of forward and backward pass; `auto` takes what the device does fast and safely."""
     deterministic: bool = False

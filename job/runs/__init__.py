@@ -6,11 +6,14 @@ keys          where a run's files lie
 records       what a record is, and the records that a run writes while it is under way
 result        the record that ends a run
 right_images  which test images were classified correctly, one bit for each
+sample_images small pictures of test images that were classified wrongly
+archives      .npz files, read without trust
 measured      for which steps and which weights there are diagnostics
 progress      what became of a run that has no result
 origins       what made a result, and how two origins differ
 """
 
+from job.runs.archives import read_arrays
 from job.runs.ids import configuration_digest, run_id
 from job.runs.keys import (
     EPOCHS_KEY,
@@ -46,6 +49,7 @@ from job.runs.result import (
     Timings,
 )
 from job.runs.right_images import RightImages, pack_right, unpack_right
+from job.runs.sample_images import choose_wrong, pack_samples, place_in_order, unpack_samples
 
 __all__ = [
     "EPOCHS_KEY",
@@ -74,6 +78,7 @@ __all__ = [
     "Scores",
     "Timings",
     "checkpoint_digest_key",
+    "choose_wrong",
     "configuration_digest",
     "describe_origin",
     "differences",
@@ -82,8 +87,12 @@ __all__ = [
     "is_same_commit",
     "judge_unfinished",
     "pack_right",
+    "pack_samples",
+    "place_in_order",
+    "read_arrays",
     "run_id",
     "runs_prefix",
     "superseded_prefix",
     "unpack_right",
+    "unpack_samples",
 ]

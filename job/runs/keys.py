@@ -50,6 +50,10 @@ class RunKeys:
         return self._key("predictions.npz")
 
     @property
+    def samples(self) -> str:
+        return self._key("samples.npz")
+
+    @property
     def log(self) -> str:
         return self._key("log.jsonl")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 
 from job.manifest import Manifest
@@ -49,11 +50,11 @@ def stage(manifest: Manifest, settings: RunSettings, inputs: Inputs) -> Staged:
     parts = split_data(
         data, validation_fraction=manifest.dataset.validation_fraction, seed=manifest.seed, device=device.torch_device
     )
-    size = manifest.image_size
+    build_source = partial(BatchSource, image_size=manifest.image_size, normalization=manifest.normalization)
     sources = Sources(
-        train=BatchSource(parts.train, image_size=size, augmentation=manifest.augmentation),
-        validation=BatchSource(parts.validation, image_size=size) if parts.validation else None,
-        test=BatchSource(parts.test, image_size=size),
+        train=build_source(parts.train, augmentation=manifest.augmentation),
+        validation=build_source(parts.validation) if parts.validation else None,
+        test=build_source(parts.test),
     )
     started = perf_counter()
     device, checks = check_gradients(device, model, sources.train, manifest)

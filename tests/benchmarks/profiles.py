@@ -68,8 +68,8 @@ class LabelledSource(BatchSource):
         return super().batch(positions)
 
     @record_function(DATA)
-    def _normalised(self, images: Tensor) -> Tensor:
-        return super()._normalised(images)
+    def _prepared(self, images: Tensor) -> Tensor:
+        return super()._prepared(images)
 
 
 class LabelledTrainer(ProductTrainer):

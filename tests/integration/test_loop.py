@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -71,9 +72,10 @@ def prepare(manifest: Manifest, data: ImageData, *, weights: Weights | None = No
         manifest, model, device=device, data_sha256="00",
         num_steps=len(batch_bounds(len(parts.train), manifest.batch_size)),
     )  # fmt: skip
-    validation = BatchSource(parts.validation, image_size=None) if parts.validation else None
-    train = BatchSource(parts.train, image_size=None, augmentation=manifest.augmentation)
-    return state, Sources(train, validation, BatchSource(parts.test, image_size=None))
+    build_source = partial(BatchSource, image_size=None, normalization=manifest.normalization)
+    validation = build_source(parts.validation) if parts.validation else None
+    train = build_source(parts.train, augmentation=manifest.augmentation)
+    return state, Sources(train, validation, build_source(parts.test))
 
 
 def manifest_with(**fields: object) -> Manifest:
@@ -84,7 +86,7 @@ def train(state: TrainingState, sources: Sources) -> list[Epoch]:
     return list(whole_epochs(state, sources))
 
 
-def plain_losses(name: str, data: ImageData, *, num_steps: int) -> list[float]:
+def plain_losses(name: str, data: ImageData, *, num_steps: int, normalized: bool = True) -> list[float]:
     """The reference: nothing of the project but the agreed order of the images."""
     torch.manual_seed(0)
     model = torchvision.models.get_model("resnet18", weights=None, num_classes=10)
@@ -98,7 +100,7 @@ def plain_losses(name: str, data: ImageData, *, num_steps: int) -> list[float]:
     for step in range(num_steps):
         batch = order[step * 20 : (step + 1) * 20]
         images = torch.from_numpy(data.train_images[batch]).float() / 255
-        images = ((images - MEAN) / STD).to(memory_format=torch.channels_last)
+        images = ((images - MEAN) / STD if normalized else images).to(memory_format=torch.channels_last)
         loss = functional.cross_entropy(model(images), torch.from_numpy(data.train_labels[batch]))
         optimizer.zero_grad()
         loss.backward()
@@ -116,6 +118,17 @@ def test_first_twenty_losses_equal_a_plain_loop(name: str, data: ImageData, monk
     for _ in whole_epochs(state, sources, on_pause=lambda: losses.append(state.losses.clone())):
         pass
     assert losses[19].tolist() == pytest.approx(plain_losses(name, data, num_steps=20), abs=1e-5)
+
+
+@pytest.mark.usefixtures("narrow")
+def test_losses_without_normalization_equal_a_plain_loop_without_it(data: ImageData) -> None:
+    state, sources = prepare(manifest_with(optimizer={"name": "sgd", "lr": 0.001}, normalization="none"), data)
+    losses: list[Tensor] = []
+    for _ in whole_epochs(state, sources, on_pause=lambda: losses.append(state.losses.clone())):
+        pass
+    plain = plain_losses("sgd", data, num_steps=20, normalized=False)
+    assert losses[19].tolist() == pytest.approx(plain, abs=1e-5)
+    assert plain != pytest.approx(plain_losses("sgd", data, num_steps=20), abs=1e-2)
 
 
 @pytest.mark.usefixtures("narrow")

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 from job.report import load_runs
+from job.report.read.answers import read_answers
 from job.report.read.load import read_runs
 from job.runs import RunResult
 from job.storage import FolderStore, open_store
@@ -29,9 +30,9 @@ VERSION_1 = Path(__file__).parents[1] / "data/version-1"
 DIVERGES: dict[str, Any] = {"optimizer": {"name": "sgd", "lr": 1e6}, "epochs": 1}
 
 
-def predictions_in(output: str) -> bytes:
+def predictions_in(output: str, name: str = "predictions.npz") -> bytes:
     store = open_store(output)
-    (key,) = [key for key in store.list_keys("") if key.endswith("/predictions.npz")]
+    (key,) = [key for key in store.list_keys("") if key.endswith(f"/{name}")]
     return store.read(key)
 
 
@@ -76,6 +77,19 @@ def test_run_records_which_test_images_were_right_and_the_predicted_classes(job:
     assert float(runs.test_right[run.run].mean()) == pytest.approx(run.final_top1)
 
 
+def test_run_keeps_pictures_of_wrong_test_images(job: Job, tiny: Tiny, output: str) -> None:
+    assert job("run", "--manifest", tiny(dataset=TINY["dataset"] | {"size": 48}), "--output", output).exit_code == 0
+    result = result_in(open_store(output))
+    (answers,) = read_answers(open_store(output), [f"default/{result.run_id}"]).values()
+    wrong = [index for index, is_right in enumerate(bits_of(result)) if not is_right]
+    assert sorted(answers.pictures) == wrong
+    assert wrong
+    images = load_synthetic(size=48, num_train=40, num_test=20).test_images
+    for index, picture in answers.pictures.items():
+        distances = np.abs(images.astype(int) - picture).mean(axis=(1, 2, 3))
+        assert distances.argmin() == index
+
+
 def test_digest_of_the_test_set_does_not_depend_on_the_training_images(job: Job, tiny: Tiny, tmp_path: Path) -> None:
     for name, sizes in {"few": {"num_train": 40}, "more": {"num_train": 60}, "other": {"num_test": 30}}.items():
         manifest = tiny(epochs=1, dataset=TINY["dataset"] | sizes)
@@ -92,14 +106,15 @@ def test_run_that_has_nothing_left_to_train_records_the_same(job: Job, tiny: Tin
 
     run("whole")
     run("stopped")
-    for name in ("result.json", "predictions.npz"):
+    for name in ("result.json", "predictions.npz", "samples.npz"):
         next((tmp_path / "stopped").rglob(name)).unlink()
     run("stopped")
     resumed, whole = (result_in(FolderStore(tmp_path / name)) for name in ("stopped", "whole"))
     assert (resumed.attempts, whole.attempts) == (2, 1)
     assert whole.test_right is not None
     assert resumed.test_right == whole.test_right
-    assert predictions_in(str(tmp_path / "stopped")) == predictions_in(str(tmp_path / "whole"))
+    for name in ("predictions.npz", "samples.npz"):
+        assert predictions_in(str(tmp_path / "stopped"), name) == predictions_in(str(tmp_path / "whole"), name)
 
 
 def test_predictions_hold_no_time_so_that_equal_ones_are_equal_bytes(job: Job, tiny: Tiny, tmp_path: Path) -> None:
@@ -114,7 +129,7 @@ def test_run_that_diverged_before_a_whole_epoch_records_neither(job: Job, tiny: 
     assert job("run", "--manifest", tiny(**DIVERGES), "--output", tmp_path / "out").exit_code == 0
     result = result_in(FolderStore(tmp_path / "out"))
     assert (result.status, result.history, result.test_right) == ("diverged", [], None)
-    assert not list(tmp_path.rglob("predictions.npz"))
+    assert not list(tmp_path.rglob("*.npz"))
 
 
 def test_results_without_it_stand_beside_results_with_it(tmp_path: Path) -> None:

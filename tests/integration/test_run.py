@@ -14,10 +14,12 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from torchvision.models import resnet18
+from torch.nn.functional import cross_entropy
+from torchvision.models import get_model, resnet18
 
 from job.runs import RunResult
 from job.storage import open_store
+from job.training.inputs.datasets.synthetic import load_synthetic
 from tests.conftest import ROOT, SHARED, TINY, Answer
 
 Job = Callable[..., Answer]
@@ -51,6 +53,7 @@ def test_run_writes_every_artefact_of_the_design(job: Job, tiny: Tiny, tmp_path:
         "predictions.npz",
         "progress.json",
         "result.json",
+        "samples.npz",
     ]
     assert json.loads((run / "progress.json").read_text())["state"] == "completed"
 
@@ -121,6 +124,27 @@ def test_weights_load_into_a_plain_torchvision_network(job: Job, tiny: Tiny, tmp
     assert job("run", "--manifest", tiny(epochs=1), "--output", tmp_path / "out").exit_code == 0
     (path,) = tmp_path.rglob("model.safetensors")
     resnet18(num_classes=10).load_state_dict(load_file(path))
+
+
+def test_without_normalization_train_and_test_images_stay_between_0_and_1(job: Job, tiny: Tiny, tmp_path: Path) -> None:
+    """Training, evaluation and the check of gradients: against torchvision's network with the weights that were stored.
+    With a rate of next to nothing they are those of the beginning."""
+    manifest = tiny(epochs=1, optimizer={"name": "sgd", "lr": 1e-12}, batch_size=40, normalization="none")
+    assert job("run", "--manifest", manifest, "--output", tmp_path / "out").exit_code == 0
+    result = result_of(tmp_path / "out")
+    (path,) = tmp_path.rglob("model.safetensors")
+    network = get_model("resnet18", num_classes=10)
+    network.load_state_dict(load_file(path))
+    data = load_synthetic(size=16, num_train=40, num_test=20)
+    parts = {"test": (data.test_images, data.test_labels), "train": (data.train_images, data.train_labels)}
+    losses = {}
+    for part, (images, labels) in parts.items():
+        network.train(part == "train")
+        logits = network(torch.from_numpy(images).float() / 255)
+        losses[part] = cross_entropy(logits, torch.from_numpy(labels)).item()
+    (epoch,) = result.history
+    assert epoch.train.loss == pytest.approx(losses["train"], abs=1e-5)
+    assert epoch.test.loss == pytest.approx(losses["test"], abs=1e-5)
 
 
 def test_price_per_hour_gives_a_cost(job: Job, tiny: Tiny, tmp_path: Path) -> None:

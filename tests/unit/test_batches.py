@@ -214,6 +214,14 @@ def test_image_size_resizes_training_images_after_their_augmentation(part: Part)
     assert np.abs(pixels(found) - expected.numpy()).max() < 0.01
 
 
+def test_without_normalization_the_channels_stay_between_0_and_1(part: Part, images: npt.NDArray[np.uint8]) -> None:
+    source = BatchSource(part, image_size=None, normalization="none")
+    (evaluated,) = source.evaluation(NUM_IMAGES)
+    assert torch.equal(evaluated, torch.from_numpy(images).float() / 255)
+    ((trained, order),) = batches_of(source, plan(), [(0, NUM_IMAGES)])
+    assert torch.equal(trained, evaluated[order])
+
+
 def test_image_size_equal_to_the_images_own_changes_nothing(part: Part) -> None:
     assert torch.equal(seen(part, "flip", image_size=SIZE)[0], seen(part, "flip")[0])
 

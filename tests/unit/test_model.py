@@ -114,14 +114,23 @@ def test_everything_is_trained_unless_the_backbone_is_frozen() -> None:
     }
 
 
-@pytest.mark.parametrize("freeze_backbone", [True, False])
-def test_statistics_move_in_training_only_where_the_backbone_is_trained(freeze_backbone: bool) -> None:
-    model = build(freeze_backbone=freeze_backbone)
+@pytest.mark.parametrize(
+    ("freeze_backbone", "batch_norm", "moves"),
+    [(False, None, True), (True, None, False), (False, "running", False), (True, "batch", True)],
+)
+def test_statistics_move_in_training_where_the_backbone_is_trained_or_the_manifest_says_so(
+    freeze_backbone: bool, batch_norm: Literal["batch", "running"] | None, moves: bool
+) -> None:
+    settings: dict[str, Any] = {"freeze_backbone": freeze_backbone, "batch_norm": batch_norm}
+    model = build(**settings)
     before = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    train_mode(model, freeze_backbone=freeze_backbone)
-    model(torch.randn(4, 3, 32, 32)).sum().backward()
+    train_mode(model, Model(**settings))
+    images = torch.randn(4, 3, 32, 32)
+    logits = model(images)
+    logits.sum().backward()
     kept = [torch.equal(buffer, before[name]) for name, buffer in model.named_buffers()]
-    assert all(kept) if freeze_backbone else not any(kept)
+    assert not any(kept) if moves else all(kept)
+    assert torch.equal(logits, model.eval()(images)) != moves  # what evaluates with the running ones trains with them
     assert (model.conv1.weight.grad is None) == freeze_backbone
     assert model.fc.weight.grad is not None
 

@@ -1,4 +1,4 @@
-"""A published study beside ours: who was compared, in which order, and what its set-up has different."""
+"""A published study beside ours, where the budget is the same: who was compared, in which order, and what differs."""
 
 from __future__ import annotations
 
@@ -6,11 +6,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
+import numpy as np
+
 from job.report.analysis.baselines import find_baseline
 from job.report.analysis.configurations import Configuration, have_same_seeds
+from job.report.analysis.measurements import mean_curve
 from job.report.analysis.study import Study
 from job.report.analysis.wording import join, name_optimizer
-from job.report.read.reference import Reference, ReferenceRun, Setup, SetupField
+from job.report.read.reference import (
+    Reference,
+    ReferenceRun,
+    Setup,
+    SetupField,
+    mean_test_loss,
+    mean_train_loss,
+)
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Mean cross entropies in nats by epoch, from the first on; None where it is not known."""
+
+    train: list[float | None]
+    test: list[float | None]
 
 
 @dataclass(frozen=True)
@@ -19,12 +37,24 @@ class Pair:
 
     optimizer: str
     published: ReferenceRun
-    ours: Configuration | None
-    """The configuration of ours that is closest to the published set-up."""
+    published_losses: Losses
+    closest: Configuration | None
+    """The configuration of ours that is closest to the published set-up; None where none has a finished run."""
+    why_apart: str
+    """Why nothing of ours stands beside the published numbers; empty where something does."""
     top1: float | None
     """The mean over the seeds, adjusted for them as the order of the verdict is."""
     top5: float | None
     train_top1: float | None
+    losses: Losses | None
+    """Means over the seeds; None where a seed diverged, as a mean over the others would flatter."""
+    class_accuracy: list[float | None]
+    """Of ours by the classes of the published study: means over the seeds. Empty where the classes are others."""
+
+    @property
+    def ours(self) -> Configuration | None:
+        """What of ours stands beside the published numbers."""
+        return None if self.why_apart else self.closest
 
 
 @dataclass(frozen=True)
@@ -41,6 +71,8 @@ class SideBySide:
 
     source: str
     pairs: list[Pair]
+    classes: list[str]
+    """Of the published class accuracies, in their order."""
     differences: list[str]
     orders: str | None
     """A sentence on the order of the optimizers, there and here."""
@@ -59,23 +91,61 @@ def compare_with(reference: Reference, study: Study) -> SideBySide:
             for configuration in study.configurations
             if configuration.optimizer == optimizer and configuration.scores
         ]
-        ours = _closest(family, reference.setup) if family else None
-        standing = standings[ours.digest] if ours and ours.always_finished else None  # else a mean of survivors
+        closest = _closest(family, reference.setup) if family else None
+        why_apart = _tell_budget(reference.setup, closest, study) if closest else "no finished run"
+        ours = closest if closest and closest.always_finished and not why_apart else None  # else a mean of survivors
+        standing = standings[ours.digest] if ours else None
         pairs.append(
             Pair(
-                optimizer, run, ours,
-                top1=ours.adjusted if ours and standing else None,
+                optimizer, run, _published_losses(run, reference.setup), closest, why_apart,
+                top1=ours.adjusted if ours else None,
                 top5=standing.top5 if standing else None,
                 train_top1=standing.train_top1 if standing else None,
+                losses=_measure_losses(ours, study) if ours else None,
+                class_accuracy=_measure_classes(ours, study, reference.setup.classes) if ours else [],
             )
         )  # fmt: skip
     return SideBySide(
         reference.source,
         pairs,
+        reference.setup.classes,
         _differences(reference.setup, study, pairs),
         _orders(pairs),
         _list_remarks(reference.setup),
     )
+
+
+def _tell_budget(setup: Setup, ours: Configuration, study: Study) -> str:
+    """How the budgets differ, or nothing. What the study does not tell differs from nothing."""
+    epochs, num_train = ours.attributes["epochs"], int(study.runs.runs["num_train"].iloc[0])
+    if setup.epochs in (None, epochs) and setup.train_images in (None, num_train):
+        return ""
+    there = [f"{setup.epochs} epochs" if setup.epochs else "", f"{setup.train_images:,}" if setup.train_images else ""]
+    told = " of ".join(filter(None, there)) + (" training images" if setup.train_images else "")
+    return f"another budget: {told} there, {epochs} epochs of {num_train:,} training images here"
+
+
+def _published_losses(run: ReferenceRun, setup: Setup) -> Losses:
+    return Losses(
+        train=[mean_train_loss(epoch, setup) for epoch in run.epochs],
+        test=[mean_test_loss(epoch, setup) for epoch in run.epochs],
+    )
+
+
+def _measure_losses(ours: Configuration, study: Study) -> Losses:
+    train, test = (
+        [None if np.isnan(value) else float(value) for value in mean_curve(study.measured.epochs(ours, column))]
+        for column in ("train_loss", "test_loss")
+    )
+    return Losses(train, test)
+
+
+def _measure_classes(ours: Configuration, study: Study, classes: Sequence[str]) -> list[float | None]:
+    table = study.runs.classes
+    means = table[table["run"].isin(ours.finished)].groupby("class")["top1"].mean()
+    if set(means.index) != set(classes):
+        return []
+    return [None if np.isnan(means[name]) else float(means[name]) for name in classes]
 
 
 def _list_remarks(setup: Setup) -> list[Remarks]:
@@ -113,7 +183,7 @@ def _closest(family: Sequence[Configuration], setup: Setup) -> Configuration:
 def _differences(setup: Setup, study: Study, pairs: Sequence[Pair]) -> list[str]:
     """What the file's own fields say that is otherwise here."""
     runs = study.runs.runs
-    ours = [pair.ours for pair in pairs if pair.ours]
+    ours = [pair.closest for pair in pairs if pair.closest]
     here: dict[str, set[object]] = {
         "dataset": set(runs["dataset.name"]),
         "train_images": set(runs["num_train"]),

@@ -36,10 +36,10 @@ RUN_COLUMNS = (
     "score", "score_on", "score_epoch", "score_top5", "score_loss", "train_top1", "train_loss", "validation_top1",
     "final_top1", "final_top5", "final_loss", "best_epoch", "best_top1", "best_top5", "best_loss",
     "best_chosen_on", "diverged_epoch", "diverged_step", "num_epochs", "num_train",
-    "num_validation", "num_test", "num_classes", "test_sha256", "startup_seconds", "staging_seconds", "train_seconds",
-    "evaluate_seconds", "upload_seconds", "total_seconds", "lost_seconds", "train_images_per_second",
-    "peak_memory_bytes", "utilisation_fraction", "energy_joules", "device", "num_threads", "instance_type", *FACTS,
-    "attempts", "estimated_cost_usd", "finished_at", "manifest",
+    "num_validation", "num_test", "num_classes", "num_parameters", "test_sha256", "startup_seconds", "staging_seconds",
+    "train_seconds", "evaluate_seconds", "upload_seconds", "total_seconds", "lost_seconds", "train_images_per_second",
+    "peak_memory_bytes", "utilisation_fraction", "energy_joules", "device", "num_threads", "instance_type", "python",
+    *FACTS, "attempts", "estimated_cost_usd", "finished_at", "manifest",
 )  # fmt: skip
 EPOCH_COLUMNS = (
     "epoch", "learning_rate", "train_loss", "train_top1", "validation_loss", "validation_top1", "test_loss",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import resources
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -23,6 +23,13 @@ class ReferenceEpoch(_Part):
     epoch: int
     train_accuracy: float | None = None
     test_accuracy: float | None = None
+    train_loss: float | None = None
+    """Mean cross entropy in nats; so is `test_loss`."""
+    test_loss: float | None = None
+    train_loss_sum: float | None = None
+    """Where a study tells sums: over the training batches of the batches' means."""
+    test_loss_sum: float | None = None
+    """Over the test images."""
 
 
 class ReferenceRun(_Part):
@@ -34,7 +41,9 @@ class ReferenceRun(_Part):
     epochs: list[ReferenceEpoch] = []
 
 
-SetupField = Literal["model", "dataset", "train_images", "test_images", "epochs", "learning_rate", "loss"]
+SetupField = Literal[
+    "model", "dataset", "train_images", "test_images", "train_batches", "epochs", "learning_rate", "loss"
+]
 
 
 class Setup(_Part):
@@ -42,8 +51,10 @@ class Setup(_Part):
 
     model: str | None = None
     dataset: str | None = None
-    train_images: int | None = None
-    test_images: int | None = None
+    train_images: Annotated[int, Field(gt=0)] | None = None
+    test_images: Annotated[int, Field(gt=0)] | None = None
+    train_batches: Annotated[int, Field(gt=0)] | None = None
+    """In an epoch: what a sum of losses over them is divided by."""
     epochs: int | None = None
     learning_rate: float | None = None
     loss: str | None = None
@@ -65,6 +76,25 @@ class Reference(_Part):
     source: str
     setup: Setup = Setup()
     optimizers: dict[str, ReferenceRun] = Field(min_length=1)
+
+
+def mean_train_loss(epoch: ReferenceEpoch, setup: Setup) -> float | None:
+    """The mean training loss of a published epoch in nats: as told, or from the sum. None where it cannot be known.
+
+    The mean over batches of their means is that over the images where all batches have the same size.
+    """
+    return _divide(epoch.train_loss, epoch.train_loss_sum, setup.train_batches)
+
+
+def mean_test_loss(epoch: ReferenceEpoch, setup: Setup) -> float | None:
+    """The same of the test images."""
+    return _divide(epoch.test_loss, epoch.test_loss_sum, setup.test_images)
+
+
+def _divide(mean: float | None, total: float | None, num: int | None) -> float | None:
+    if mean is not None:
+        return mean
+    return total / num if total is not None and num is not None else None
 
 
 def read_reference(location: str) -> Reference:

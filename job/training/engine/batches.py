@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from job.errors import DataError
-from job.manifest.models import Augmentation
+from job.manifest.models import Augmentation, Normalization
 from job.training.engine.image_data import ImageData
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -115,13 +115,23 @@ def batch_bounds(num_images: int, batch_size: int) -> list[tuple[int, int]]:
 class BatchSource:
     """The batches of one part of the data, ready for the network."""
 
-    def __init__(self, part: Part, *, image_size: int | None, augmentation: Augmentation = "none") -> None:
+    def __init__(
+        self,
+        part: Part,
+        *,
+        image_size: int | None,
+        augmentation: Augmentation = "none",
+        normalization: Normalization = "imagenet",
+    ) -> None:
         self.part = part
         self._image_size = image_size
         self._augmentation = augmentation
         device = part.images.device
-        self._mean = torch.tensor(IMAGENET_MEAN, device=device).view(1, 3, 1, 1)
-        self._std = torch.tensor(IMAGENET_STD, device=device).view(1, 3, 1, 1)
+        self._mean_and_std = (
+            tuple(torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+            if normalization == "imagenet"
+            else None
+        )
         self._drawn = (
             torch.empty(len(part), dtype=torch.int64, device=device),
             torch.empty(len(part), dtype=torch.bool, device=device),
@@ -141,20 +151,23 @@ class BatchSource:
             images = _crop(images, offsets)
         if self._augmentation in ("flip", "crop_flip"):
             images = torch.where(flips.view(-1, 1, 1, 1), images.flip(-1), images)
-        return self._normalised(images), self.part.labels[index]
+        return self._prepared(images), self.part.labels[index]
 
     def evaluation(self, batch_size: int) -> Iterator[Tensor]:
         """All images in order, (B, 3, H, W) float32."""
         for images in torch.split(self.part.images, batch_size):
-            yield self._normalised(images)
+            yield self._prepared(images)
 
-    def _normalised(self, images: Tensor) -> Tensor:
+    def _prepared(self, images: Tensor) -> Tensor:
         scaled = images.to(torch.float32, memory_format=torch.channels_last).div_(255)
         if self._image_size is not None and self._image_size != scaled.shape[-1]:
             scaled = functional.interpolate(
                 scaled, size=(self._image_size, self._image_size), mode="bilinear", antialias=True
             ).contiguous(memory_format=torch.channels_last)
-        return scaled.sub_(self._mean).div_(self._std)
+        if self._mean_and_std is None:
+            return scaled
+        mean, std = self._mean_and_std
+        return scaled.sub_(mean).div_(std)
 
 
 def _crop(images: Tensor, offsets: Tensor) -> Tensor:

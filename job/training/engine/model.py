@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.models import get_model
 
 from job.manifest.models import Model
@@ -33,6 +34,10 @@ def build_model(config: Model, weights: Weights | None, *, num_classes: int, see
     return model
 
 
-def train_mode(model: nn.Module, *, freeze_backbone: bool) -> None:
-    """Set training mode; the BatchNorm statistics of a frozen backbone stay as they are."""
-    model.train(not freeze_backbone)
+def train_mode(model: nn.Module, config: Model) -> None:
+    """Set training mode, with the BatchNorm statistics that `config` names."""
+    statistics = config.batch_norm or ("running" if config.freeze_backbone else "batch")
+    model.train()
+    for layer in model.modules():
+        if isinstance(layer, _BatchNorm):
+            layer.train(statistics == "batch")

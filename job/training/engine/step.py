@@ -56,7 +56,7 @@ class TrainingStep:
             seed=state.manifest.seed, epoch=state.epoch + 1, num_images=len(part), image_size=part.images.shape[-1]
         )
         self._source.follow(plan)
-        train_mode(state.model, freeze_backbone=state.manifest.model.freeze_backbone)
+        train_mode(state.model, state.manifest.model)
         self._planned_epoch = state.epoch
 
     def _take(self, positions: Tensor | None, *, measured: bool) -> Tensor | None:

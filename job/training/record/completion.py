@@ -66,6 +66,8 @@ class Completion:
         artefacts |= {keys.model: self.outcome.weights, keys.history: history_lines(self.outcome.history)}
         if self.outcome.predictions:
             artefacts[keys.predictions] = self.outcome.predictions.npz()
+        if self.outcome.samples_npz is not None:
+            artefacts[keys.samples] = self.outcome.samples_npz
         for key, content in artefacts.items():
             self.control.check_signal()
             self.attempt.write({key: content})

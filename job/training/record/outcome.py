@@ -41,6 +41,8 @@ class Outcome:
     """Counts, rows true and columns predicted classes; empty as `class_accuracy` is."""
     predictions: Predictions | None
     """Of the same evaluation; None where `class_accuracy` is empty."""
+    samples_npz: bytes | None
+    """Pictures of images that were wrong in it, the content of samples.npz; None where `predictions` is."""
     samples: list[plots.Sample]
     weights: bytes
     """The network as safetensors."""
@@ -62,6 +64,7 @@ def read_outcome(
     trained = sum(record.train_seconds for record in state.history)
     images_per_second = len(state.history) * num_train / trained if state.history else None
     image_size = state.manifest.image_size or data.test_images.shape[-1]
+    predictions = read_predictions(test, epoch=state.history[-1].epoch, test_sha256=data.test_sha256) if test else None
     return Outcome(
         manifest=state.manifest,
         environment=staged.environment,
@@ -74,9 +77,8 @@ def read_outcome(
         divergence=divergence,
         class_accuracy=test.class_accuracy() if test else [],
         confusion=test.confusion() if test else [],
-        predictions=(
-            read_predictions(test, epoch=state.history[-1].epoch, test_sha256=data.test_sha256) if test else None
-        ),
+        predictions=predictions,
+        samples_npz=predictions.samples_npz(data.test_images) if predictions else None,
         samples=choose_samples(test, data) if test else [],
         weights=model_bytes(state.model),
         train_seconds=state.total_seconds("train_seconds"),

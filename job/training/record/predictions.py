@@ -1,6 +1,7 @@
 """The class that a network gives every test image, for comparisons image by image.
 
-result.json keeps which images were right, predictions.npz beside it keeps the classes.
+result.json keeps which images were right. Beside it predictions.npz keeps the classes, and samples.npz pictures of some
+wrong ones.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from job.runs import RightImages, pack_right
+from job.runs import RightImages, choose_wrong, pack_right, pack_samples
 from job.training.engine.evaluation import Evaluation
+from job.training.engine.image_data import Images
 
 Classes = npt.NDArray[np.uint16]
 
@@ -32,6 +34,11 @@ class Predictions:
     def right(self) -> RightImages:
         """Which images were right, as result.json keeps it."""
         return pack_right(self.predicted == self.labels, epoch=self.epoch, test_sha256=self.test_sha256)
+
+    def samples_npz(self, images: Images) -> bytes:
+        """The content of samples.npz, some wrong ones of the test `images`: (num_test, 3, height, width) uint8, RGB."""
+        chosen = choose_wrong(self.predicted == self.labels, test_sha256=self.test_sha256)
+        return pack_samples({index: images[index] for index in chosen})
 
     def npz(self) -> bytes:
         """The content of predictions.npz: `predicted` and `labels`, for `numpy.load`. Equal predictions give equal
