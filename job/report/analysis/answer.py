@@ -30,8 +30,7 @@ from job.report.analysis.wording import (
 )
 
 MOST_REASONS = 3
-MOST_UNKNOWN = 3
-STANDING_ORDER = {"tested": 0, "measured": 1, "consistent": 2}
+MOST_UNKNOWN = 2
 BUDGET = ("epochs", "batch_size", "model.weights")
 """Settings that are told in words, and the weights, which are a place on one's own machine."""
 ERROR = "Answers of this kind are wrong in at most 5 % of studies."
@@ -78,7 +77,7 @@ def answer(
         how_sure=_tell_how_sure(leader, closest, judgement),
         settings=_tell_settings(leader),
         manifest=None if manifest is None else shorten_manifest(manifest),
-        why=_choose_reasons(reasons, leader.optimizer),
+        why=_choose_reasons(reasons),
         unknown=tuple(_tell_unknown(leader, verdict, configurations, edges)[:MOST_UNKNOWN]),
         num_seeds=closest[1].num if closest else len(leader.outcomes),
     )
@@ -175,11 +174,16 @@ def _tell_settings(leader: Configuration) -> str:
     return f"{name_optimizer(leader.optimizer)} with {', '.join(own)}; {', '.join(budget)}."
 
 
-def _choose_reasons(reasons: Sequence[Reason], optimizer: str) -> tuple[Reason, ...]:
-    """The best founded first, and of equally founded ones those about the winner."""
-    told = [reason for reason in reasons if reason.gist]
-    told.sort(key=lambda reason: (STANDING_ORDER[reason.standing], optimizer not in reason.about))
-    return tuple(told[:MOST_REASONS])
+def _choose_reasons(reasons: Sequence[Reason]) -> tuple[Reason, ...]:
+    """Three that speak of different optimizers, those that were tested first; overviews only where there is no other."""
+    told = sorted(reasons, key=lambda reason: (reason.is_overview, reason.standing != "tested"))
+    chosen: list[Reason] = []
+    for is_new in (True, False):
+        for reason in told:
+            known = {optimizer for other in chosen for optimizer in other.about}
+            if len(chosen) < MOST_REASONS and reason not in chosen and (not is_new or set(reason.about) - known):
+                chosen.append(reason)
+    return tuple(chosen)
 
 
 def _tell_unknown(

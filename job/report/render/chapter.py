@@ -6,22 +6,26 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from job import plots
+from job.report.analysis.budget import tell_budget
 from job.report.analysis.charts import Chart, LineChart, PanelChart, Picture
 from job.report.analysis.forest import build_forest
 from job.report.analysis.measurements import Floats
-from job.report.analysis.reference import SideBySide, compare_with
+from job.report.analysis.reference import SideBySide
+from job.report.analysis.samples import Gallery
+from job.report.analysis.setup import Setup, describe_setup
 from job.report.analysis.study import Study
-from job.report.read.reference import Reference
-from job.report.render import class_pictures, figures, pictures, sensitivity_pictures
+from job.report.render import class_pictures, figures, pictures, reference_pictures, sensitivity_pictures
 from job.report.render.effect_pictures import build_effects
 from job.report.render.grids import (
     Grid,
     build_budget_grid,
     build_effects_grid,
+    build_first_steps_grid,
     build_importance_grid,
     build_leaderboard_grid,
     build_reference_grid,
 )
+from job.report.render.sample_pictures import SampleSheet, draw_samples
 from job.report.render.svg import render_svg
 
 
@@ -43,7 +47,12 @@ class Chapter:
     """One study, ready to be shown."""
 
     study: Study
+    setup: Setup
     sides: SideBySide | None
+    gallery: Gallery | None
+    """Test images that all get wrong or one alone gets right; None where fewer than two runs tell."""
+    sheets: list[SampleSheet]
+    """Pictures of them, where the runs kept any."""
     ranking: list[Drawing]
     """The figure beside the answer, where there is one."""
     sensitivity: list[Drawing]
@@ -69,6 +78,10 @@ class Chapter:
         return [drawing for part in parts for drawing in part]
 
     @property
+    def first_steps_grid(self) -> Grid:
+        return build_first_steps_grid(self.study)
+
+    @property
     def leaderboard_grid(self) -> Grid:
         return build_leaderboard_grid(self.study)
 
@@ -82,6 +95,10 @@ class Chapter:
         return [build_effects_grid(effects) for effects in self.study.effects]
 
     @property
+    def budget_sentences(self) -> list[str]:
+        return tell_budget(self.study.budget)
+
+    @property
     def budget_grid(self) -> Grid:
         return build_budget_grid(self.study)
 
@@ -91,17 +108,23 @@ class Chapter:
 
 
 def draw_chapter(
-    study: Study, *, reference: Reference | None, confusions: Mapping[str, tuple[list[str], Floats]]
+    study: Study,
+    *,
+    sides: SideBySide | None = None,
+    confusions: Mapping[str, tuple[list[str], Floats]],
+    gallery: Gallery | None = None,
 ) -> Chapter:
     """The chapter of `study` with all its pictures drawn; `confusions` has a matrix by a configuration's digest."""
-    sides = compare_with(reference, study) if reference else None
 
     def draw(wanted: Iterable[Picture]) -> list[Drawing]:
         return [_render(f"figures/{study.slug}/{picture.name}", picture) for picture in wanted]
 
     return Chapter(
         study,
+        describe_setup(study),
         sides,
+        gallery,
+        draw_samples(gallery) if gallery else [],
         ranking=draw(build_forest(study.standings)),
         sensitivity=draw(
             [*sensitivity_pictures.build_sensitivity(study), *sensitivity_pictures.build_importance(study)]
@@ -117,7 +140,15 @@ def draw_chapter(
         ],
         reasons=draw(reason.picture for reason in study.reasons),
         budget=draw(pictures.build_budget(study)),
-        reference=draw(pictures.build_reference(sides, study)) if sides else [],
+        reference=draw(
+            [
+                *pictures.build_reference(sides, study),
+                *reference_pictures.build_reference_losses(sides),
+                *reference_pictures.build_reference_classes(sides),
+            ]
+        )
+        if sides
+        else [],
     )
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 
 from job.report.analysis.effects import OptimizerEffects
 from job.report.analysis.leaderboard import Standing
+from job.report.analysis.reasons import compare_first_steps
 from job.report.analysis.reference import SideBySide
 from job.report.analysis.study import Study
 from job.report.analysis.wording import (
@@ -148,6 +149,26 @@ def build_importance_grid(effects: OptimizerEffects) -> Grid:
     return build_grid(f"Attributes of {name_optimizer(effects.optimizer)}", columns, rows)
 
 
+def build_first_steps_grid(study: Study) -> Grid:
+    """A row per configuration shown: its update rule, the first step that it predicts, and the measured one."""
+    rows = []
+    for step in compare_first_steps(study.evidence):
+        cells = [
+            Cell(step.configuration.label),
+            Cell(step.rule.formula, note=step.rule.reference),
+            Cell(step.rule.first_step),
+            _significant(step.predicted),
+            _significant(step.measured),
+            Cell(step.takeaway),
+        ]
+        rows.append(Row(cells, step.configuration.label, step.optimizer))
+    texts = ["update rule", "its first step", "what that tells"]
+    columns = ["configuration", *texts[:2], "predicted", "measured", texts[2]]
+    return build_grid(
+        "First steps, as the update rules predict them and as they were measured", columns, rows, texts=texts
+    )
+
+
 def build_effects_grid(effects: OptimizerEffects) -> Grid:
     """A row per value of an attribute, against the baseline."""
     rows = []
@@ -184,7 +205,7 @@ def build_reference_grid(sides: SideBySide) -> Grid:
             _percent(pair.top5),
             _percent(last),
             _percent(pair.train_top1),
-            Cell(pair.ours.title if pair.ours else "no finished run"),
+            Cell(pair.ours.title if pair.ours else pair.why_apart),
         ]
         rows.append(Row(cells, optimizer=pair.optimizer))
     columns = [
@@ -196,6 +217,10 @@ def build_reference_grid(sides: SideBySide) -> Grid:
 
 def _percent(fraction: float | None) -> Cell:
     return Cell(percent(fraction), fraction)
+
+
+def _significant(value: float | None) -> Cell:
+    return Cell(NOTHING if value is None else f"{value:.3g}", value)
 
 
 def _number(value: float | None, digits: int) -> Cell:

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
+from job.report.analysis.reasons import STANDINGS
 from job.report.analysis.times import RULE
 from job.report.analysis.wording import name_optimizer
 from job.report.render.chapter import Chapter, Drawing
 from job.report.render.grids import Grid, build_holes_grid
-from job.report.render.page import STANDINGS
 
 
 def render_markdown(chapters: Sequence[Chapter], holes: pd.DataFrame, *, source: str) -> str:
@@ -35,15 +35,12 @@ def _chapter(chapter: Chapter) -> Iterator[str]:
         for reason, drawing in zip(study.reasons, chapter.reasons, strict=True):
             told = f"**{_text(reason.title)}** ({STANDINGS[reason.standing]}). {_text(reason.sentence)}"
             yield from (told, "", _image(drawing), "")
-    if study.effects:
-        yield from ("### What does each attribute do?", "")
-    for effects, drawings, grid in zip(study.effects, chapter.effects, chapter.effects_grids, strict=True):
-        yield from (f"#### {name_optimizer(effects.optimizer)}", "")
-        yield from (f"{_text(sentence)}\n" for sentence in effects.summary)
-        yield from _table(grid)
-        yield from _images(drawings)
+        yield from _table(chapter.first_steps_grid)
+    yield from _effects(chapter)
     yield from ("### How do all configurations compare?", "", _text(study.order), "")
     yield from _table(chapter.leaderboard_grid)
+    if chapter.gallery:
+        yield from ("### Which images are hard?", "", _text(chapter.gallery.sentence), "")
     for title, drawings in (
         ("How did the training go?", chapter.curves),
         ("Which classes are hard?", chapter.classes),
@@ -63,6 +60,8 @@ def _chapter(chapter: Chapter) -> Iterator[str]:
     yield from ("### How was it done?", "", f"{_text(study.verdict.sentence)}", "")
     for sentence in (*study.verdict.notes, *study.facts):
         yield f"- {_text(sentence)}"
+    yield from ("", "| | |", "|---|---|")
+    yield from (f"| {_text(line.name)} | {_text(line.value)} |" for line in chapter.setup.lines)
     yield ""
 
 
@@ -80,6 +79,19 @@ def _answer(chapter: Chapter) -> Iterator[str]:
     if answer.manifest:
         yield from ("```json", answer.manifest.replace("`", "\\u0060"), "```", "")
     yield from _images(chapter.ranking)
+
+
+def _effects(chapter: Chapter) -> Iterator[str]:
+    if not chapter.study.effects:
+        return
+    yield from ("### What does each attribute do?", "")
+    yield from _images(chapter.sensitivity)
+    for effects, drawings, grid in zip(chapter.study.effects, chapter.effects, chapter.effects_grids, strict=True):
+        yield from (f"#### {name_optimizer(effects.optimizer)}", "")
+        yield from (f"{_text(sentence)}\n" for sentence in effects.summary)
+        yield from _table(grid)
+        yield from _images(drawings)
+    yield from _images(chapter.values)
 
 
 def _reference(chapter: Chapter) -> Iterator[str]:

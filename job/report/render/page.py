@@ -18,13 +18,12 @@ from job import __version__
 from job.manifest.optimizers import OPTIMIZERS
 from job.report.analysis import wording
 from job.report.analysis.effects import LARGE_EFFECT
-from job.report.analysis.reasons import Reason
+from job.report.analysis.reasons import STANDINGS, Reason, Standing
 from job.report.analysis.times import RULE
 from job.report.render.chapter import Chapter, Drawing
 from job.report.render.grids import MOST_ROWS, Grid, build_holes_grid, build_runs_grid
 
 WORDING = ("join", "name_optimizer", "percent", "show_margin")
-STANDINGS = {"measured": "measured", "consistent": "consistent with", "tested": "tested by intervention"}
 
 
 def render_page(chapters: Sequence[Chapter], holes: pd.DataFrame, *, source: str) -> str:
@@ -76,7 +75,7 @@ def _mark(reason: Reason) -> Markup:
     return _mark_of(reason.standing)
 
 
-def _mark_of(standing: str) -> Markup:
+def _mark_of(standing: Standing) -> Markup:
     return Markup('<span class="mark {}">{}</span>').format(standing, STANDINGS[standing])
 
 

@@ -10,7 +10,10 @@ import pandas as pd
 
 from job.logs import get_logger
 from job.report.analysis.inference.comparisons import MARGIN
+from job.report.analysis.reference import compare_with
+from job.report.analysis.samples import Gallery, choose_sample_runs, compare_images
 from job.report.analysis.study import Study, build_studies
+from job.report.read.answers import read_answers
 from job.report.read.holes import STRICT_KINDS
 from job.report.read.load import NUM_READERS, read_confusion, read_runs
 from job.report.read.reference import Reference
@@ -59,12 +62,16 @@ def write_report(
     studies = build_studies(runs, target=target, margin=margin)
     summary = summarise(studies, runs.holes, margin=margin)
     chapters = []
-    for study in studies:
+    for place, study in enumerate(studies):
         matrices = {
             configuration.digest: read_confusion(store, configuration.finished) for configuration in study.shown
         }
         known = {digest: matrix for digest, matrix in matrices.items() if matrix is not None}
-        chapters.append(draw_chapter(study, reference=reference, confusions=known))
+        gallery = _read_gallery(store, study)
+        sides = compare_with(reference, study) if reference else None
+        if sides and place > 0 and not any(pair.ours for pair in sides.pairs):
+            sides = None  # the published study stands once, and beside what it can be compared with
+        chapters.append(draw_chapter(study, sides=sides, confusions=known, gallery=gallery))
     results = build_results(runs, studies)
     files = {
         "report/results.csv": render_csv(results),
@@ -86,3 +93,14 @@ def write_report(
     if browser:
         store.write("report/report.pdf", print_page(page, browser=browser))
     return WrittenReport(store.locate(REPORT_KEY), runs.holes, summary, studies)
+
+
+def _read_gallery(store: Store, study: Study) -> Gallery | None:
+    """What one run of each configuration shown says of the same test images; None where fewer than two recorded it."""
+    chosen = choose_sample_runs(study)
+    if not chosen:
+        return None
+    answers = read_answers(store, chosen.values())
+    known = {label: answers[run] for label, run in chosen.items() if run in answers}
+    seeds = study.runs.runs.set_index("run")["seed"]
+    return compare_images(known, seed=int(seeds[next(iter(chosen.values()))]))

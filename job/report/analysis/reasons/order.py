@@ -94,6 +94,7 @@ def explain_by_first_step(evidence: Evidence) -> Reason | None:
     }
     clear = next(order for order in orders if not order.lower or not order.higher or order.peaked)
     return Reason(
+        is_overview=True,
         title="The size of the first steps and the accuracy, within each optimizer",
         gist=_tell_gist(clear),
         sentence=sentence,

@@ -94,6 +94,7 @@ def _explain(evidence: Evidence, pair: _Pair) -> Reason:
         told[0] if told else None, [leader, rival],
     )  # fmt: skip
     return Reason(
+        is_overview=True,
         title=f"{leader.label} beside {rival.label}",
         gist=_tell_gist(pair),
         sentence=sentence,

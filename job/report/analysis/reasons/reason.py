@@ -61,6 +61,8 @@ class Reason:
     numbers: Mapping[str, float]
     """What the sentence rests on, by name; fractions and ratios as they were measured."""
     picture: Picture
+    is_overview: bool = False
+    """Whether it lists what differs between two sides at once, and singles nothing out."""
 
     @property
     def shown_standing(self) -> str:
