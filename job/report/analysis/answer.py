@@ -175,7 +175,7 @@ def _tell_settings(leader: Configuration) -> str:
 
 
 def _choose_reasons(reasons: Sequence[Reason]) -> tuple[Reason, ...]:
-    """Three that speak of different optimizers, those that were tested first; overviews only where there is no other."""
+    """Three that speak of different optimizers, the tested ones first; overviews only where there is no other."""
     told = sorted(reasons, key=lambda reason: (reason.is_overview, reason.standing != "tested"))
     chosen: list[Reason] = []
     for is_new in (True, False):
