@@ -204,5 +204,17 @@ def test_default_stands_beside_the_tuned_at_equal_trials(study: Study) -> None:
     assert "a single configuration was run" in picture.caption
 
 
+def test_legend_of_several_rows_reads_row_by_row() -> None:
+    names = [f"Adam weight_decay {value}" for value in ("0.1", "0.2", "0.3", "0.4", "0.5")]
+    figure = draw(LineChart([line(name, [0.1, 0.2]) for name in names], "x", "epoch", "top-1"))
+    root = ET.fromstring(render_svg(figure))
+    places = {
+        str(text.text): (float(text.get("y") or 0), float(text.get("x") or 0))
+        for text in root.iter("{http://www.w3.org/2000/svg}text")
+    }
+    assert sorted(names, key=places.__getitem__) == names
+    assert len({places[name][0] for name in names}) == 3
+
+
 def test_unknown_optimizer_has_a_colour_too() -> None:
     assert find_colour("lion") == OTHER

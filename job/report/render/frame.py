@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -75,14 +76,28 @@ def put_legend(figure: Figure, axes: Sequence[Axes], optimizers: dict[str, str])
     rows = [wrapped[place : place + num_columns] for place in range(0, len(wrapped), num_columns)]
     num_lines = sum(max(label.count("\n") + 1 for label in row) for row in rows)
     figure.set_figheight(figure.get_figheight() + 0.03 * len(rows) + LINE * num_lines)
+    labels = [list(known)[place] for place in _read_by_rows(len(known), num_columns)]
     legend = figure.legend(
-        list(known.values()), wrapped, loc="outside lower center", ncols=num_columns, frameon=False, handlelength=3
-    )
-    for label, handle, text in zip(known, legend.legend_handles, legend.get_texts(), strict=True):
+        [known[label] for label in labels], [wrap_label(label) for label in labels], loc="outside lower center",
+        ncols=num_columns, frameon=False, handlelength=3,
+    )  # fmt: skip
+    for label, handle, text in zip(labels, legend.legend_handles, legend.get_texts(), strict=True):
         tag = Tag(label, optimizers.get(label, ""), kind="legend")
         tag.put(text)
         if handle is not None:
             tag.put(handle)
+
+
+def _read_by_rows(num: int, num_columns: int) -> list[int]:
+    """Places in an order that, filled in column by column as matplotlib does, reads row by row."""
+    sizes = [len(column) for column in np.array_split(np.arange(num), num_columns)]
+    places = iter(range(num))
+    columns: list[list[int]] = [[] for _ in sizes]
+    for row in range(max(sizes)):
+        for column, size in zip(columns, sizes, strict=True):
+            if row < size:
+                column.append(next(places))
+    return [place for column in columns for place in column]
 
 
 def wrap_label(text: str, *, width: int = 44) -> str:

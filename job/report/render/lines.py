@@ -83,7 +83,8 @@ def _fill(axes: Axes, chart: LineChart) -> None:
 
 def _draw_line(axes: Axes, line: Line, chart: LineChart, height: float) -> None:
     colour = find_colour(line.optimizer, tone=line.tone)
-    marker = None if len(line.x) > MOST_MARKED else "o" if line.tone is not None else MARKERS.get(line.optimizer, "o")
+    shape = "o" if line.tone is not None else MARKERS.get(line.optimizer, "o")
+    marker = shape if len(line.x) <= MOST_MARKED else None
     artists: list[Artist] = []
     artists += axes.plot(
         line.x, line.y, linestyle="-" if line.is_main else DASHES[line.dash % len(DASHES)], color=colour,

@@ -4,6 +4,7 @@ matter."""
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from dataclasses import replace
 from typing import Any
 
@@ -29,6 +30,8 @@ MOST_CURVES = 7
 """Values of an attribute with a curve each: colours of more cannot be told apart."""
 MOST_TICKS = 12
 MOST_BARS = 24
+NOTABLE = 0.01
+"""A part of the variance that is worth a word."""
 
 
 def build_sensitivity(study: Study) -> list[Picture]:
@@ -155,12 +158,13 @@ def _draw_value(
 
 
 def build_importance(study: Study) -> list[Picture]:
-    """The share of every attribute in the variance, with its interval, optimizer by optimizer."""
+    """The share of every attribute in the variance, with its interval, optimizer by optimizer; none for an optimizer of
+    which a single attribute was varied."""
     shares = [
         (effects.optimizer, importance)
         for effects in study.effects
         for importance in effects.importances
-        if importance.share is not None
+        if importance.share is not None and len(effects.importances) > 1  # all of it is no news
     ]
     if not shares:
         return []
@@ -180,8 +184,14 @@ def build_importance(study: Study) -> list[Picture]:
         "The share of each attribute in the variance of an optimizer's accuracy over the values that were tried, on "
         "the logit scale, with 95 % intervals for other seeds."
     )
+    totals: dict[str, float] = defaultdict(float)
+    for optimizer, importance in shares:
+        totals[optimizer] += importance.share.fraction if importance.share else 0.0
+    together = [name_optimizer(optimizer) for optimizer, total in totals.items() if total < 1 - NOTABLE]
+    if together:
+        caption += f" What {join(together)} lacks to 100 % depends on several attributes together."
     if any(importance.share is not None and importance.share.low is None for _, importance in shares):
-        caption += " Where there is no interval, one seed tells nothing about the noise."
+        caption += " Without intervals: with one seed the shares have its noise in them."
     return [Picture("importance", caption, chart)]
 
 
