@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,4 +69,4 @@ def _tell(path: str, proposal: Proposal, written: WrittenReport, *, output: str)
             f"  {written.num_lacking} runs of the last sweep have no usable result. Submit that sweep again first: "
             "this one takes its place in `job status`."
         )
-    typer.echo(f"job submit --manifest {path} --output {output} --to local")
+    typer.echo(f"job submit --manifest {shlex.quote(path)} --output {shlex.quote(output)} --to local")

@@ -16,6 +16,7 @@ from job.report.analysis.study import build_studies
 from job.report.read.load import read_runs
 from job.runs import RunResult
 from job.storage import FolderStore
+from job.submit.status import find_done
 from tests.conftest import Answer
 from tests.records import build_study, make_manifest, make_result, store_results
 
@@ -216,6 +217,8 @@ def test_report_plan_and_submit_agree_on_what_is_left_to_run(job: Job, tmp_path:
     (study,) = build_studies(read_runs(FolderStore(output)))
     planned = build_plan((propose_next([study]) or pytest.fail("nothing")).sweep, source="next.json")
     assert len(set(planned.run_ids) - {result.run_id for result in results}) == 6
+    done = find_done(planned.run_ids, FolderStore(output), experiment="study")  # what `job submit` leaves out
+    assert done == {result.run_id for result in results if result.manifest.optimizer.name == "rmsprop"}
 
 
 def test_answered_study_writes_no_sweep(job: Job, tmp_path: Path) -> None:

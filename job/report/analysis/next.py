@@ -197,7 +197,10 @@ def _test_reasons(study: Study, judgement: Judgement) -> Iterator[Part]:
     for reason in study.reasons:
         if reason.intervention is not None and reason.standing != "tested":
             change = reason.intervention
-            manifest = change_manifest(study.measured.manifest(change.configuration), change)
+            try:
+                manifest = change_manifest(study.measured.manifest(change.configuration), change)
+            except ValidationError:  # an lr out of range
+                continue
             digest = configuration_digest(manifest, ignore=NOT_THE_MANIFEST)
             wanted.setdefault(digest, (change, manifest, []))[2].append(reason)
     for change, manifest, reasons in wanted.values():

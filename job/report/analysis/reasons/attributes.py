@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from job.report.analysis.configurations import Configuration
-from job.report.analysis.effects import Effect, OptimizerEffects
-from job.report.analysis.estimates import Comparison
-from job.report.analysis.reasons.evidence import APART, Contrast, Evidence
+from job.report.analysis.reasons.attribute_case import Case, choose_case
+from job.report.analysis.reasons.evidence import Evidence
 from job.report.analysis.reasons.interventions import (
     Trial,
     are_same_size,
@@ -19,14 +16,13 @@ from job.report.analysis.reasons.interventions import (
     with_warmup,
 )
 from job.report.analysis.reasons.mechanisms import describe_mechanism
-from job.report.analysis.reasons.quantities import FIRST_STEPS, Change, choose_told, draw_change, find_changes
+from job.report.analysis.reasons.quantities import FIRST_STEPS, Change, draw_change
 from job.report.analysis.reasons.reason import Intervention, Reason, Standing, choose_gist
 from job.report.analysis.reasons.sizes import measure_first_step
 from job.report.analysis.wording import (
     join,
     name_optimizer,
     points,
-    show_attribute,
     show_comparison,
     show_margin,
     show_size,
@@ -34,56 +30,8 @@ from job.report.analysis.wording import (
     times,
 )
 
-MOST_CHANGES = 3
-"""So many of the quantities that changed are told, the clearest ones."""
 NO_CHANGE = 0.01
 """A hundredth: two first steps whose predictions differ by less are called the same."""
-
-
-@dataclass(frozen=True)
-class _Case:
-    """One value of an attribute beside the baseline."""
-
-    effect: Effect
-    contrast: Contrast
-    comparison: Comparison
-    changes: list[Change]
-    num_values: int
-    """How many values of the attribute were run beside the baseline's."""
-
-    @property
-    def subject(self) -> Configuration:
-        return self.effect.configuration
-
-    @property
-    def baseline(self) -> Configuration:
-        return self.contrast.others[0]
-
-    @property
-    def name(self) -> str:
-        return show_attribute(self.effect.attribute)
-
-    @property
-    def setting(self) -> str:
-        """`lr 0.0001 instead of 0.001`."""
-        was = self.baseline.attributes.get(self.effect.attribute)
-        return f"{self.name} {show_value(self.effect.value)} instead of {show_value(was)}"
-
-    @property
-    def first_steps(self) -> Change | None:
-        """How the first steps changed, where they did at least twofold in every seed."""
-        found = next((change for change in self.changes if change.quantity is FIRST_STEPS), None)
-        own, other = (FIRST_STEPS.measure(self.contrast, own) for own in (self.subject, self.baseline))
-        return None if are_same_size(own, other, within=APART) else found
-
-    @property
-    def told(self) -> list[Change]:
-        """The changes that the sentence tells."""
-        return choose_told(self.changes, most=MOST_CHANGES)
-
-    @property
-    def is_better(self) -> bool:
-        return self.comparison.difference > 0
 
 
 def explain_attributes(evidence: Evidence) -> list[Reason]:
@@ -96,29 +44,13 @@ def explain_attributes(evidence: Evidence) -> list[Reason]:
     found = []
     for optimizer in evidence.effects:
         for attribute in dict.fromkeys(effect.attribute for effect in optimizer.effects):
-            case = _choose(evidence, optimizer, attribute)
+            case = choose_case(evidence, optimizer, attribute)
             if case is not None:
                 found.append(_explain(evidence, case))
     return found
 
 
-def _choose(evidence: Evidence, optimizer: OptimizerEffects, attribute: str) -> _Case | None:
-    """The value that changed the accuracy most, before all others one that differs in nothing else."""
-    own = [effect for effect in optimizer.effects if effect.attribute == attribute]
-    pairs = [(effect, evidence.pair(effect.configuration, optimizer.baseline), effect.comparison) for effect in own]
-    known = [entry for entry in pairs if entry[1] is not None and entry[2] is not None]
-    if not known:
-        return None
-    effect, contrast, comparison = max(
-        known, key=lambda entry: (not entry[2].unlike, abs(entry[2].difference)) if entry[2] else (False, 0.0)
-    )
-    if contrast is None or comparison is None:
-        return None
-    changes = find_changes(contrast, effect.configuration, optimizer.baseline)
-    return _Case(effect, contrast, comparison, changes, len(own))
-
-
-def _explain(evidence: Evidence, case: _Case) -> Reason:
+def _explain(evidence: Evidence, case: Case) -> Reason:
     optimizer, comparison = evidence.measured.manifest(case.subject).optimizer, case.comparison
     shown = name_optimizer(optimizer.name)
     mechanism = describe_mechanism(optimizer, case.effect.attribute)
@@ -149,10 +81,10 @@ def _explain(evidence: Evidence, case: _Case) -> Reason:
     )
 
 
-def _tell_prediction(evidence: Evidence, case: _Case, numbers: dict[str, float]) -> str:
+def _tell_prediction(evidence: Evidence, case: Case, numbers: dict[str, float]) -> str:
     """What the formula says of the first step, where it can: per weight, beside what was measured."""
     now, was = (measure_first_step(evidence, own) for own in (case.subject, case.baseline))
-    if now is None or was is None or now.predicted is None or was.predicted is None:
+    if now is None or was is None or not now.predicted or not was.predicted:
         return ""
     if abs(now.predicted / was.predicted - 1) > NO_CHANGE:
         numbers |= {"predicted_update_rms": now.predicted, "baseline_predicted_update_rms": was.predicted}
@@ -170,7 +102,7 @@ def _tell_prediction(evidence: Evidence, case: _Case, numbers: dict[str, float])
     )
 
 
-def _tell_changes(case: _Case, numbers: dict[str, float]) -> str:
+def _tell_changes(case: Case, numbers: dict[str, float]) -> str:
     if not case.changes:
         return f" With {case.setting} nothing that was measured differs clearly {case.contrast.everywhere}."
     told = case.told
@@ -180,7 +112,7 @@ def _tell_changes(case: _Case, numbers: dict[str, float]) -> str:
     return f" With {case.setting} {listed}, {case.contrast.everywhere}."
 
 
-def _tell_accuracy(evidence: Evidence, case: _Case) -> str:
+def _tell_accuracy(evidence: Evidence, case: Case) -> str:
     comparison = case.comparison
     word = "higher" if case.is_better else "lower"
     if comparison.unlike:
@@ -195,7 +127,7 @@ def _tell_accuracy(evidence: Evidence, case: _Case) -> str:
     return f" Its accuracy is {word} by {show_size(comparison)} points{doubt}."
 
 
-def _tell_claim(case: _Case) -> str:
+def _tell_claim(case: Case) -> str:
     """Which size of the steps the accuracy speaks against, where both changed."""
     first = case.first_steps
     if first is None or not case.comparison.decided:
@@ -212,13 +144,13 @@ def _tell_claim(case: _Case) -> str:
     return f" This is consistent with steps that are too {word} at {name}; {case.name} may also act in other ways."
 
 
-def _find_tested(case: _Case) -> Configuration:
+def _find_tested(case: Case) -> Configuration:
     """The configuration that trials change: for lr that with the larger steps, else the baseline."""
     first = case.first_steps
     return case.subject if case.name == "lr" and first is not None and first.ratio > 1 else case.baseline
 
 
-def _test(evidence: Evidence, case: _Case) -> tuple[list[Trial], Standing, Intervention | None]:
+def _test(evidence: Evidence, case: Case) -> tuple[list[Trial], Standing, Intervention | None]:
     """What other runs say of the claim that the size of the steps is why, and what would test it.
 
     A change of lr changes the size of the steps and nothing else, so it is an intervention by itself; a warm-up then
@@ -242,7 +174,7 @@ def _test(evidence: Evidence, case: _Case) -> tuple[list[Trial], Standing, Inter
     return trials, stand(trials), settle(trials, proposed)
 
 
-def _test_lr(evidence: Evidence, case: _Case, first: Change) -> tuple[list[Trial], Standing, Intervention | None]:
+def _test_lr(evidence: Evidence, case: Case, first: Change) -> tuple[list[Trial], Standing, Intervention | None]:
     large, small = (case.subject, case.baseline) if first.ratio > 1 else (case.baseline, case.subject)
     if (large is case.subject) == case.is_better:
         return [], "tested", None  # larger steps are better: no warm-up helps
@@ -258,7 +190,7 @@ def _test_lr(evidence: Evidence, case: _Case, first: Change) -> tuple[list[Trial
     return trials, "tested", with_warmup(large, expectation=expectation)
 
 
-def _tell_gist(evidence: Evidence, case: _Case, shown: str) -> str:
+def _tell_gist(evidence: Evidence, case: Case, shown: str) -> str:
     comparison = case.comparison
     margin = show_margin(evidence.judgement.margin) if evidence.judgement else ""
     start = f"{shown} {case.setting}: "

@@ -120,7 +120,7 @@ def _predict_size(evidence: Evidence, contrast: Contrast, numbers: dict[str, flo
     """What the update rule says of the step, where it predicts it in every seed."""
     subject = contrast.subject
     size = measure_first_step(evidence, subject)
-    if size is None or size.predicted is None or size.group != "backbone":
+    if size is None or not size.predicted or size.group != "backbone":
         return ""
     ratios = contrast.steps(subject, "update_rms")[:, 0] / size.predicted
     if not np.all((ratios < PREDICTED) & (ratios > 1 / PREDICTED)):

@@ -46,7 +46,7 @@ def measure_first_step(evidence: Evidence, configuration: Configuration) -> Firs
             _first(measured.steps(configuration, quantity, group=group))
             for quantity in ("update_rms", "gradient_norm", "update_norm", "weight_norm", "update_to_weight")
         )
-        known = np.isfinite(updates) & np.isfinite(gradients) & np.isfinite(weights) & (updates > 0)
+        known = np.isfinite([updates, gradients, update_norms, weights, relatives]).all(axis=0) & (updates > 0)
         if known.any():
             break
     else:

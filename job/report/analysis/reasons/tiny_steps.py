@@ -37,7 +37,7 @@ def explain_tiny_steps(evidence: Evidence) -> Reason | None:
             continue
         own = contrast.steps(subject, "update_to_weight").mean(axis=1)
         theirs = [contrast.steps(configuration, "update_to_weight").mean(axis=1) for configuration in contrast.others]
-        if np.all(own < TINY) and all(np.all(values >= FAR_SMALLER * own) for values in theirs):
+        if np.all((own > 0) & (own < TINY)) and all(np.all(values >= FAR_SMALLER * own) for values in theirs):
             return _tell_tiny(evidence, contrast, own, theirs)
     return None
 
