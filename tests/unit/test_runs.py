@@ -66,7 +66,7 @@ def keys_of(keys: RunKeys) -> dict[str, str]:
 
 def test_run_id_is_name_seed_and_the_digest_of_the_canonical_manifest() -> None:
     resolved = json.loads(manifest(seed=3).model_dump_json())
-    del resolved["name"]
+    del resolved["name"], resolved["normalization"], resolved["model"]["batch_norm"]  # later fields, at their defaults
     canonical = json.dumps(resolved, sort_keys=True, separators=(",", ":"))
     assert run_id(manifest(seed=3)) == f"mine-s3-{hashlib.sha256(canonical.encode()).hexdigest()[:10]}"
 
@@ -105,6 +105,8 @@ def test_seed_is_part_of_the_digest_unless_it_is_ignored() -> None:
         {"label_smoothing": 0.1},
         {"augmentation": "flip"},
         {"image_size": 96},
+        {"normalization": "none"},
+        {"model": {"batch_norm": "running"}},
         {"precision": "fp32"},
         {"deterministic": True},
     ],
@@ -168,6 +170,7 @@ def test_keys_are_those_of_the_design() -> None:
         "history": "first/runs/adam-s0-0123456789/history.jsonl",
         "model": "first/runs/adam-s0-0123456789/model.safetensors",
         "predictions": "first/runs/adam-s0-0123456789/predictions.npz",
+        "samples": "first/runs/adam-s0-0123456789/samples.npz",
         "log": "first/runs/adam-s0-0123456789/log.jsonl",
         "result": "first/runs/adam-s0-0123456789/result.json",
         "plot": "first/runs/adam-s0-0123456789/plots/loss.png",
