@@ -72,7 +72,7 @@ def tell_budget(lines: Sequence[BudgetLine]) -> list[str]:
 
 
 def _name_default(line: BudgetLine) -> str:
-    return "torch's defaults" if line.is_torch_default else f"the baseline, {line.default.label}"
+    return "torch's defaults" if line.is_torch_default else f"the baseline ({line.default.label})"
 
 
 def _line(optimizer: str, family: Sequence[Configuration], num_trials: int) -> BudgetLine:
