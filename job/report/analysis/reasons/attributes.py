@@ -165,6 +165,8 @@ def _test(evidence: Evidence, case: Case) -> tuple[list[Trial], Standing, Interv
 
     def fits(changed: Configuration) -> bool:
         contrast = evidence.pair(changed, case.subject)
+        if changed.digest == case.subject.digest:  # a warm-up does not test itself
+            return False
         return contrast is not None and are_same_size(sizes(contrast, changed), sizes(contrast, case.subject))
 
     trials = find_trials(evidence, case.baseline, higher=case.is_better, fits=fits)
