@@ -150,6 +150,14 @@ def test_warm_up_asks_whether_the_first_steps_are_why_an_lr_is_too_large(tmp_pat
     assert "An intervention speaks against it: with a warm-up of 1 epoch" in reason.sentence
 
 
+def test_warm_up_is_no_test_of_what_the_schedule_does(tmp_path: Path) -> None:
+    reason = reasons(tmp_path, LARGE, OTHERS, runs("rmsprop", first_step=0.05, top1=HIGH, **WARM))[
+        "attribute-rmsprop-schedule"
+    ]
+    assert reason.standing == "consistent"
+    assert "ntervention" not in reason.sentence
+
+
 # Pairs
 
 

@@ -165,11 +165,13 @@ def _test(evidence: Evidence, case: Case) -> tuple[list[Trial], Standing, Interv
 
     def fits(changed: Configuration) -> bool:
         contrast = evidence.pair(changed, case.subject)
+        if changed.digest == case.subject.digest:  # a warm-up does not test itself
+            return False
         return contrast is not None and are_same_size(sizes(contrast, changed), sizes(contrast, case.subject))
 
     trials = find_trials(evidence, case.baseline, higher=case.is_better, fits=fits)
     word = "higher" if case.is_better else "lower"
-    expectation = f"its accuracy is as much {word} as with {case.name} {show_value(case.effect.value)}"
+    expectation = f"the accuracy is as much {word} as with {case.name} {show_value(case.effect.value)}"
     proposed = with_lr(case.baseline, ratio=first.ratio, expectation=expectation)
     return trials, stand(trials), settle(trials, proposed)
 
@@ -186,7 +188,7 @@ def _test_lr(evidence: Evidence, case: Case, first: Change) -> tuple[list[Trial]
         return contrast is not None and is_warm and bool((sizes(contrast, changed) < sizes(contrast, large)).all())
 
     trials = find_trials(evidence, large, higher=True, fits=fits)
-    expectation = f"it comes near to {small.label}, if the first steps alone are why"
+    expectation = f"this comes near to {small.label}, if the first steps alone are why"
     return trials, "tested", with_warmup(large, expectation=expectation)
 
 

@@ -81,7 +81,7 @@ def explain_overwriting(evidence: Evidence) -> Reason | None:
             xlabel="step", ylabel="update / weight", logarithmic=True,
         ),
     )  # fmt: skip
-    proposed = with_warmup(subject, expectation="it gets more of the test images right") if fewer else None
+    proposed = with_warmup(subject, expectation="this gets more of the test images right") if fewer else None
     return Reason(
         title=f"{subject.label} begins with a very large step",
         gist=_tell_gist(contrast, ratio, numbers, trials),

@@ -148,7 +148,7 @@ def _test(evidence: Evidence, pair: _Pair) -> tuple[list[Trial], Standing, Inter
 
         fits = partial(_has_steps_of, evidence, pair.leader, quantity, within)
         trials = find_trials(evidence, pair.rival, higher=True, fits=fits)
-        expectation = f"its accuracy comes nearer to that of {pair.leader.label}"
+        expectation = f"this comes nearer in accuracy to {pair.leader.label}"
         proposed = with_lr(pair.rival, ratio=change.ratio, expectation=expectation)
         return trials, stand(trials), settle(trials, proposed)
     return [], "consistent", None

@@ -31,7 +31,7 @@ class Intervention:
     label: str
     """The changed configuration in words: `RMSprop with one epoch of warm-up`."""
     expectation: str
-    """What the reason expects of it, as a clause: `it gets more test images right than without`."""
+    """What the reason expects of it, as a clause: `this gets more of the test images right`."""
 
 
 LONGEST_GIST = 140

@@ -68,7 +68,7 @@ def _tell_tiny(evidence: Evidence, contrast: Contrast, own: Floats, theirs: list
         ),
     )  # fmt: skip
     ratio = float(_first_ten(contrast, _find_best(contrast)).mean()) / size
-    proposed = with_lr(subject, ratio=ratio, expectation="it gets more of the test images right")
+    proposed = with_lr(subject, ratio=ratio, expectation="this gets more of the test images right")
     return Reason(
         title=f"Adadelta takes tiny steps at lr {lr:g}",
         gist=f"At lr {lr:g} {subject.label}'s first updates are {times(their_size / size)} times smaller than "
