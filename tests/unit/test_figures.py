@@ -6,6 +6,7 @@ import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from matplotlib.patches import Rectangle
 
 from job.report.analysis.charts import (
     BarChart,
+    Chart,
     ConfusionChart,
     ConfusionMatrix,
     Line,
@@ -26,7 +28,7 @@ from job.report.analysis.charts import (
 )
 from job.report.analysis.study import Study
 from job.report.render.class_pictures import build_confusions
-from job.report.render.figures import draw
+from job.report.render.figures import DRAWN, draw
 from job.report.render.frame import OTHER, find_colour, wrap_label
 from job.report.render.lines import FOOT
 from job.report.render.pictures import build_budget, build_curves
@@ -85,8 +87,10 @@ def test_loss_is_logarithmic_where_it_spans_more_than_a_decade(
     ]
     loss = next(picture for picture in build_curves(build_study(tmp_path, *results)) if picture.name == "loss")
     assert draw(loss.chart).axes[0].get_yscale() == scale
-    assert loss.switched is not None
-    assert draw(loss.switched).axes[0].get_yscale() != scale
+
+
+def test_every_kind_of_chart_is_drawn_by_something() -> None:
+    assert set(DRAWN) == set(get_args(Chart))
 
 
 def test_baseline_is_the_solid_line_although_another_configuration_is_better(tmp_path: Path) -> None:

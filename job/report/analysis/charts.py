@@ -253,5 +253,3 @@ class Picture:
     name: str
     caption: str
     chart: Chart
-    switched: Chart | None = None
-    """The same chart with the other scale of its heights, linear or logarithmic, for a page that lets one choose."""

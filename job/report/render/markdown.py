@@ -77,7 +77,7 @@ def _answer(chapter: Chapter) -> Iterator[str]:
     yield from (f"- *Not known:* {_text(sentence)}" for sentence in answer.unknown)
     yield ""
     if answer.manifest:
-        yield from ("```json", answer.manifest.replace("`", "\\u0060"), "```", "")
+        yield from ("```json", answer.manifest.replace("<", "\\u003c").replace("`", "\\u0060"), "```", "")
     yield from _images(chapter.ranking)
 
 

@@ -59,9 +59,7 @@ def build_curves(study: Study) -> list[Picture]:
         what = "Mean norm of the updates over that of the weights" if name == "updates" else title
         what += " (logarithmic)" if is_logarithmic else ""
         told = f"{what}, {join([word for word, _ in found])}, by epoch, on one scale. {explained}"
-        other = [replace(panel, logarithmic=not is_logarithmic) for panel in panels]
-        switched = PanelChart(other, title) if name == "loss" else None
-        pictures.append(Picture(name, told, PanelChart(panels, title), switched))
+        pictures.append(Picture(name, told, PanelChart(panels, title)))
     top5 = draw_curves(study, "test_top5", study.shown)
     if top5 and max(float(line.y[-1]) for line in top5) < SATURATED:
         chart = LineChart(top5, "Test top-5 accuracy", "epoch", "top-5", accuracy=True)
