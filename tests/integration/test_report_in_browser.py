@@ -303,8 +303,9 @@ def test_ten_thousand_runs_are_filtered_within_a_tenth_of_a_second(browser: Brow
     browser.evaluate("document.getElementById('filter').value = 'LR 777 experiment'")
     browser.evaluate("document.getElementById('filter').dispatchEvent(new Event('input')) && 0")
     runs = browser.evaluate("[...document.querySelectorAll('#every-run tbody tr')].map(r => r.cells[2].textContent)")
-    assert runs == [f"Adam lr {place}" for place in (777, *range(7770, 7780))]
-    assert browser.evaluate("document.getElementById('found').textContent") == "11 of 10000"
+    wanted = [f"Adam lr {place}" for place in range(10_000) if "777" in str(place)]
+    assert runs == wanted
+    assert browser.evaluate("document.getElementById('found').textContent") == f"{len(wanted)} of 10000"
 
 
 @pytest.mark.parametrize(("width", "height"), [DESKTOP, PHONE])
