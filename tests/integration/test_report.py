@@ -51,13 +51,18 @@ def rows(store: Store, name: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(store.read(f"report/{name}").decode())))
 
 
+def read_page(folder: Path) -> str:
+    """The page with plain blanks, where it has some at which no line may end."""
+    return (folder / "index.html").read_text().replace("\u00a0", " ")
+
+
 def test_files_hold_the_numbers_best_first(job: Job, output: str) -> None:
     store = open_store(output)
     store_results(store, short("adam", 0.432), short("adagrad", 0.876))
     answer = job("report", output)
     assert answer.exit_code == 0
     assert answer.stdout.strip() == f"{output}/report/index.html"
-    page = store.read("report/index.html").decode()
+    page = store.read("report/index.html").decode().replace("\u00a0", " ")
     assert page.index("87.6 %") < page.index("43.2 %")
     assert [(row["optimizer"], float(row["score"])) for row in rows(store, "results.csv")] == [
         ("adagrad", 0.876), ("adam", 0.432),
@@ -81,7 +86,7 @@ def test_report_over_all_optimizers_calls_each_by_torchs_name(job: Job, tmp_path
     ))  # fmt: skip
     answer = job("report", tmp_path)
     assert answer.exit_code == 0, answer.stderr
-    page = store.read("report/index.html").decode()
+    page = store.read("report/index.html").decode().replace("\u00a0", " ")
     assert all(kind.__name__ in page for kind in OPTIMIZERS.values())
     assert {row["optimizer"] for row in rows(store, "results.csv")} == OPTIMIZERS.keys()
     table = pd.read_parquet(io.BytesIO(store.read("report/results.parquet"))).set_index("optimizer")
@@ -94,14 +99,20 @@ def test_every_figure_is_in_the_page_the_markdown_and_the_folder(study: Path) ->
     names = {path.with_suffix("").relative_to(study).as_posix() for path in study.glob("figures/*/*.svg")}
     assert names == {path.with_suffix("").relative_to(study).as_posix() for path in study.glob("figures/*/*.png")}
     assert len(names) > 25
-    page = (study / "index.html").read_text()
+    page = read_page(study)
     ids = set(re.findall(r'<figure id="([^"]+)">', page))
     assert ids == {re.sub(r"[^a-z0-9]+", "-", name) for name in names}
     assert set(re.findall(r"\]\((figures/\S+)\.png\)", (study / "report.md").read_text())) == names
 
 
-def test_every_part_of_the_answer_is_on_the_page(study: Path) -> None:
+def test_no_line_ends_between_a_number_and_its_percent_sign(study: Path) -> None:
     page = (study / "index.html").read_text()
+    assert not re.findall(r"\d %", page)
+    assert len(re.findall("\\d\u00a0%", page)) > 100
+
+
+def test_every_part_of_the_answer_is_on_the_page(study: Path) -> None:
+    page = read_page(study)
     folds = re.findall(r"^<summary>([^<?]+\??)", page, flags=re.MULTILINE)
     assert [fold.strip() for fold in folds] == [
         "Why?", "What does each attribute do?", "How do all configurations compare?", "How did the training go?",
@@ -117,7 +128,7 @@ def test_every_part_of_the_answer_is_on_the_page(study: Path) -> None:
 
 
 def test_ids_are_unique_on_the_page(study: Path) -> None:
-    ids = [value for name, value in Elements((study / "index.html").read_text()).attributes if name == "id"]
+    ids = [value for name, value in Elements(read_page(study)).attributes if name == "id"]
     assert len(ids) == len(set(ids))
 
 
@@ -130,7 +141,7 @@ def test_experiments_and_data_sets_are_not_compared_with_each_other(job: Job, tm
         make_result(folder, experiment="b"),
     )
     assert job("report", tmp_path).exit_code == 0
-    page = (tmp_path / "report/index.html").read_text()
+    page = read_page(tmp_path / "report")
     titles = re.findall(r"<h2[^>]*><small>([^:]+):", page)
     assert "a" in titles
     assert len([title for title in titles if re.fullmatch(r"b, (?:folder|stl10)-\w{6}", title)]) == 2
@@ -142,7 +153,7 @@ def test_hardware_its_utilisation_and_energy_are_told(job: Job, tmp_path: Path) 
     h100 = on_device(short("adam"), "NVIDIA H100", utilisation=0.314, joules=1500.0)
     store_results(store, h100)
     job("report", tmp_path)
-    page = store.read("report/index.html").decode()
+    page = store.read("report/index.html").decode().replace("\u00a0", " ")
     assert "Trained on NVIDIA H100 in bf16." in page
     assert "31.4 %" in page
     assert '<td data-value="1.5">1.50</td>' in page
@@ -153,7 +164,7 @@ def test_hardware_its_utilisation_and_energy_are_told(job: Job, tmp_path: Path) 
 
 
 def test_cpu_report_is_without_columns_that_would_be_empty(study: Path) -> None:
-    page = (study / "index.html").read_text()
+    page = read_page(study)
     assert "Trained on" not in page
     assert "kJ a run" not in page
 
@@ -175,7 +186,7 @@ def test_target_option_decides_what_is_reached(job: Job, tmp_path: Path) -> None
     (row,) = rows(store, "results.csv")
     assert (float(row["epochs_to_target"]), float(row["seconds_to_target"])) == (2, 40)
     assert float(row["usd_to_target"]) == pytest.approx(0.03 * 2 / 3)
-    assert "epochs to 50 %" in (tmp_path / "report/index.html").read_text()
+    assert "epochs to 50 %" in read_page(tmp_path / "report")
     assert job("report", tmp_path, "--target", "85").exit_code == 2
 
 
@@ -184,7 +195,7 @@ def test_reference_option_sets_a_study_beside(job: Job, tmp_path: Path) -> None:
     path = tmp_path / "published.json"
     path.write_text(json.dumps({"source": "Someone & others", "optimizers": {"adam": {"top1": 0.7}}}))
     assert job("report", tmp_path, "--reference", path).exit_code == 0
-    page = (tmp_path / "report/index.html").read_text()
+    page = read_page(tmp_path / "report")
     assert "Someone &amp; others" in page
     assert "+10.0" in page
     path.write_text("{}")
@@ -204,7 +215,7 @@ def test_strict_report_is_written_and_fails_on_holes(job: Job, tmp_path: Path) -
     assert answer.exit_code == 3
     assert answer.stderr.strip().endswith("not every run has a usable result: 2 corrupt")
     assert answer.stdout.strip().endswith("report/index.html")
-    page = (tmp_path / "report/index.html").read_text()
+    page = read_page(tmp_path / "report")
     for text in ("broken-s0-0123456789", "result.json is no result", "started-s0-0123456789", "epoch 1, step 3"):
         assert text in page
     assert {row["kind"] for row in rows(store, "holes.csv")} == {"corrupt", "diverged"}
@@ -250,7 +261,7 @@ def test_output_where_no_run_has_finished_says_so(job: Job, tmp_path: Path) -> N
     answer = job("report", tmp_path)
     assert answer.exit_code == 0
     assert "no_results" in answer.stderr
-    assert "No run has finished here yet" in (tmp_path / "report/index.html").read_text()
+    assert "No run has finished here yet" in read_page(tmp_path / "report")
 
 
 def test_place_that_cannot_be_read_is_told_with_its_exit_code(job: Job, bucket: str) -> None:
@@ -274,7 +285,7 @@ class Elements(HTMLParser):
 
 
 def test_page_loads_nothing_and_runs_one_script_of_its_own(study: Path) -> None:
-    page = (study / "index.html").read_text()
+    page = read_page(study)
     elements = Elements(page)
     assert elements.tags.count("script") == 2  # one is data
     assert page.count('<script type="application/json"') == 1
@@ -302,7 +313,7 @@ def test_hostile_names_do_no_harm(job: Job, tmp_path: Path) -> None:
     store.write("<img src=z>/runs/<script>alert(2)</script>/progress.json", b"{}")
     store.write('"onload="x/sweep.json', json.dumps({"runs": [{"run_id": "<img src=w>|`x`"}]}).encode())
     assert job("report", tmp_path).exit_code == 0
-    page = (tmp_path / "report/index.html").read_text()
+    page = read_page(tmp_path / "report")
     assert "&lt;script&gt;" in page
     assert "&lt;img src=w&gt;" in page
     assert_harmless(page)
@@ -316,7 +327,7 @@ def test_hostile_place_does_no_harm(job: Job, tmp_path: Path) -> None:
     output = tmp_path / "<img src=x> & co"
     store_results(open_store(str(output)), short("adam", 0.5))
     assert job("report", output).exit_code == 0
-    page = (output / "report/index.html").read_text()
+    page = read_page(output / "report")
     assert "&lt;img src=x&gt; &amp; co" in page
     assert_harmless(page)
 
@@ -325,7 +336,7 @@ def test_run_that_diverged_after_a_whole_epoch_shows_what_it_had(job: Job, tmp_p
     """As a resumed run leaves it: a history, and no evaluation of this attempt."""
     store_results(open_store(str(tmp_path)), diverged(short("sgd", 0.5), epoch=2))
     assert job("report", tmp_path).exit_code == 0
-    page = (tmp_path / "report/index.html").read_text()
+    page = read_page(tmp_path / "report")
     assert "epoch 2, step 3" in page
     assert "default-confusion" not in page
 
@@ -369,7 +380,7 @@ def test_divergence_stands_in_every_table_and_never_as_a_score(unlucky: Path) ->
 
 
 def test_divergence_stands_on_the_page_and_in_the_figures(unlucky: Path) -> None:
-    page = (unlucky / "index.html").read_text()
+    page = read_page(unlucky)
     assert "</small>Not yet known: Adam leads, but not for certain</h2>" in page
     (verdict,) = re.findall(r"<strong>(Not yet known: [^<]+)</strong>", page)
     assert verdict.startswith("Not yet known: Adam 71.0 % [")
@@ -408,7 +419,7 @@ def test_times_that_cannot_be_compared_are_left_out_with_the_reason(job: Job, tm
     slow = short("adagrad", 0.8).model_copy(update={"train_images_per_second": 40.0})
     store_results(store, short("adam", 0.7), slow)
     assert job("report", tmp_path).exit_code == 0
-    page = (tmp_path / "report/index.html").read_text()
+    page = read_page(tmp_path / "report")
     reason = "Times are not compared: the images per second of the same work differ 6.2-fold between runs (40 to 250)."
     assert reason in page
     assert "differ less than 1.5-fold between runs" in page
@@ -464,7 +475,7 @@ def test_row_of_a_validated_run_is_of_one_epoch(job: Job, tmp_path: Path) -> Non
 def test_only_diverged_runs_give_a_report_too(job: Job, tmp_path: Path) -> None:
     store_results(open_store(str(tmp_path)), diverged(short("sgd")), diverged(short("adam")))
     assert job("report", tmp_path).exit_code == 0
-    page = (tmp_path / "report/index.html").read_text()
+    page = read_page(tmp_path / "report")
     assert "No run has finished with a score here yet: all 2 diverged." in page
 
 
@@ -475,7 +486,7 @@ def test_result_without_any_finite_loss_is_shown(job: Job, tmp_path: Path) -> No
     changed = result.model_copy(update={"final": scores, "history": [record]})
     store_results(open_store(str(tmp_path)), changed)
     assert job("report", tmp_path).exit_code == 0
-    assert "10.0 %" in (tmp_path / "report/index.html").read_text()
+    assert "10.0 %" in read_page(tmp_path / "report")
 
 
 def test_hundred_classes_stay_legible(job: Job, tmp_path: Path) -> None:
@@ -486,4 +497,4 @@ def test_hundred_classes_stay_legible(job: Job, tmp_path: Path) -> None:
     )  # fmt: skip
     store_results(open_store(str(tmp_path)), result)
     assert job("report", tmp_path).exit_code == 0
-    assert "the 100 classes, the easiest on the left" in (tmp_path / "report/index.html").read_text()
+    assert "the 100 classes, the easiest on the left" in read_page(tmp_path / "report")

@@ -39,7 +39,7 @@ def render_page(chapters: Sequence[Chapter], holes: pd.DataFrame, *, source: str
     script = _read("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     runs = build_runs_grid([chapter.study for chapter in chapters]).compact()
-    return environment.get_template("page.html").render(
+    page = environment.get_template("page.html").render(
         chapters=chapters,
         holes=build_holes_grid(holes),
         num_holes=len(holes),
@@ -52,6 +52,7 @@ def render_page(chapters: Sequence[Chapter], holes: pd.DataFrame, *, source: str
         script=Markup(script),  # noqa: S704 - our own file
         script_digest=digest,
     )
+    return re.sub(r"(?<=\d) (?=%)", "\u00a0", page)  # no line ends between a number and its percent sign
 
 
 def _read(name: str) -> str:

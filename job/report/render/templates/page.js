@@ -107,7 +107,7 @@ for (const figure of all("figure:has([data-v])")) {
   const data = JSON.parse(document.getElementById("data").textContent);
   if (field && data.runs) {
     const body = document.getElementById("every-run").tBodies[0], found = document.getElementById("found");
-    const texts = data.runs.map((run) => run.join(" ").toLowerCase());
+    const texts = data.runs.map((run) => run.join(" ").replaceAll("\u00a0", " ").toLowerCase());
     const fill = () => {
       const words = field.value.toLowerCase().split(/\s+/).filter(Boolean);
       const hits = [];
