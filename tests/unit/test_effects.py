@@ -232,7 +232,10 @@ def test_optimizers_are_set_beside_each_other_after_the_same_number_of_trials(tm
     assert lines["adagrad"].tuned_score == pytest.approx(0.75, abs=0.002)
     assert lines["adagrad"].gain == pytest.approx(0.1, abs=0.002)  # torch's default of Adagrad is 0.01
     told = tell_budget(list(lines.values()))
-    assert "Adagrad: 65.0 % with torch's defaults, 75.0 % expected of the best of 2 trials (+10.0 points)." in told
+    expected = (
+        "Adagrad gets 65.0 % with torch's defaults; the best of 2 trials is expected to get 75.0 % (+10.0 points)."
+    )
+    assert expected in told
     assert len(told) == 2  # of SGD there was nothing to choose
 
 

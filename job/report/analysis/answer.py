@@ -14,6 +14,7 @@ from job.manifest import Manifest
 from job.report.analysis.baselines import read_defaults
 from job.report.analysis.configurations import Configuration
 from job.report.analysis.estimates import Comparison
+from job.report.analysis.inference.failures import LEVEL
 from job.report.analysis.judgement import Judgement
 from job.report.analysis.reasons import Reason
 from job.report.analysis.verdict import Verdict
@@ -33,7 +34,8 @@ MOST_REASONS = 3
 MOST_UNKNOWN = 2
 BUDGET = ("epochs", "batch_size", "model.weights")
 """Settings that are told in words, and the weights, which are a place on one's own machine."""
-ERROR = "Answers of this kind are wrong in at most 5 % of studies."
+ERROR_FRACTION = round(1 - LEVEL, 12)
+ERROR = f"Answers of this kind are wrong in at most {100 * ERROR_FRACTION:.0f} % of studies."
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def answer(
     leader = verdict.leader
     if leader is None or judgement is None:
         return Answer(verdict.sentence, "", "", "", None, (), (), 0)
-    closest = _find_closest(verdict)
+    closest = find_closest(verdict)
     return Answer(
         headline=_tell_who(leader, verdict),
         by_how_much=_tell_how_much(leader, closest, judgement),
@@ -102,7 +104,7 @@ def shorten_manifest(manifest: str) -> str:
     return "{\n" + ",\n".join(lines) + "\n}"
 
 
-def _find_closest(verdict: Verdict) -> tuple[Configuration, Comparison] | None:
+def find_closest(verdict: Verdict) -> tuple[Configuration, Comparison] | None:
     """The rival that decides how sure the answer is: one that is not beaten, else the one that came closest."""
     open_pairs = [pair for pair in verdict.rivals if pair[1].answer != "better"]
     pairs = open_pairs or list(verdict.rivals)
@@ -196,7 +198,7 @@ def _tell_unknown(
         told.append(f"Whether {leader.label} is better than {' or '.join(rivals)}. More seeds would tell.")
     told += edges
     told += _tell_untried(configurations)
-    closest = _find_closest(verdict)
+    closest = find_closest(verdict)
     if closest and closest[1].answer == "better":
         told += _tell_new_images(closest[1])
     return [*told, "Whether it holds for other data sets and networks: only this one was trained."]

@@ -64,11 +64,15 @@ def view_budget(configurations: Sequence[Configuration]) -> list[BudgetLine]:
 def tell_budget(lines: Sequence[BudgetLine]) -> list[str]:
     """A sentence per optimizer that was tuned: its default, and the expected best after the same number of trials."""
     return [
-        f"{name_optimizer(line.optimizer)}: {line.default.told_score} with {_name_default(line)}, "
-        f"{percent(line.tuned_score)} expected of the best of {line.num_trials} trials ({points(line.gain)} points)."
-        for line in lines
-        if len(line.expected) > 1
+        f"{name_optimizer(line.optimizer)} gets {line.default.told_score} with {_name_default(line)}; the best of "
+        f"{line.num_trials} trials is expected to get {percent(line.tuned_score)} ({points(line.gain)} points)."
+        for line in list_tuned(lines)
     ]
+
+
+def list_tuned(lines: Sequence[BudgetLine]) -> list[BudgetLine]:
+    """Those of which more than one configuration was run."""
+    return [line for line in lines if len(line.expected) > 1]
 
 
 def _name_default(line: BudgetLine) -> str:

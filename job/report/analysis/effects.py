@@ -139,7 +139,7 @@ def _summarise(optimizer: str, baseline: Configuration, effects: Sequence[Effect
     """A sentence per kind of SENTENCES that lists all values of that kind."""
     found: dict[str, list[Effect]] = defaultdict(list)
     for effect in effects:
-        found[_judge(effect)].append(effect)
+        found[judge_effect(effect)].append(effect)
     opening = SENTENCES | {
         "mattered": f"What mattered for {name_optimizer(optimizer)}",
         "equal": f"Practically no effect, less than {show_margin(margin)} either way",
@@ -160,7 +160,7 @@ SENTENCES = {
 """How a sentence begins, by what is known of the values in it; the sentences stand in this order."""
 
 
-def _judge(effect: Effect) -> str:
+def judge_effect(effect: Effect) -> str:
     """What is known of the value: a key of SENTENCES."""
     comparison = effect.comparison
     if not effect.configuration.scores:

@@ -70,6 +70,8 @@ class SideBySide:
     """The published study beside one of ours."""
 
     source: str
+    setup: Setup
+    """The published one."""
     pairs: list[Pair]
     classes: list[str]
     """Of the published class accuracies, in their order."""
@@ -107,6 +109,7 @@ def compare_with(reference: Reference, study: Study) -> SideBySide:
         )  # fmt: skip
     return SideBySide(
         reference.source,
+        reference.setup,
         pairs,
         reference.setup.classes,
         _differences(reference.setup, study, pairs),

@@ -21,6 +21,18 @@ RULE = (
 )
 
 
+def find_speeds(runs: pd.DataFrame) -> tuple[float, float]:
+    """The images per second of the slowest and of the fastest finished run of the same work, where they differ most; 0
+    where no speed is known."""
+    speeds: dict[tuple[str, ...], list[float]] = defaultdict(list)
+    finished = runs[runs["status"] == "completed"]
+    for speed, *work in finished[["train_images_per_second", *WORK]].itertuples(index=False):
+        if speed > 0:
+            speeds[tuple(map(str, work))].append(speed)
+    widest = max(speeds.values(), key=lambda own: max(own) / min(own), default=[0.0])
+    return min(widest), max(widest)
+
+
 def judge_times(runs: pd.DataFrame) -> str | None:
     """Why the times of these rows of `Runs.runs` cannot be compared, as a sentence; None where they can."""
     finished = runs[runs["status"] == "completed"]
@@ -32,13 +44,8 @@ def judge_times(runs: pd.DataFrame) -> str | None:
             values.append(UNKNOWN)
         if len(values) > 1:
             told.append(f"the runs had different {plural} ({join(values[:6])})")
-    speeds: dict[tuple[str, ...], list[float]] = defaultdict(list)
-    for speed, *work in finished[["train_images_per_second", *WORK]].itertuples(index=False):
-        if speed > 0:
-            speeds[tuple(map(str, work))].append(speed)
-    widest = max(speeds.values(), key=lambda own: max(own) / min(own), default=[])
-    if widest and max(widest) >= MOST_SPREAD * min(widest):
-        low, high = min(widest), max(widest)
+    low, high = find_speeds(runs)
+    if high >= MOST_SPREAD * low > 0:
         told.append(
             f"the images per second of the same work differ {times(high / low)}-fold between runs "
             f"({low:.3g} to {high:.3g})"

@@ -11,6 +11,8 @@ from job.report.analysis.estimates import Comparison, Estimate
 from job.report.analysis.inference.time_to_target import TimeToTarget
 
 NOTHING = "–"
+LAST_DIGITS = 1e-9
+"""Percent: more than two ways to compute one mean differ by, so that each shows it alike, a half rounded up."""
 
 
 def name_optimizer(name: str) -> str:
@@ -34,7 +36,9 @@ def show_attribute(attribute: str) -> str:
 
 def percent(fraction: float | None, digits: int = 1) -> str:
     """0.886 as `88.6 %`."""
-    return NOTHING if fraction is None or math.isnan(fraction) else f"{100 * fraction:.{digits}f} %"
+    if fraction is None or math.isnan(fraction):
+        return NOTHING
+    return f"{100 * fraction + LAST_DIGITS:.{digits}f} %"
 
 
 def part(ratio: float) -> str:

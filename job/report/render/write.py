@@ -21,6 +21,7 @@ from job.report.render.chapter import draw_chapter
 from job.report.render.markdown import render_markdown
 from job.report.render.page import render_page
 from job.report.render.pdf import print_page
+from job.report.render.sentences import render_sentences
 from job.report.render.summary import Summary, summarise
 from job.report.render.tables import build_epochs, build_leaderboard, build_results, render_csv, render_parquet
 from job.runs import EPOCHS_KEY, REPORT_KEY
@@ -79,6 +80,7 @@ def write_report(
         "report/leaderboard.csv": render_csv(build_leaderboard(studies)),
         "report/holes.csv": render_csv(runs.holes),
         "report/report.json": f"{summary.model_dump_json(indent=2)}\n".encode(errors="replace"),
+        "report/sentences.json": render_sentences(chapters),
         EPOCHS_KEY: render_csv(build_epochs(runs)),
         "report/report.md": render_markdown(chapters, runs.holes, source=store.uri).encode(errors="replace"),
     }

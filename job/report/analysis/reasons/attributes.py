@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from job.report.analysis.configurations import Configuration
+from job.report.analysis.numbers import Numbers, list_comparison, list_setting, list_values, name_number
 from job.report.analysis.reasons.attribute_case import Case, choose_case
 from job.report.analysis.reasons.evidence import Evidence
 from job.report.analysis.reasons.interventions import (
     Trial,
     are_same_size,
     find_trials,
+    list_trials,
     settle,
     stand,
     tell_trials,
@@ -18,7 +20,7 @@ from job.report.analysis.reasons.interventions import (
 from job.report.analysis.reasons.mechanisms import describe_mechanism
 from job.report.analysis.reasons.quantities import FIRST_STEPS, Change, draw_change
 from job.report.analysis.reasons.reason import Intervention, Reason, Standing, choose_gist
-from job.report.analysis.reasons.sizes import measure_first_step
+from job.report.analysis.reasons.sizes import FIRST_GRADIENT, FIRST_RMS, PREDICTED_RMS, measure_first_step
 from job.report.analysis.wording import (
     join,
     name_optimizer,
@@ -55,12 +57,19 @@ def _explain(evidence: Evidence, case: Case) -> Reason:
     shown = name_optimizer(optimizer.name)
     mechanism = describe_mechanism(optimizer, case.effect.attribute)
     trials, standing, intervention = _test(evidence, case)
-    numbers = {"effect": comparison.difference}
+    numbers = list_comparison(case.subject.label, case.baseline.label, comparison)
+    numbers["num_seeds"] = len(case.contrast.seeds)
+    numbers[name_number("num_values beside the baseline's", f"{shown} {case.name}")] = case.num_values
+    for own in (case.subject, case.baseline):
+        numbers |= list_setting(case.effect.attribute, own.label, own.attributes.get(case.effect.attribute))
+    if comparison.answer == "equal" and evidence.judgement:
+        numbers["margin"] = evidence.judgement.margin
     sentence = f"In {shown}, {mechanism}."
     sentence += _tell_prediction(evidence, case, numbers)
     sentence += _tell_changes(case, numbers)
     sentence += _tell_accuracy(evidence, case) + _tell_claim(case)
     sentence += tell_trials(trials, evidence, subject=_find_tested(case))
+    numbers |= list_trials(trials, evidence, subject=_find_tested(case))
     if case.num_values > 1:
         sentence += f" Of {case.num_values} other values that were run this one changed the accuracy most."
     slug = f"{optimizer.name}-{case.name}".replace("_", "-").replace(".", "-")
@@ -81,13 +90,15 @@ def _explain(evidence: Evidence, case: Case) -> Reason:
     )
 
 
-def _tell_prediction(evidence: Evidence, case: Case, numbers: dict[str, float]) -> str:
+def _tell_prediction(evidence: Evidence, case: Case, numbers: Numbers) -> str:
     """What the formula says of the first step, where it can: per weight, beside what was measured."""
     now, was = (measure_first_step(evidence, own) for own in (case.subject, case.baseline))
     if now is None or was is None or not now.predicted or not was.predicted:
         return ""
     if abs(now.predicted / was.predicted - 1) > NO_CHANGE:
-        numbers |= {"predicted_update_rms": now.predicted, "baseline_predicted_update_rms": was.predicted}
+        ours, theirs = case.subject.label, case.baseline.label
+        numbers |= list_values(PREDICTED_RMS, {ours: now.predicted, theirs: was.predicted})
+        numbers |= list_values(FIRST_RMS, {ours: now.measured, theirs: was.measured})
         return (
             f" By its formula the first step per weight is {now.predicted:.3g} instead of {was.predicted:.3g}; "
             f"measured were {now.measured:.3g} and {was.measured:.3g}."
@@ -95,19 +106,20 @@ def _tell_prediction(evidence: Evidence, case: Case, numbers: dict[str, float]) 
     eps = max((own for own in (now.eps, was.eps) if own), default=0.0)
     if case.name != "eps" or not eps:
         return ""
-    numbers["gradient_to_eps"] = now.gradient_rms / eps
+    numbers[name_number(FIRST_GRADIENT, case.subject.label)] = now.gradient_rms
+    numbers[f"{name_number(FIRST_GRADIENT, case.subject.label)} relative to eps"] = now.gradient_rms / eps
     return (
         f" The root mean square of the first gradients is {now.gradient_rms:.3g}, {times(now.gradient_rms / eps)} "
         "times eps, so the first step stays the same."
     )
 
 
-def _tell_changes(case: Case, numbers: dict[str, float]) -> str:
+def _tell_changes(case: Case, numbers: Numbers) -> str:
     if not case.changes:
         return f" With {case.setting} nothing that was measured differs clearly {case.contrast.everywhere}."
     told = case.told
     for change in told:
-        numbers |= {change.quantity.name: change.ours, f"baseline_{change.quantity.name}": change.theirs}
+        numbers |= change.list_numbers(case.subject.label, case.baseline.label)
     listed = join([change.tell("instead of") for change in told])
     return f" With {case.setting} {listed}, {case.contrast.everywhere}."
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from job.report.analysis.charts import BarChart, Picture, Point
 from job.report.analysis.configurations import Configuration
+from job.report.analysis.numbers import Numbers, list_values
 from job.report.analysis.reasons.evidence import Evidence
 from job.report.analysis.reasons.reason import Reason
 from job.report.analysis.wording import join
@@ -55,15 +58,28 @@ def explain_divergence(evidence: Evidence) -> Reason | None:
         sentence=sentence,
         standing="measured",
         about=tuple(dict.fromkeys(configuration.optimizer for configuration in diverged)),
-        numbers={"num_diverged": float(total)},
+        numbers=_list_numbers(evidence, diverged) | {"num_diverged": total, "num_runs of the others": others},
         picture=picture,
     )
 
 
-def _tell(evidence: Evidence, configuration: Configuration) -> str:
+def _list_numbers(evidence: Evidence, diverged: Sequence[Configuration]) -> Numbers:
+    told = diverged[:MOST_TOLD]
+    numbers = list_values("num_diverged", {own.label: own.num_diverged for own in told})
+    numbers |= list_values("num_runs", {own.label: len(own.runs) for own in told})
+    numbers |= list_values("num_whole_epochs", {own.label: _count_epochs(evidence, own) for own in told})
+    return numbers | {"num_configurations beside these": max(0, len(diverged) - MOST_TOLD)}
+
+
+def _count_epochs(evidence: Evidence, configuration: Configuration) -> int:
+    """The most whole epochs of a run that diverged."""
     tests = evidence.measured.epochs(configuration, "test_top1")
     lasted = np.isfinite(tests).sum(axis=1)  # a run that finished has them all, one that diverged at once has no row
-    longest = int(max(lasted[lasted < configuration.attributes["epochs"]], default=0))
+    return int(max(lasted[lasted < configuration.attributes["epochs"]], default=0))
+
+
+def _tell(evidence: Evidence, configuration: Configuration) -> str:
+    longest = _count_epochs(evidence, configuration)
     when = f"after at most {longest} whole epoch{'s' if longest > 1 else ''}" if longest else "in the first epoch"
     num, num_lost = len(configuration.runs), configuration.num_diverged
     which = f"{num_lost} of {num} runs" if num > 1 else "the only run"

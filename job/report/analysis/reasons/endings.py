@@ -7,12 +7,14 @@ import numpy as np
 from job.report.analysis.charts import LineChart, Picture
 from job.report.analysis.configurations import Configuration
 from job.report.analysis.measurements import Floats
+from job.report.analysis.numbers import list_values
 from job.report.analysis.reasons.evidence import Evidence, are_trained_alike
 from job.report.analysis.reasons.fit import mean_epochs, train_and_test
-from job.report.analysis.reasons.quantities import measure_jumps
+from job.report.analysis.reasons.quantities import NOISE, TRAIN_TOP1, measure_jumps
 from job.report.analysis.reasons.reason import Reason
 from job.report.analysis.wording import join, percent, points
 
+RISE = "rise of the test accuracy over the last two epochs"
 STILL_RISING = 0.01
 """A point over the last two epochs."""
 CONVERGED = 0.95
@@ -50,18 +52,19 @@ def explain_unfinished(evidence: Evidence) -> Reason | None:
         for configuration in evidence.rivals_of(subject)
         if not np.all(_last_changes(evidence, configuration) > 0)
     ]
-    changes = [
-        f"{configuration.label} {points(float(_last_changes(evidence, configuration).sum(axis=1).mean()))}"
-        for configuration in unsteady
-    ]
+    moved = {own.label: float(_last_changes(evidence, own).sum(axis=1).mean()) for own in unsteady}
+    changes = [f"{label} {points(change)}" for label, change in moved.items()]
     against = f"; these did not rise steadily: {join(changes)} points" if changes else ""
     num_seeds = {len(evidence.measured.seeds(configuration)) for configuration, *_ in rising}
     where = "in every run" if max(num_seeds) > 1 else "in the one run of each"
+    num_epochs = len(mean_epochs(evidence, subject, "test_top1"))
     sentence = (
         f"In each of the last two epochs the test accuracy still rose {where}: {join(told)}{against}. The order "
-        f"is that after {len(mean_epochs(evidence, subject, 'test_top1'))} epochs; more of them might change it."
+        f"is that after {num_epochs} epochs; more of them might change it."
     )
-    numbers = {f"{configuration.optimizer}_gain": gain for configuration, gain, _ in reversed(rising)}
+    numbers = list_values(RISE, {configuration.label: gain for configuration, gain, _ in rising} | moved)
+    numbers |= list_values(TRAIN_TOP1, {configuration.label: train for configuration, _, train in rising})
+    numbers["num_epochs"] = num_epochs
     picture = Picture(
         "reason-unfinished",
         "Test (solid) and training accuracy (dashed).",
@@ -137,6 +140,7 @@ def explain_epoch_noise(evidence: Evidence) -> Reason | None:
         sentence=sentence,
         standing="measured",
         about=tuple(dict.fromkeys((noisy.optimizer, calm.optimizer))),
-        numbers={"mean_change": jump, "calmest": -calmness},
+        numbers=list_values(NOISE, {noisy.label: jump, calm.label: -calmness})
+        | {"num_seeds": len(contrast.seeds), "least ratio of the two": NOISIER},
         picture=picture,
     )

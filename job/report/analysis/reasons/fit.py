@@ -9,7 +9,9 @@ import numpy as np
 from job.report.analysis.charts import Dumbbell, DumbbellChart, Line, LineChart, Picture
 from job.report.analysis.configurations import Configuration
 from job.report.analysis.measurements import Floats
+from job.report.analysis.numbers import Numbers, list_values, name_difference, name_number
 from job.report.analysis.reasons.evidence import Evidence, are_trained_alike, build_line
+from job.report.analysis.reasons.quantities import TRAIN_TOP1
 from job.report.analysis.reasons.reason import Reason
 from job.report.analysis.wording import join, percent, points
 
@@ -48,10 +50,11 @@ def explain_gap(evidence: Evidence) -> Reason | None:
         return None
     apart, contrast, narrow, (own_fit, own_score, fit, score) = max(found, key=lambda entry: entry[0])
     wide = contrast.subject
-    numbers = {
-        "gap": own_fit - own_score, "other_gap": fit - score, "test_difference": apart,
-        "train_difference": fit - own_fit,
-    }  # fmt: skip
+    numbers = list_values(TRAIN_TOP1, {wide.label: own_fit, narrow.label: fit})
+    numbers |= list_values("test accuracy in the last epoch", {wide.label: own_score, narrow.label: score})
+    numbers[f"{name_difference(narrow.label, wide.label)}, test images"] = apart
+    numbers[f"{name_difference(narrow.label, wide.label)}, training images"] = fit - own_fit
+    numbers["num_seeds"] = len(contrast.seeds)
     sentence = (
         f"{wide.label} and {narrow.label} both fit the training images ({percent(own_fit)} and {percent(fit)} right in "
         f"the last epoch), but of the test images {wide.label} gets {percent(own_score)} right and {narrow.label} "
@@ -99,16 +102,24 @@ def explain_overfitting(evidence: Evidence) -> Reason | None:
     ]
     if not onsets:
         return None
-    told, numbers = [], {}
+    told, numbers = [], Numbers()
     for configuration, onset in onsets:
         test, train = (mean_epochs(evidence, configuration, column) for column in ("test_loss", "train_loss"))
         top1 = mean_epochs(evidence, configuration, "test_top1")
-        numbers[f"{configuration.optimizer}_onset"] = float(onset + 1)
+        numbers |= {
+            "num_epochs": len(test),
+            name_number("epoch of the lowest test loss", configuration.label): onset + 1,
+        }
+        for called, losses in (("test loss", test), ("training loss", train)):
+            numbers[name_number(f"{called} in the epoch of the lowest", configuration.label)] = float(losses[onset])
+            numbers[name_number(f"{called} in the last epoch", configuration.label)] = float(losses[-1])
+        change = float(top1[-1] - top1[onset])
+        numbers[name_number("change of the test accuracy since the lowest test loss", configuration.label)] = change
         told.append(
             f"{configuration.label}: after epoch {onset + 1} of {len(test)} the test loss rises from "
             f"{test[onset]:.3f} to {test[-1]:.3f} in the last epoch, while the training loss falls from "
             f"{train[onset]:.3f} to {train[-1]:.3f}; the test accuracy changes by "
-            f"{points(float(top1[-1] - top1[onset]))} points"
+            f"{points(change)} points"
         )
     subject, onset = onsets[0]
     calm = [
@@ -116,10 +127,9 @@ def explain_overfitting(evidence: Evidence) -> Reason | None:
         for configuration in evidence.rivals_of(subject)
         if not any(configuration is other for other, _ in onsets)
     ]
-    changes = [
-        f"{configuration.label} {_show_change(mean_epochs(evidence, configuration, 'test_loss'), onset)}"
-        for configuration in calm
-    ]
+    moved = {own.label: _find_change(mean_epochs(evidence, own, "test_loss"), onset) for own in calm}
+    numbers |= list_values(f"change of the test loss from epoch {onset + 1} to the last", moved)
+    changes = [f"{label} {100 * change:+.0f} %".replace("-", "−") for label, change in moved.items()]
     against = (
         f" From epoch {onset + 1} to the last the test loss of the others changed by: {join(changes)}." if calm else ""
     )
@@ -161,8 +171,9 @@ def _rises(losses: Floats) -> bool:
     return bool(np.all(slopes > 0) and np.all(losses[:, -1] >= RISEN * losses[:, 0]))
 
 
-def _show_change(curve: Floats, onset: int) -> str:
-    return f"{100 * (curve[-1] / curve[onset] - 1):+.0f} %".replace("-", "−")
+def _find_change(curve: Floats, onset: int) -> float:
+    """The part by which the last value differs from that at the onset."""
+    return float(curve[-1] / curve[onset] - 1)
 
 
 def mean_epochs(evidence: Evidence, configuration: Configuration, column: str) -> Floats:

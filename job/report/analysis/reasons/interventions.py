@@ -17,6 +17,7 @@ from job.manifest import Manifest
 from job.report.analysis.configurations import Configuration
 from job.report.analysis.estimates import Comparison
 from job.report.analysis.measurements import Floats
+from job.report.analysis.numbers import Numbers, list_comparison, list_setting, list_values
 from job.report.analysis.reasons.evidence import Evidence, are_made_alike, divide
 from job.report.analysis.reasons.reason import Intervention, Standing
 from job.report.analysis.wording import name_optimizer, percent, show_comparison, show_margin, show_value
@@ -145,17 +146,35 @@ def stand(trials: list[Trial]) -> Standing:
 
 def tell_trials(trials: list[Trial], evidence: Evidence, *, subject: Configuration) -> str:
     """What came of them, a sentence each: of those that agree with the reason the first, and all that do not."""
-    supported = [trial for trial in trials if trial.outcome == "supported"][:1]
-    refuted = [trial for trial in trials if trial.outcome == "refuted"]
-    undecided = [] if supported or refuted else [trial for trial in trials if trial.outcome == "open"][:1]
     margin = show_margin(evidence.judgement.margin) if evidence.judgement else ""
     return "".join(
         f" {OPENINGS[trial.outcome]}: with {trial.what}, {trial.remark}, {name_optimizer(subject.optimizer)} gets "
         f"{percent(trial.changed.adjusted)} of the test images right instead of {percent(subject.adjusted)}: "
         f"{show_comparison(trial.comparison)} points"
         f"{ENDINGS[trial.comparison.answer].format(margin=margin)}."
-        for trial in (*supported, *refuted, *undecided)
+        for trial in _choose_told(trials)
     )
+
+
+def list_trials(trials: list[Trial], evidence: Evidence, *, subject: Configuration) -> Numbers:
+    """The numbers of what `tell_trials` tells."""
+    numbers: Numbers = {}
+    for trial in _choose_told(trials):
+        adjusted = {own.label: own.adjusted for own in (trial.changed, subject) if own.adjusted is not None}
+        numbers |= list_values("accuracy", adjusted)
+        numbers |= list_comparison(trial.changed.label, subject.label, trial.comparison)
+        for path, value in trial.changes.items():
+            numbers |= list_setting(path.removeprefix("schedule."), trial.changed.label, value)
+        if trial.comparison.answer == "equal" and evidence.judgement:
+            numbers["margin"] = evidence.judgement.margin
+    return numbers
+
+
+def _choose_told(trials: list[Trial]) -> list[Trial]:
+    supported = [trial for trial in trials if trial.outcome == "supported"][:1]
+    refuted = [trial for trial in trials if trial.outcome == "refuted"]
+    undecided = [] if supported or refuted else [trial for trial in trials if trial.outcome == "open"][:1]
+    return [*supported, *refuted, *undecided]
 
 
 OPENINGS: dict[Outcome, str] = {

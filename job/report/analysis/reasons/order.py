@@ -12,7 +12,9 @@ import numpy as np
 
 from job.report.analysis.charts import Dot, DotChart, Picture
 from job.report.analysis.configurations import Configuration, have_same_seeds
+from job.report.analysis.numbers import Numbers, list_values, name_number
 from job.report.analysis.reasons.evidence import APART, Evidence, are_made_alike, is_whole
+from job.report.analysis.reasons.quantities import FIRST_STEPS
 from job.report.analysis.reasons.reason import Reason
 from job.report.analysis.wording import name_optimizer, part, percent
 
@@ -88,10 +90,9 @@ def explain_by_first_step(evidence: Evidence) -> Reason | None:
             logarithmic=True,
         ),
     )  # fmt: skip
-    numbers = {
-        "num_lower": float(sum(len(order.lower) for order in orders)),
-        "num_higher": float(sum(len(order.higher) for order in orders)),
-    }
+    numbers: Numbers = {"num_pairs": num}
+    for order in orders:
+        numbers |= _list_numbers(order)
     clear = next(order for order in orders if not order.lower or not order.higher or order.peaked)
     return Reason(
         is_overview=True,
@@ -103,6 +104,20 @@ def explain_by_first_step(evidence: Evidence) -> Reason | None:
         numbers=numbers,
         picture=picture,
     )
+
+
+def _list_numbers(order: _Order) -> Numbers:
+    """How many pairs there are either way, and of the configurations that are told size and accuracy."""
+    name = name_optimizer(order.best.optimizer)
+    numbers: Numbers = {
+        name_number("num_pairs", name): len(order.lower) + len(order.higher),
+        name_number("num_pairs with less accuracy", name): len(order.lower),
+        name_number("num_pairs with more accuracy", name): len(order.higher),
+    }
+    told = {order.best.label: order.best} if order.peaked else {own.label: own for own in order.widest}
+    means = [order.best.mean] if order.peaked else _means(*order.widest)
+    numbers |= list_values("accuracy", dict(zip(told, means, strict=True)))
+    return numbers | list_values(FIRST_STEPS.called, {label: order.sizes[own.digest] for label, own in told.items()})
 
 
 def _tell_gist(order: _Order) -> str:

@@ -7,13 +7,15 @@ from functools import partial
 
 from job.report.analysis.configurations import Configuration
 from job.report.analysis.estimates import Comparison
-from job.report.analysis.reasons.endings import measure_rise
+from job.report.analysis.numbers import Numbers, list_comparison, list_values, name_number
+from job.report.analysis.reasons.endings import RISE, measure_rise
 from job.report.analysis.reasons.evidence import APART, Contrast, Evidence, are_trained_alike
 from job.report.analysis.reasons.interventions import (
     SAME_SIZE,
     Trial,
     are_same_size,
     find_trials,
+    list_trials,
     settle,
     stand,
     tell_trials,
@@ -29,6 +31,7 @@ from job.report.analysis.reasons.quantities import (
     find_changes,
 )
 from job.report.analysis.reasons.reason import Intervention, Reason, Standing, choose_gist
+from job.report.analysis.reasons.sizes import FIRST_UPDATE
 from job.report.analysis.wording import join, name_optimizer, part, points, show_comparison, show_margin, show_size
 
 MOST_CHANGES = 4
@@ -76,16 +79,20 @@ def _explain(evidence: Evidence, pair: _Pair) -> Reason:
     leader, rival = pair.leader, pair.rival
     trials, standing, intervention = _test(evidence, pair)
     told = choose_told(pair.changes, most=MOST_CHANGES)
-    numbers = {"difference": pair.comparison.difference}
+    numbers = list_comparison(leader.label, rival.label, pair.comparison)
+    numbers["num_seeds"] = len(pair.contrast.seeds)
+    if pair.comparison.answer == "equal" and evidence.judgement:
+        numbers["margin"] = evidence.judgement.margin
     for change in told:
-        numbers |= {change.quantity.name: change.ours, f"rival_{change.quantity.name}": change.theirs}
-    sentence = f"{_tell_accuracy(evidence, pair)}{_tell_same_start(pair)}"
+        numbers |= change.list_numbers(leader.label, rival.label)
+    numbers |= list_trials(trials, evidence, subject=rival)
+    sentence = f"{_tell_accuracy(evidence, pair)}{_tell_same_start(pair, numbers)}"
     if told:
         listed = join([change.tell("against") for change in told])
         sentence += f" Measured for {leader.label} against {rival.label} {pair.contrast.everywhere}: {listed}."
     else:
         sentence += f" Nothing that was measured differs clearly between them {pair.contrast.everywhere}."
-    sentence += _tell_unfinished(evidence, rival)
+    sentence += _tell_unfinished(evidence, rival, numbers)
     sentence += tell_trials(trials, evidence, subject=rival)
     if told and not trials:
         sentence += " They differ in all of this at once, so none of it alone is shown to be the cause."
@@ -116,23 +123,26 @@ def _tell_accuracy(evidence: Evidence, pair: _Pair) -> str:
     return f"Whether {leader} is better than {rival} is not known: {show_comparison(comparison)} points."
 
 
-def _tell_same_start(pair: _Pair) -> str:
+def _tell_same_start(pair: _Pair, numbers: Numbers) -> str:
     """Said where it rules out the first step as a difference."""
     own, other = (
         pair.contrast.steps(configuration, "update_to_weight")[:, 0] for configuration in (pair.leader, pair.rival)
     )
     if not are_same_size(own, other):
         return ""
+    ours, theirs = float(own.mean()), float(other.mean())
+    numbers |= list_values(FIRST_UPDATE, {pair.leader.label: ours, pair.rival.label: theirs})
     return (
-        f" Their very first updates are of one size ({part(float(own.mean()))} and {part(float(other.mean()))} of the "
+        f" Their very first updates are of one size ({part(ours)} and {part(theirs)} of the "
         "backbone's norm), so it is not these that set them apart."
     )
 
 
-def _tell_unfinished(evidence: Evidence, rival: Configuration) -> str:
+def _tell_unfinished(evidence: Evidence, rival: Configuration, numbers: Numbers) -> str:
     gain = measure_rise(evidence, rival)
     if gain is None:
         return ""
+    numbers[name_number(RISE, rival.label)] = gain
     return f" {rival.label} was still learning at the end: {points(gain)} points over its last two epochs."
 
 

@@ -11,9 +11,14 @@ import numpy as np
 from job.report.analysis.charts import LineChart, Picture
 from job.report.analysis.configurations import Configuration
 from job.report.analysis.measurements import Floats
+from job.report.analysis.numbers import Numbers, list_ratio, list_values
 from job.report.analysis.reasons.evidence import Contrast, Evidence, divide
 from job.report.analysis.wording import part, percent, times
 
+DISTANCE = "distance from the start relative to the first weights, in the last epoch,"
+WEIGHT_NORM = "weight norm in the last epoch"
+TRAIN_TOP1 = "training accuracy in the last epoch"
+NOISE = "movement of the test accuracy between epochs"
 LEAST_CHANGES = 3
 """Changes from epoch to epoch before their noise is told."""
 
@@ -23,6 +28,8 @@ class Quantity:
     """One number per seed."""
 
     name: str
+    called: str
+    """Its name among the numbers of a reason."""
     measure: Callable[[Contrast, Configuration], Floats]
     """(num_seeds,); NaN where it was not measured."""
     least: float
@@ -52,6 +59,14 @@ class Change:
     def ratio(self) -> float:
         """Ours over theirs."""
         return self.ours / self.theirs
+
+    def list_numbers(self, ours: str, theirs: str) -> Numbers:
+        """Both values and, where a ratio is told, how many times the larger one is the smaller; by the labels."""
+        called = self.quantity.called
+        numbers = list_values(called, {ours: self.ours, theirs: self.theirs})
+        return numbers | (
+            list_ratio(called, (ours, self.ours), (theirs, self.theirs)) if self.quantity.is_ratio else {}
+        )
 
     def tell(self, versus: str) -> str:
         """`its first ten updates are 10 times smaller (0.5 % of the backbone's norm instead of 5 %)`."""
@@ -100,12 +115,12 @@ def _points(difference: float) -> str:
 
 
 FIRST_STEPS = Quantity(
-    "first_steps", _first_steps, 1.25, True,
+    "first_steps", "first ten updates relative to the weights", _first_steps, 1.25, True,
     "its first ten updates are {size} times {word} ({ours} of the backbone's norm {versus} {theirs})",
     ("smaller", "larger"), part, ("step update_to_weight", "update / weight"),
 )  # fmt: skip
 LATE_STEPS = Quantity(
-    "late_steps", _last("backbone_update_to_weight"), 1.25, True,
+    "late_steps", "updates relative to the weights in the last epoch", _last("backbone_update_to_weight"), 1.25, True,
     "its updates in the last epoch are {size} times {word} ({ours} of the backbone's norm {versus} {theirs})",
     ("smaller", "larger"), part, ("backbone_update_to_weight", "update / weight"),
 )  # fmt: skip
@@ -113,33 +128,35 @@ QUANTITIES: Sequence[Quantity] = (
     FIRST_STEPS,
     LATE_STEPS,
     Quantity(
-        "distance", lambda contrast, configuration: measure_distance(contrast, configuration)[:, -1], 1.15, True,
+        "distance", DISTANCE, lambda contrast, configuration: measure_distance(contrast, configuration)[:, -1], 1.15,
+        True,
         "its weights end {size} times {word} their start ({ours} of their initial norm away {versus} {theirs})",
         ("nearer to", "farther from"), part, ("backbone_distance_from_start", "distance from the start"),
     ),
     Quantity(
-        "weight_norm", _last("backbone_weight_norm"), 1.02, True,
+        "weight_norm", WEIGHT_NORM, _last("backbone_weight_norm"), 1.02, True,
         "the norm of its weights ends {word} ({ours} {versus} {theirs})",
         ("smaller", "larger"), lambda value: f"{value:.1f}", ("backbone_weight_norm", "norm of the weights"),
     ),
     Quantity(
-        "gradient_norm", _last("backbone_gradient_norm"), 1.5, True,
+        "gradient_norm", "gradient norm in the last epoch", _last("backbone_gradient_norm"), 1.5, True,
         "the norm of its gradient in the last epoch is {size} times {word} ({ours} {versus} {theirs})",
         ("smaller", "larger"), lambda value: f"{value:.3g}", ("backbone_gradient_norm", "norm of the gradient"),
     ),
     Quantity(
-        "train_top1", _last("train_top1"), 0.05, False,
+        "train_top1", TRAIN_TOP1, _last("train_top1"), 0.05, False,
         "it gets {word} training images right in the last epoch ({ours} {versus} {theirs})",
         ("fewer", "more"), percent, ("train_top1", "training top-1"),
     ),
     Quantity(
-        "gap", _gap, 0.03, False,
+        "gap", "gap between training and test accuracy", _gap, 0.03, False,
         "its gap between training and test images is {word} ({ours} points {versus} {theirs})",
         ("smaller", "larger"), _points, ("test_top1", "test top-1"),
     ),
     Quantity(
-        "noise", lambda contrast, configuration: measure_jumps(contrast.epochs(configuration, "test_top1")), 0.01,
-        False, "its test accuracy moves {word} from epoch to epoch in the last half ({ours} points {versus} {theirs})",
+        "noise", NOISE, lambda contrast, configuration: measure_jumps(contrast.epochs(configuration, "test_top1")),
+        0.01, False,
+        "its test accuracy moves {word} from epoch to epoch in the last half ({ours} points {versus} {theirs})",
         ("less", "more"), _points, ("test_top1", "test top-1"),
     ),
 )  # fmt: skip

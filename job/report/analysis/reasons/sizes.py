@@ -13,6 +13,12 @@ from job.report.analysis.reasons.evidence import Evidence
 from job.report.analysis.reasons.predictions import Start, predict_first_step, start_factor
 from job.runs import GROUPS
 
+FIRST_UPDATE = "first update relative to the weights"
+FIRST_RMS = "first update per weight"
+PREDICTED_RMS = "predicted first update per weight"
+FIRST_GRADIENT = "root mean square of the first gradient"
+"""How these are called among the numbers of a sentence."""
+
 
 @dataclass(frozen=True)
 class FirstStepSize:

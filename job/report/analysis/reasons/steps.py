@@ -7,7 +7,9 @@ import numpy as np
 from job.report.analysis.charts import LineChart, Picture
 from job.report.analysis.configurations import Configuration
 from job.report.analysis.measurements import Floats
+from job.report.analysis.numbers import list_setting, list_values, name_number
 from job.report.analysis.reasons.evidence import Contrast, Evidence, divide
+from job.report.analysis.reasons.quantities import LATE_STEPS, WEIGHT_NORM
 from job.report.analysis.reasons.reason import Reason
 from job.report.analysis.wording import join, part, times
 
@@ -48,10 +50,12 @@ def _tell_shrinking(evidence: Evidence, contrast: Contrast, own: Floats, theirs:
     subject = contrast.subject
     fall, soon = float(_fall(own).mean()), float(_fall(own[:, :2]).mean())
     updates = contrast.epochs(subject, "backbone_update_to_weight")
-    numbers = {"times": fall, "times_in_second_epoch": soon, "updates_times": float(_fall(updates).mean())}
-    numbers["others_most"] = max(float(values.mean()) for values in theirs.values())
-    told = join([f"{label} {_show_change(float(values.mean()))}" for label, values in theirs.items()])
-    last = updates.shape[1]
+    falls, last = {label: float(values.mean()) for label, values in theirs.items()}, updates.shape[1]
+    numbers = list_values("update per gradient, epoch 1 relative to the last,", {subject.label: fall} | falls)
+    numbers |= list_values("update per gradient, epoch 1 relative to epoch 2,", {subject.label: soon})
+    numbers |= list_setting("lr", subject.label, subject.attributes["optimizer.lr"])
+    numbers |= {"num_seeds": len(contrast.seeds), "num_epochs": last}
+    told = join([f"{label} {_show_change(own_fall)}" for label, own_fall in falls.items()])
     sentence = (
         f"For the same norm of the gradient the mean update of {subject.label} was {times(fall)} times smaller in "
         f"epoch {last} than in epoch 1"
@@ -103,11 +107,14 @@ def explain_growing_weights(evidence: Evidence) -> Reason | None:
     subject = contrast.subject
     start = float(contrast.steps(subject, "weight_norm")[:, 0].mean())
     norms = contrast.epochs(subject, "backbone_weight_norm").mean(axis=0)
-    numbers = {"start": start, "end": float(norms[-1]), "growth": growth - 1}
-    told = [
-        f"{configuration.label} {_show_growth(float(_growth(contrast, configuration).mean()))}"
-        for configuration in contrast.others
-    ]
+    growths = {own.label: float(_growth(contrast, own).mean()) for own in contrast.others}
+    numbers = list_values("growth of the weight norm", {own: value - 1 for own, value in growths.items()})
+    numbers |= list_values("growth of the weight norm", {subject.label: growth - 1})
+    numbers[name_number("weight norm before the first step", subject.label)] = start
+    numbers[name_number(WEIGHT_NORM, subject.label)] = float(norms[-1])
+    numbers[name_number("weight norm in the last epoch relative to that before the first step", subject.label)] = growth
+    numbers |= {"num_seeds": len(contrast.seeds), "num_epochs": len(norms)}
+    told = [f"{label} {_show_growth(value)}" for label, value in growths.items()]
     sentence = (
         f"The norm of the backbone's weights grew from {start:.1f} before the first step to {norms[-1]:.1f} in epoch "
         f"{len(norms)} under {subject.label} ({_show_growth(growth)}), more than under the others at the same lr "
@@ -116,7 +123,8 @@ def explain_growing_weights(evidence: Evidence) -> Reason | None:
     )
     ratios = contrast.epochs(subject, "backbone_update_to_weight").mean(axis=0)
     if len(ratios) > 2 and np.isfinite(ratios).all():
-        numbers |= {"update_to_weight_second": float(ratios[1]), "update_to_weight_last": float(ratios[-1])}
+        numbers[name_number("updates relative to the weights in epoch 2", subject.label)] = float(ratios[1])
+        numbers[name_number(LATE_STEPS.called, subject.label)] = float(ratios[-1])
         sentence += (
             f"; as measured, its mean update was {part(float(ratios[1]))} of the norm in epoch 2 and "
             f"{part(float(ratios[-1]))} in epoch {len(ratios)}"

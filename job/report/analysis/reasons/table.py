@@ -5,8 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from job.report.analysis.configurations import Configuration
+from job.report.analysis.numbers import Numbers, list_values, name_number
 from job.report.analysis.reasons.evidence import Evidence
-from job.report.analysis.reasons.sizes import FirstStepSize, measure_first_step
+from job.report.analysis.reasons.sizes import (
+    FIRST_GRADIENT,
+    FIRST_RMS,
+    FIRST_UPDATE,
+    PREDICTED_RMS,
+    FirstStepSize,
+    measure_first_step,
+)
 from job.report.analysis.reasons.update_rules import UPDATE_RULES, UpdateRule
 from job.report.analysis.wording import name_optimizer, part, times
 
@@ -30,6 +38,18 @@ class FirstStep:
     size: FirstStepSize
     takeaway: str
     """What the reader should take from it, a sentence."""
+
+    @property
+    def numbers(self) -> Numbers:
+        """What the takeaway rests on."""
+        label, size = self.configuration.label, self.size
+        numbers = list_values(FIRST_RMS, {label: size.measured}) | list_values(FIRST_UPDATE, {label: size.relative})
+        numbers |= list_values(FIRST_GRADIENT, {label: size.gradient_rms})
+        numbers[name_number(f"{FIRST_UPDATE}, relative to a usual one,", label)] = size.relative / USUAL
+        if size.predicted is not None and size.ratio:
+            numbers[name_number(PREDICTED_RMS, label)] = size.predicted
+            numbers[name_number(f"{FIRST_RMS} relative to the predicted one", label)] = size.ratio
+        return numbers
 
     @property
     def optimizer(self) -> str:

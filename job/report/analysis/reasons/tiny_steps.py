@@ -7,9 +7,19 @@ import numpy as np
 from job.report.analysis.charts import LineChart, Picture
 from job.report.analysis.configurations import Configuration
 from job.report.analysis.measurements import Floats
+from job.report.analysis.numbers import Numbers, list_ratio, list_setting, list_values, name_number
 from job.report.analysis.reasons.evidence import Contrast, Evidence
-from job.report.analysis.reasons.interventions import SAME_SIZE, Trial, find_trials, settle, stand, tell_trials, with_lr
-from job.report.analysis.reasons.quantities import FIRST_STEPS, measure_distance
+from job.report.analysis.reasons.interventions import (
+    SAME_SIZE,
+    Trial,
+    find_trials,
+    list_trials,
+    settle,
+    stand,
+    tell_trials,
+    with_lr,
+)
+from job.report.analysis.reasons.quantities import DISTANCE, FIRST_STEPS, TRAIN_TOP1, measure_distance
 from job.report.analysis.reasons.reason import Reason
 from job.report.analysis.wording import join, name_optimizer, part, percent, times
 
@@ -49,7 +59,12 @@ def _tell_tiny(evidence: Evidence, contrast: Contrast, own: Floats, theirs: list
         ((float(values.mean()), configuration) for values, configuration in zip(theirs, contrast.others, strict=True)),
         key=lambda pair: pair[0],
     )
-    numbers = {"mean_update_to_weight": size, "part_of_design": lr / DESIGNED_LR, "times_smaller": their_size / size}
+    called = FIRST_STEPS.called
+    numbers = list_values(called, {subject.label: size, closest.label: their_size})
+    numbers |= list_ratio(called, (subject.label, size), (closest.label, their_size))
+    numbers |= list_setting("lr", subject.label, lr)
+    numbers |= {"lr of the formula": DESIGNED_LR, "lr of the formula relative to that of the run": DESIGNED_LR / lr}
+    numbers["num_seeds"] = len(contrast.seeds)
     sentence = (
         f"At lr {lr:g} {name_optimizer(subject.optimizer)} takes 1/{times(DESIGNED_LR / lr)} of the step that its "
         f"formula gives (lr 1, Zeiler 2012). The first ten updates of {subject.label} were on average {part(size)} of "
@@ -58,6 +73,7 @@ def _tell_tiny(evidence: Evidence, contrast: Contrast, own: Floats, theirs: list
     )
     slow = _tell_slow_fit(contrast, numbers)
     trials = _find_trials(evidence, contrast)
+    numbers |= list_trials(trials, evidence, subject=subject)
     sentence += slow + _tell_nearness(contrast, numbers) + tell_trials(trials, evidence, subject=subject)
     picture = Picture(
         "reason-tiny-steps",
@@ -106,7 +122,7 @@ def _first_ten(contrast: Contrast, configuration: Configuration) -> Floats:
     return FIRST_STEPS.measure(contrast, configuration)
 
 
-def _tell_slow_fit(contrast: Contrast, numbers: dict[str, float]) -> str:
+def _tell_slow_fit(contrast: Contrast, numbers: Numbers) -> str:
     """That it fits the training images more slowly, where in the first epoch each of the others fits more of them."""
     train = contrast.epochs(contrast.subject, "train_top1")
     theirs = {
@@ -115,15 +131,17 @@ def _tell_slow_fit(contrast: Contrast, numbers: dict[str, float]) -> str:
     if not all(np.all(train[:, 0] < values) for values in theirs.values()):
         return ""
     first, last = (float(value) for value in train[:, [0, -1]].mean(axis=0))
-    numbers |= {"train_top1_first": first, "train_top1_last": last}
-    told = join([f"{label} {percent(float(values.mean()))}" for label, values in theirs.items()])
+    means = {label: float(values.mean()) for label, values in theirs.items()}
+    numbers |= list_values("training accuracy in epoch 1", {contrast.subject.label: first} | means)
+    numbers[name_number(TRAIN_TOP1, contrast.subject.label)] = last
+    told = join([f"{label} {percent(mean)}" for label, mean in means.items()])
     return (
         f" In the first epoch it gets {percent(first)} of the training images right, fewer than each of the others "
         f"{contrast.everywhere} ({told}); in the last epoch it gets {percent(last)}."
     )
 
 
-def _tell_nearness(contrast: Contrast, numbers: dict[str, float]) -> str:
+def _tell_nearness(contrast: Contrast, numbers: Numbers) -> str:
     """That its weights stay nearest to their start, where the distance was measured and is the smallest."""
     own = measure_distance(contrast, contrast.subject)[:, -1]
     theirs = {
@@ -131,9 +149,10 @@ def _tell_nearness(contrast: Contrast, numbers: dict[str, float]) -> str:
     }
     if not all(np.all(own < values) for values in theirs.values()):
         return ""
-    numbers["distance"] = float(own.mean())
-    told = join([f"{label} {part(float(values.mean()))}" for label, values in theirs.items()])
+    means = {label: float(values.mean()) for label, values in theirs.items()}
+    numbers |= list_values(DISTANCE, {contrast.subject.label: float(own.mean())} | means)
+    told = join([f"{label} {part(mean)}" for label, mean in means.items()])
     return (
-        f" In the end its weights are {part(numbers['distance'])} of their initial norm away from where they started, "
+        f" In the end its weights are {part(float(own.mean()))} of their initial norm away from where they started, "
         f"nearer than those of the others {contrast.everywhere} ({told})."
     )
