@@ -195,7 +195,7 @@ def _tell_unknown(
     told = []
     rivals = [rival.label for rival, comparison in verdict.rivals if comparison.answer == "unknown"]
     if rivals:
-        told.append(f"Whether {leader.label} is better than {' or '.join(rivals)}. More seeds would tell.")
+        told.append(f"Whether {leader.label} is better than {_either(rivals)}. More seeds would tell.")
     told += edges
     told += _tell_untried(configurations)
     closest = find_closest(verdict)
@@ -227,3 +227,8 @@ def _tell_untried(configurations: Sequence[Configuration]) -> list[str]:
         return []
     whom = join(single) if len(single) < len(rates) or len(rates) == 1 else "every optimizer"
     return [f"How others do at their best: of {whom} one learning rate was tried. A sweep over rates would tell."]
+
+
+def _either(names: Sequence[str]) -> str:
+    """`a, b or c`."""
+    return " or ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
