@@ -1,10 +1,10 @@
 """Which numbers a sentence of the report prints, and whether each is one of those that it says it rests on.
 
 These are names and not measurements, and need no source: a configuration's label (`Adam lr 0.01, eps 1e-08`), a
-schedule with its options, a version (`2.15.0`), a seed by its name (`seeds 0 and 1`, `(Adam: 0 and 1)`), the first two
-epochs (`epoch 1`), years and numbers of publications (`Zeiler 2012`, `arXiv:1212.5701`), the 1 of a formula or a
-fraction (`1 − alpha`, `1/sqrt`, `1/1,000`), and the 0 that an average starts at. What stands within a word (`top-1`,
-`stl10`) or is a word (`one`, `both`) is no number here.
+schedule with its options, a version (`2.15.0`), a commit (`1234567`), a seed by its name (`seeds 0 and 1`,
+`(Adam: 0 and 1)`), the first two epochs (`epoch 1`), years and numbers of publications (`Zeiler 2012`,
+`arXiv:1212.5701`), the 1 of a formula or a fraction (`1 − alpha`, `1/sqrt`, `1/1,000`), and the 0 that an average
+starts at. What stands within a word (`top-1`, `stl10`) or is a word (`one`, `both`) is no number here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from job.report.analysis.reasons import Reason
 NUMBER = r"(?<![\w.\-])[+−]?\d+(?:,\d{3})*(?:\.\d+)?(?:e-?\d+)?"
 _VALUE = rf"(?:{NUMBER}|\([^()]*\)|true|false|none)"
 _ATTRIBUTES = {"lr", *Manifest.model_fields, *(name for kind in OPTIMIZERS.values() for name in kind.model_fields)}
-_SETTING = rf"(?:{'|'.join(sorted(_ATTRIBUTES, key=len, reverse=True))}) {_VALUE}"
+_SETTING = rf"(?:model\.\w+|{'|'.join(sorted(_ATTRIBUTES, key=len, reverse=True))}) {_VALUE}"
 NAMES = (
     rf"\b(?:{'|'.join(kind.__name__ for kind in OPTIMIZERS.values())}) {_SETTING}(?:, {_SETTING})*",
     r"\bseeds? \d+(?:(?:, | and )\d+)*\b",
@@ -30,6 +30,7 @@ NAMES = (
     rf"\b(?:none|cosine|onecycle)(?:, [a-z_]+ {NUMBER})+",
     r": \d+(?:(?:, | and )\d+)*(?=[;)])",
     r"\b\d+\.\d+\.\d+\b",
+    r"\b[0-9a-f]{7}\b",
 )
 
 

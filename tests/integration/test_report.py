@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
 import re
@@ -74,6 +75,10 @@ def test_files_hold_the_numbers_best_first(job: Job, output: str) -> None:
     assert list(table["score"]) == [0.876, 0.432]
     assert list(table["optimizer.betas"][1]) == [0.9, 0.999]
     assert [row["label"] for row in rows(store, "leaderboard.csv")] == ["Adagrad", "Adam"]
+    (listed,) = json.loads(store.read("report/sentences.json"))["experiments"]
+    page = html.unescape(page)
+    assert len(listed["sentences"]) > 5
+    assert all(sentence["text"] in page for sentence in listed["sentences"])
     assert "## default: Not yet known: Adagrad leads" in store.read("report/report.md").decode()
 
 

@@ -282,6 +282,8 @@ def measure_whole(experiment: Experiment, name: str) -> float:
         "num_configurations": lambda: len(experiment.runs),
         "num_configurations that are compared": lambda: len(experiment.runs),
         "num_diverged": lambda: sum(result["status"] == "diverged" for result in results),
+        "num_runs that recorded nothing": lambda: sum(not result.get("environment") for result in results),
+        "num_runs on an unrecorded device": lambda: sum(not result.get("environment") for result in results),
         "num_seeds": lambda: len({result["manifest"]["seed"] for result in results}),
         "num_epochs": lambda: len(results[0]["history"]),
         "num_pairs": lambda: sum(sum(pairs_of(experiment, optimizer)) for optimizer in NAMES.values()),

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from job.report.analysis.samples import Gallery, choose_sample_runs, compare_images
+from job.report.analysis.sources import count_images
 from job.report.read.answers import Answers, read_answers
 from job.report.render.sample_pictures import MAX_BYTES, draw_samples
 from job.runs import RunKeys, RunResult, choose_wrong, pack_right, pack_samples, unpack_samples
@@ -22,6 +23,7 @@ from job.storage import FolderStore
 from job.training.inputs.datasets.synthetic import load_synthetic
 from tests.records import CLASSES, NUM_TEST, build_study, diverged, make_manifest, make_result, store_results
 from tests.samples import add_samples
+from tests.traces import list_untraced
 
 SHA = "f" * 64
 Pictures = dict[int, npt.NDArray[np.uint8]]
@@ -285,6 +287,7 @@ def test_groups_hold_what_counting_by_hand_gives() -> None:
         f"{alone[2]}. These are the runs of seed 2 after their last epoch, 3 configurations, so another seed gives "
         "other images."
     )
+    assert list_untraced(gallery.sentence, count_images(gallery)) == []
 
 
 def test_images_shown_are_of_their_group_with_the_classes_that_the_runs_gave() -> None:

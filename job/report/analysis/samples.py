@@ -60,7 +60,8 @@ class Gallery:
     """First those that all get wrong, then a group for each configuration. Those that are empty are left out."""
     num_test: int
     num_right_for_all: int
-    num_configurations: int
+    labels: tuple[str, ...]
+    """Of all the configurations."""
     seed: int
 
     @property
@@ -118,7 +119,7 @@ def compare_images(answers: Mapping[str, Answers], *, seed: int) -> Gallery | No
     ]
     num_right_for_all = int((num_right == len(answers)).sum())
     sentence = _tell(groups, labels, num_test=len(num_right), num_right_for_all=num_right_for_all, seed=seed)
-    return Gallery(sentence, groups, len(num_right), num_right_for_all, len(answers), seed)
+    return Gallery(sentence, groups, len(num_right), num_right_for_all, tuple(labels), seed)
 
 
 def _list_images(indices: npt.NDArray[np.intp], answers: Mapping[str, Answers], first: Answers) -> list[SampleImage]:

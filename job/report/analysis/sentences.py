@@ -21,6 +21,8 @@ from job.report.analysis.sensitivity import Sensitivity, name_attribute
 from job.report.analysis.sources import (
     count_for_notes,
     count_images,
+    count_machines,
+    count_origins,
     count_runs,
     count_seeds,
     list_effects,
@@ -138,7 +140,7 @@ def _list_comparison(study: Study) -> Iterator[Sentence]:
     slowest, fastest = find_speeds(study.runs.runs)
     speeds = {"images per second of the slowest run": slowest, "images per second of the fastest run": fastest}
     speeds |= {"fastest relative to slowest": fastest / slowest} if slowest > 0 else {}
-    yield Sentence("cost", study.times_apart or "", speeds)
+    yield Sentence("cost", study.times_apart or "", speeds | count_machines(study))
 
 
 def _list_budget(study: Study) -> Iterator[Sentence]:
@@ -175,8 +177,9 @@ def _list_reference(sides: SideBySide, study: Study) -> Iterator[Sentence]:
 
 def _list_method(study: Study) -> Iterator[Sentence]:
     yield Sentence("how it was done, the verdict", study.verdict.sentence, list_verdict(study))
+    notes = list_rivals(study) | count_for_notes(study) | count_origins(study)
     for note in study.verdict.notes:
-        yield Sentence("how it was done, notes", note, list_rivals(study) | count_for_notes(study))
+        yield Sentence("how it was done, notes", note, notes)
     facts = {
         "num_runs": len(study.runs.runs),
         "num_configurations": len(study.configurations),
@@ -190,7 +193,7 @@ def _list_method(study: Study) -> Iterator[Sentence]:
         elif not attribute.startswith("optimizer."):
             for own in study.configurations:
                 differing |= list_setting(attribute, own.label, own.attributes.get(attribute))
-    settings = {"All alike:": common, "Not all alike": differing}
+    settings = {"All alike:": common, "Not all alike": differing, "Trained on": count_machines(study)}
     for fact in study.facts:
         numbers = next((own for opening, own in settings.items() if fact.startswith(opening)), facts)
         yield Sentence("how it was done, facts", fact, numbers)

@@ -11,9 +11,11 @@ from job.report.analysis.estimates import Comparison
 from job.report.analysis.inference.failures import estimate_success
 from job.report.analysis.judgement import Judgement
 from job.report.analysis.numbers import Numbers, list_comparison, list_estimate, list_setting, list_values, name_number
+from job.report.analysis.origins import is_unknown, show_fact, varying_facts
 from job.report.analysis.samples import Gallery
 from job.report.analysis.study import Study
 from job.report.analysis.wording import name_optimizer, show_attribute
+from job.report.read.frames import FACTS
 
 
 def count_runs(study: Study, status: str) -> int:
@@ -40,7 +42,12 @@ def list_rivals(study: Study) -> Numbers:
 
 def list_pair(ours: Configuration, theirs: Configuration, comparison: Comparison) -> Numbers:
     """How the two compare, and the settings in which they differ beside the optimizer."""
-    numbers = list_comparison(ours.label, theirs.label, comparison)
+    return list_comparison(ours.label, theirs.label, comparison) | list_different_settings(ours, theirs)
+
+
+def list_different_settings(ours: Configuration, theirs: Configuration) -> Numbers:
+    """Both values of what was chosen differently besides the optimizer."""
+    numbers: Numbers = {}
     for attribute, value in ours.setting.items():
         if value != theirs.setting.get(attribute):
             numbers |= list_setting(attribute, ours.label, value)
@@ -86,6 +93,8 @@ def count_for_notes(study: Study) -> Numbers:
     numbers = list_values("num_configurations", {name_optimizer(own): num for own, num in counts.items()})
     numbers |= {"num_configurations": len(study.configurations), "num_runs": len(study.runs.runs)}
     numbers["num_configurations that are compared"] = len(study.judgement.fitted.places)
+    for left_out in field.left_out:
+        numbers |= list_different_settings(left_out, field.best[0])
     for own in field.best:
         if own.fate:
             rate = estimate_success(len(own.scores), len(own.seeds))
@@ -98,13 +107,13 @@ def count_for_notes(study: Study) -> Numbers:
 def count_images(gallery: Gallery) -> Numbers:
     """What the runs of one seed have right."""
     wrong = sum(group.num for group in gallery.groups if group.label is None)
-    alone = {group.label: group.num for group in gallery.groups if group.label is not None}
+    alone = dict.fromkeys(gallery.labels, 0) | {group.label: group.num for group in gallery.groups if group.label}
     return list_values("num_right alone", alone) | {
         "num_test": gallery.num_test,
         "num_right for all": gallery.num_right_for_all,
         "num_wrong for all": wrong,
         "num_right for some": gallery.num_test - gallery.num_right_for_all - wrong,
-        "num_configurations": gallery.num_configurations,
+        "num_configurations": len(gallery.labels),
         "seed": gallery.seed,
     }
 
@@ -122,3 +131,25 @@ def list_effects(told: list[Effect], effects: OptimizerEffects) -> Numbers:
         if num > MOST_TOLD:
             numbers[name_number("num_values beside those told", show_attribute(attribute))] = num - MOST_TOLD
     return numbers
+
+
+def count_origins(study: Study) -> Numbers:
+    """How many runs were made with what, of all that not all have in common; and how many did not record anything."""
+    origins = [origin for own in study.configurations for origin in own.origins.values()]
+    known = [origin for origin in origins if not is_unknown(origin)]
+    numbers: Numbers = {"num_runs that recorded nothing": len(origins) - len(known)}
+    for fact in varying_facts(origins):
+        counts = Counter(show_fact(fact, origin.get(fact)) for origin in known)
+        numbers |= {f"num_runs with {FACTS[fact]} {value}": num for value, num in counts.items()}
+    return numbers
+
+
+def count_machines(study: Study) -> Numbers:
+    """How many runs each device trained in each precision, and with which numbers of threads."""
+    runs = study.runs.runs
+    recorded = runs[runs["device"].notna()]
+    names = Counter(f"{row.device} in {row.used_precision}" for row in recorded.itertuples())
+    numbers: Numbers = {f"num_runs on {name}": num for name, num in names.items()}
+    numbers["num_runs on an unrecorded device"] = len(runs) - len(recorded)
+    threads = sorted(set(runs["num_threads"].dropna()))
+    return numbers | {f"num_threads, value {place}": float(value) for place, value in enumerate(threads, start=1)}
