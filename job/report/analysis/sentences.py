@@ -25,6 +25,7 @@ from job.report.analysis.sources import (
     count_origins,
     count_runs,
     count_seeds,
+    list_accuracy,
     list_effects,
     list_needed,
     list_pair,
@@ -111,7 +112,7 @@ def _list_attributes(study: Study) -> Iterator[Sentence]:
             yield Sentence(f"attributes, {name_attribute(sensitivity.attribute)}", warning, numbers)
     for effects in study.effects:
         place, baseline = f"attributes, {name_optimizer(effects.optimizer)}", effects.baseline
-        numbers = count_seeds(baseline) | {name_number("accuracy", baseline.label): baseline.adjusted or math.nan}
+        numbers = count_seeds(baseline) | list_accuracy(baseline)
         yield Sentence(place, f"Baseline: {baseline.label}, {baseline.told_score}.", numbers)
         kinds = {judge_effect(effect) for effect in effects.effects}
         for kind, sentence in zip((kind for kind in SENTENCES if kind in kinds), effects.summary, strict=True):
@@ -146,8 +147,8 @@ def _list_comparison(study: Study) -> Iterator[Sentence]:
 def _list_budget(study: Study) -> Iterator[Sentence]:
     for line, sentence in zip(list_tuned(study.budget), tell_budget(study.budget), strict=True):
         name, default = name_optimizer(line.optimizer), line.default
-        numbers = count_seeds(default) | {
-            name_number("accuracy", default.label): default.adjusted or math.nan,
+        numbers = count_seeds(default) | list_accuracy(default)
+        numbers |= {
             name_number("num_trials", name): line.num_trials,
             name_number("expected accuracy of the best of the trials", name): line.tuned_score,
             name_number("expected gain over the default", name): line.gain,

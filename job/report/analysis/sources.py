@@ -24,7 +24,7 @@ def count_runs(study: Study, status: str) -> int:
 
 
 def list_settings(leader: Configuration) -> Numbers:
-    """What is no default, and what is told in any case."""
+    """The leader's learning rate, epochs and batch size, and what else is no default."""
     defaults, numbers = read_defaults(leader.optimizer), Numbers()
     for attribute, value in leader.attributes.items():
         if attribute in ("optimizer.lr", "epochs", "batch_size") or value != defaults.get(attribute):
@@ -35,8 +35,10 @@ def list_settings(leader: Configuration) -> Numbers:
 def list_rivals(study: Study) -> Numbers:
     """The leader beside all others of the field."""
     leader, numbers = study.verdict.leader, Numbers()
-    for rival, comparison in study.verdict.rivals if leader else ():
-        numbers |= list_pair(leader, rival, comparison) if leader else {}
+    if leader is None:
+        return numbers
+    for rival, comparison in study.verdict.rivals:
+        numbers |= list_pair(leader, rival, comparison)
     return numbers
 
 
@@ -71,6 +73,12 @@ def count_seeds(configuration: Configuration) -> Numbers:
     return counts | (
         list_values("num_diverged", {label: num - len(configuration.scores)}) if configuration.fate else {}
     )
+
+
+def list_accuracy(configuration: Configuration) -> Numbers:
+    """The adjusted mean alone, where any run ended."""
+    adjusted = configuration.adjusted
+    return {} if adjusted is None else list_values("accuracy", {configuration.label: adjusted})
 
 
 def list_verdict(study: Study) -> Numbers:

@@ -22,7 +22,7 @@ from job.report.analysis.reasons.interventions import (
 from job.report.analysis.reasons.quantities import measure_distance
 from job.report.analysis.reasons.reason import Reason, choose_gist
 from job.report.analysis.reasons.sizes import FIRST_RMS, FIRST_UPDATE, PREDICTED_RMS, measure_first_step
-from job.report.analysis.wording import join, name_optimizer, part, percent, points, times
+from job.report.analysis.wording import join, name_optimizer, part, percent, times
 
 OVERWRITING = 0.1
 """A first step of a tenth of the weights' norm; the rule of thumb is a thousandth (https://cs231n.github.io/
@@ -118,7 +118,7 @@ def _tell_gist(contrast: Contrast, ratio: float, times_next: float, trials: list
     told = f"{contrast.subject.label}'s first update is {part(ratio)} of the pretrained weights"
     tested = next((trial for trial in trials if trial.outcome == "supported"), None)
     if tested is not None:
-        gain = f"with {tested.what} it gains {points(tested.comparison.difference)} points."
+        gain = f"with {tested.what} it gains {100 * tested.comparison.difference:.1f} points."
         return choose_gist(f"{told}; {gain}", f"{name}'s first update is {part(ratio)} of the weights; {gain}")
     return choose_gist(f"{told}, {times(times_next)} times the next largest at the same lr.", f"{told}.")
 
