@@ -155,3 +155,10 @@ def test_manifests_and_sweeps_that_are_shown_are_valid(page: str) -> None:
         if block.startswith('{"name"'):
             document = parse_document(block.encode(), source=page)
             assert isinstance(document, Manifest) or build_plan(as_sweep(document), source=page).runs
+
+
+def test_example_is_small_enough_to_be_sent_around() -> None:
+    assert (ROOT / "docs/example-report/index.html").stat().st_size < 600_000
+    pictures = list((ROOT / "docs/example-report").glob("*.png"))
+    assert len(pictures) == 5
+    assert all(picture.stat().st_size < 100_000 for picture in pictures)
