@@ -134,7 +134,7 @@ def test_page_has_these_sentences_and_no_other_with_a_number(
     chapters: list[Chapter], sentences: list[Sentence]
 ) -> None:
     """Beside tables, the set-up, the heads of folds, captions and what explains a rule or quotes a publication."""
-    page = render_page(chapters, chapters[0].study.runs.holes, source="study")
+    page = render_page(chapters, chapters[0].study.runs.holes, source="study").replace("\u00a0", " ")
     paragraphs = re.sub(r"<(style|script|header|footer|figure|table|pre|summary)\b.*?</\1>", "", page, flags=re.DOTALL)
     told = [sentence.text for sentence in sentences]
     for sentence in told:
