@@ -14,8 +14,9 @@ from job.report.analysis.charts import ForestChart
 from job.report.analysis.forest import MOST_ROWS, build_forest
 from job.report.analysis.study import Study, build_studies
 from job.report.read.load import read_runs
-from job.report.render.grids import MOST_ROWS as MOST_LINES
-from job.report.render.grids import Cell, Row, build_grid, build_leaderboard_grid, build_runs_grid
+from job.report.render.grid import MOST_ROWS as MOST_LINES
+from job.report.render.grid import Cell, Row, build_grid
+from job.report.render.grids import build_leaderboard_grid, build_runs_grid
 from job.runs import configuration_digest
 from job.storage import open_store
 from tests.records import build_study, diverged, make_manifest, make_result, store_results, with_right

@@ -16,8 +16,8 @@ from job.report.analysis.setup import Setup, describe_setup
 from job.report.analysis.study import Study
 from job.report.render import class_pictures, figures, pictures, reference_pictures, sensitivity_pictures
 from job.report.render.effect_pictures import build_effects
+from job.report.render.grid import Grid
 from job.report.render.grids import (
-    Grid,
     build_budget_grid,
     build_effects_grid,
     build_first_steps_grid,

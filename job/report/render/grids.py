@@ -5,8 +5,7 @@ The files for programs are `tables`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -27,61 +26,7 @@ from job.report.analysis.wording import (
     show_time,
     show_value,
 )
-
-MOST_ROWS = 100
-"""So many rows of a table are shown; the CSV files hold all."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """What stands in one place of a table."""
-
-    text: str
-    order: float | None = None
-    """The number that sorts the column; None where the text does, or where there is nothing."""
-    note: str = ""
-    """Said more softly behind the text."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """A line of a table."""
-
-    cells: Sequence[Cell]
-    label: str = ""
-    """The configuration that the row is about, as in the legends of the figures."""
-    optimizer: str = ""
-    is_marked: bool = False
-    """Whether the configuration is within reach of the best."""
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A table with its title; `columns` of texts are listed in `texts`, the others hold numbers."""
-
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Row]
-    texts: frozenset[str] = frozenset()
-    num_left_out: int = 0
-    """Rows beyond MOST_ROWS."""
-
-    def compact(self) -> Grid:
-        """Without the columns in which no row has a value; the first one stays."""
-        kept = [
-            place
-            for place in range(len(self.columns))
-            if place == 0 or any(row.cells[place].text not in ("", NOTHING) for row in self.rows)
-        ]
-        rows = [replace(row, cells=[row.cells[place] for place in kept]) for row in self.rows]
-        return replace(self, columns=[self.columns[place] for place in kept], rows=rows)
-
-
-def build_grid(title: str, columns: Sequence[str], rows: Iterable[Row], *, texts: Iterable[str] = ()) -> Grid:
-    """A table of at most MOST_ROWS rows, without empty columns."""
-    listed = list(rows)
-    left_out = max(0, len(listed) - MOST_ROWS)
-    return Grid(title, columns, listed[:MOST_ROWS], frozenset(texts), left_out).compact()
+from job.report.render.grid import Cell, Grid, Row, build_grid, show_number, show_percent, show_significant
 
 
 def build_leaderboard_grid(study: Study) -> Grid:
@@ -101,14 +46,14 @@ def _rank(standing: Standing, study: Study) -> Row:
     few = f"{behind.num} common" if behind and behind.num < len(own.outcomes) else ""
     cells = [
         Cell(own.label, note=own.fate),
-        _number(len(own.outcomes), 0),
+        show_number(len(own.outcomes), 0),
         Cell(show_estimate(standing.score), standing.score.mean if standing.score else None),
         Cell(show_comparison(behind), behind.difference if behind else 0.0 if is_leader else None, few),
         Cell(show_p(behind.p if behind else None), behind.p if behind else None),
-        _percent(standing.top5),
-        _number(standing.loss, 3),
-        _percent(standing.train_top1),
-        _percent(standing.validation),
+        show_percent(standing.top5),
+        show_number(standing.loss, 3),
+        show_percent(standing.train_top1),
+        show_percent(standing.validation),
         Cell(show_time(reach.epochs, 1), reach.epochs.mean if reach.epochs else None),
         *_tell_costs(standing, study),
         Cell(standing.made_with),
@@ -124,10 +69,10 @@ def _tell_costs(standing: Standing, study: Study) -> list[Cell]:
     return [
         Cell(show_time(reach.seconds, 0), reach.seconds.mean if reach.seconds else None),
         Cell(show_time(reach.cost_usd, 4), reach.cost_usd.mean if reach.cost_usd else None),
-        _number(standing.images_per_second, 0),
-        _percent(standing.utilisation_fraction),
-        _number(None if energy is None else energy / 1000, 2),
-        _number(standing.cost_usd, 4),
+        show_number(standing.images_per_second, 0),
+        show_percent(standing.utilisation_fraction),
+        show_number(None if energy is None else energy / 1000, 2),
+        show_number(standing.cost_usd, 4),
     ]
 
 
@@ -137,7 +82,7 @@ def build_importance_grid(effects: OptimizerEffects) -> Grid:
         Row(
             [
                 Cell(show_attribute(own.name)),
-                _number(None if own.importance != own.importance else 100 * own.importance, 1),
+                show_number(None if own.importance != own.importance else 100 * own.importance, 1),
                 Cell(show_p(own.p), own.p),
                 Cell(NOTHING if own.trend is None else points(own.trend), own.trend),
                 Cell(show_p(own.trend_p), own.trend_p),
@@ -157,8 +102,8 @@ def build_first_steps_grid(study: Study) -> Grid:
             Cell(step.configuration.label),
             Cell(step.rule.formula, note=step.rule.reference),
             Cell(step.rule.first_step),
-            _significant(step.predicted),
-            _significant(step.measured),
+            show_significant(step.predicted),
+            show_significant(step.measured),
             Cell(step.takeaway),
         ]
         rows.append(Row(cells, step.configuration.label, step.optimizer))
@@ -182,7 +127,7 @@ def build_effects_grid(effects: OptimizerEffects) -> Grid:
             Cell(show_value(effects.baseline.attributes.get(effect.attribute))),
             Cell(told, comparison.difference if comparison else None, unlike),
             Cell(show_p(comparison.p if comparison else None), comparison.p if comparison else None),
-            _number(comparison.num if comparison else 0, 0),
+            show_number(comparison.num if comparison else 0, 0),
         ]
         rows.append(Row(cells, effect.configuration.label, effect.configuration.optimizer))
     columns = ["attribute", "value", "baseline", "effect in points [95 %]", "p", "seeds"]
@@ -198,13 +143,13 @@ def build_reference_grid(sides: SideBySide) -> Grid:
         apart = None if pair.top1 is None else pair.top1 - there.top1
         cells = [
             Cell(name_optimizer(pair.optimizer)),
-            _percent(there.top1),
-            _percent(pair.top1),
+            show_percent(there.top1),
+            show_percent(pair.top1),
             Cell(NOTHING if apart is None else points(apart), apart),
-            _percent(there.top5),
-            _percent(pair.top5),
-            _percent(last),
-            _percent(pair.train_top1),
+            show_percent(there.top5),
+            show_percent(pair.top5),
+            show_percent(last),
+            show_percent(pair.train_top1),
             Cell(pair.ours.title if pair.ours else pair.why_apart),
         ]
         rows.append(Row(cells, optimizer=pair.optimizer))
@@ -213,18 +158,6 @@ def build_reference_grid(sides: SideBySide) -> Grid:
         "train top-1 published", "train top-1 here", "our configuration",
     ]  # fmt: skip
     return build_grid("Published study", columns, rows, texts=["our configuration"])
-
-
-def _percent(fraction: float | None) -> Cell:
-    return Cell(percent(fraction), fraction)
-
-
-def _significant(value: float | None) -> Cell:
-    return Cell(NOTHING if value is None else f"{value:.3g}", value)
-
-
-def _number(value: float | None, digits: int) -> Cell:
-    return Cell(NOTHING if value is None else f"{value:.{digits}f}", value)
 
 
 def build_budget_grid(study: Study) -> Grid:
@@ -236,10 +169,10 @@ def build_budget_grid(study: Study) -> Grid:
         expected = [line.expected[k - 1] if len(line.expected) >= k else None for k in (2, 4, 8)]
         cells = [
             Cell(name_optimizer(line.optimizer)),
-            _number(len(line.expected), 0),
+            show_number(len(line.expected), 0),
             Cell(default.label, note=note),
             Cell(default.told_score, default.adjusted if default.scores else None),
-            *(_percent(None if value is None else float(value)) for value in expected),
+            *(show_percent(None if value is None else float(value)) for value in expected),
             Cell(tuned.label),
             Cell(tuned.told_score, tuned.adjusted if tuned.scores else None),
         ]
@@ -263,10 +196,10 @@ def build_runs_grid(studies: Sequence[Study]) -> Grid:
                 Cell(study.title),
                 Cell(label),
                 Cell(f"seed {run.seed}", float(run.seed)),
-                _percent(run.score),
-                _percent(run.train_top1),
-                _number(None if run.score_loss != run.score_loss else run.score_loss, 3),
-                _number(run.num_epochs, 0),
+                show_percent(run.score),
+                show_percent(run.train_top1),
+                show_number(None if run.score_loss != run.score_loss else run.score_loss, 3),
+                show_number(run.num_epochs, 0),
                 Cell(str(run.status)),
             ]
             rows.append(Row(cells))

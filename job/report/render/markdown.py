@@ -11,7 +11,8 @@ from job.report.analysis.reasons import STANDINGS
 from job.report.analysis.times import RULE
 from job.report.analysis.wording import name_optimizer
 from job.report.render.chapter import Chapter, Drawing
-from job.report.render.grids import Grid, build_holes_grid
+from job.report.render.grid import Grid
+from job.report.render.grids import build_holes_grid
 
 
 def render_markdown(chapters: Sequence[Chapter], holes: pd.DataFrame, *, source: str) -> str:

@@ -21,7 +21,8 @@ from job.report.analysis.effects import LARGE_EFFECT
 from job.report.analysis.reasons import STANDINGS, Reason, Standing
 from job.report.analysis.times import RULE
 from job.report.render.chapter import Chapter, Drawing
-from job.report.render.grids import MOST_ROWS, Grid, build_holes_grid, build_runs_grid
+from job.report.render.grid import MOST_ROWS, Grid
+from job.report.render.grids import build_holes_grid, build_runs_grid
 
 WORDING = ("join", "name_optimizer", "percent", "show_margin")
 
