@@ -173,18 +173,30 @@ class S3Store:
         names = [{"Key": self._prefix + key} for key in keys]
         for start in range(0, len(names), DELETE_BATCH):
             try:
-                self._delete(names[start : start + DELETE_BATCH])
+                kept = self._delete(names[start : start + DELETE_BATCH])
             except AccessDeniedError:
                 return  # a role with the least privileges may not delete; the bucket's lifecycle rule does it
+            if kept:
+                structlog.get_logger().warning("objects_not_deleted", output=self.uri, count=len(kept), first=kept[0])
 
-    def _delete(self, names: list[dict[str, str]]) -> None:
+    @_renewing
+    def _delete(self, names: list[dict[str, str]]) -> list[str]:
+        """The keys that may not be deleted. What failed for another reason is asked for once more, one by one.
+
+        The answer is 200 also where single keys failed: https://docs.aws.amazon.com/AmazonS3/latest/API/
+        API_DeleteObjects.html.
+        """
         try:
             with never_missing(self.uri):
-                self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": names, "Quiet": True})
+                answer = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": names, "Quiet": True})
+            failed = answer.get("Errors", [])
         except UsageError:  # the request needs a checksum that older servers do not know
-            with never_missing(self.uri):
-                for name in names:
-                    self._client.delete_object(Bucket=self._bucket, **name)
+            failed = [name | {"Code": ""} for name in names]
+        with never_missing(self.uri):
+            for fault in failed:
+                if fault["Code"] != "AccessDenied":
+                    self._client.delete_object(Bucket=self._bucket, Key=fault["Key"])
+        return [fault["Key"] for fault in failed if fault["Code"] == "AccessDenied"]
 
     def list_keys(self, prefix: str) -> list[str]:
         return list(self.list_versions(prefix))

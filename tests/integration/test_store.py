@@ -43,6 +43,7 @@ from tests.models.faulty_s3 import (
     flip,
     ignoring_conditions,
     lose_answer,
+    refuse_keys,
     refusing_conditions,
     truncate,
     without_conditions,
@@ -813,6 +814,30 @@ def test_role_that_may_not_delete_keeps_the_objects_silently(filled: S3Store, wi
     filled.delete(["k"])
     assert wire.requests == ["POST /bucket?delete"]
     assert filled.read("k") == b"content"
+
+
+def test_keys_that_a_delete_leaves_out_are_asked_for_again(filled: S3Store, wire: FaultyS3) -> None:
+    """The answer is 200 although nothing was deleted."""
+    wire.spoil("POST", "delete", refuse_keys("InternalError"))
+    filled.delete(["k"])
+    assert wire.requests == ["POST /bucket?delete", "DELETE /bucket/study/first/k?"]
+    assert filled.list_keys("") == []
+
+
+def test_keys_that_may_not_be_deleted_are_told_and_kept(
+    filled: S3Store, wire: FaultyS3, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wire.spoil("POST", "delete", refuse_keys("AccessDenied"))
+    filled.delete(["k"])
+    assert wire.requests == ["POST /bucket?delete"]
+    assert filled.read("k") == b"content"
+    assert "objects_not_deleted" in capsys.readouterr().out
+
+
+def test_delete_with_expired_credentials_is_tried_with_fresh_ones(filled: S3Store, wire: FaultyS3) -> None:
+    wire.spoil("POST", "delete", answer("400 Bad Request", "ExpiredToken"))
+    filled.delete(["k"])
+    assert filled.list_keys("") == []
 
 
 def test_delete_that_fails_otherwise_is_told(filled: S3Store, wire: FaultyS3) -> None:

@@ -26,6 +26,25 @@ Fault = Callable[[WSGIApplication, Environ, StartResponse], Iterable[bytes]]
 ALWAYS = 10**9
 
 
+def refuse_keys(code: str) -> Fault:
+    """A request to delete many is answered with 200, and with `code` for each of its keys; none is deleted.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html
+    """
+
+    def fault(_api: WSGIApplication, environ: Environ, start: StartResponse) -> Iterable[bytes]:
+        keys = re.findall(rb"<Key>([^<]*)</Key>", get_input_stream(environ).read())
+        errors = b"".join(
+            b"<Error><Key>%s</Key><Code>%s</Code><Message>said the test</Message></Error>" % (key, code.encode())
+            for key in keys
+        )
+        body = b'<?xml version="1.0"?><DeleteResult>%s</DeleteResult>' % errors
+        start("200 OK", [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
+        return [body]
+
+    return fault
+
+
 def answer(
     status: str, code: str, message: str = "said the test", *, extra: str = "", headers: Mapping[str, str] | None = None
 ) -> Fault:
