@@ -83,16 +83,17 @@ def _mark_of(standing: Standing) -> Markup:
 
 def _figure(drawing: Drawing) -> Markup:
     """A figure with its caption. The SVGs have no ids, and their texts are escaped."""
-    label = escape(drawing.caption)
-    svgs = [_inline(drawing.svg, label, "logarithmic" if drawing.linear else "")]
-    if drawing.linear:
-        svgs.append(_inline(drawing.linear, label, "linear"))
     name = re.sub(r"[^a-z0-9]+", "-", drawing.path)
-    return Markup(f'<figure id="{name}">{"".join(svgs)}<figcaption>{label}</figcaption></figure>')  # noqa: S704
+    svgs = [_inline(drawing.svg, name, "logarithmic" if drawing.linear else "")]
+    if drawing.linear:
+        svgs.append(_inline(drawing.linear, name, "linear"))
+    caption = f'<figcaption id="{name}-caption">{escape(drawing.caption)}</figcaption>'
+    return Markup(f'<figure id="{name}">{"".join(svgs)}{caption}</figure>')  # noqa: S704
 
 
-def _inline(svg: bytes, label: str, kind: str) -> str:
-    """The SVG as part of the page, of the class `kind`; the linear one is hidden until the switch shows it."""
+def _inline(svg: bytes, name: str, kind: str) -> str:
+    """The SVG as part of the figure, of the class `kind`; the linear one is hidden until the switch shows it."""
     marks = f' class="{kind}"' if kind else ""
     marks += " data-off" if kind == "linear" else ""
-    return svg.decode().strip().replace("<svg ", f'<svg role="img" aria-label="{label}"{marks} ', 1)
+    start = f'<svg role="img" aria-labelledby="{name}-caption"{marks} '
+    return svg.decode().strip().replace("<svg ", start, 1)
