@@ -56,7 +56,7 @@ class Browser:
     def evaluate(self, expression: str) -> Any:
         answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in answer, answer
-        return answer["result"].get("value")
+        return _with_plain_blanks(answer["result"].get("value"))
 
     def open(self, url: str, *, width: int, height: int = 844) -> None:
         self.call(
@@ -80,6 +80,13 @@ class Browser:
 
     def close(self) -> None:
         self._socket.close()
+
+
+def _with_plain_blanks(value: Any) -> Any:
+    """`value` where the page has blanks at which no line may end."""
+    if isinstance(value, list):
+        return [_with_plain_blanks(part) for part in value]
+    return value.replace("\u00a0", " ") if isinstance(value, str) else value
 
 
 @pytest.fixture(scope="module")
