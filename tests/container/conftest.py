@@ -14,6 +14,9 @@ from tests.container.engine import Bucket, serve_bucket
 
 IMAGE = os.environ.get("IMAGE", "job:local")
 HERE = Path(__file__).parent
+# typer sets this while it reads a command's options and takes it away again. moto's threads copy the environment at the
+# same time, and would end a container's job with a KeyError.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
