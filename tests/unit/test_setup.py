@@ -97,6 +97,7 @@ def test_sweep_gives_the_very_runs_of_the_experiment(tmp_path: Path) -> None:
             ("adam", "mine", {"betas": (0.8, 0.999), "weight_decay": 0.01}),
             ("adadelta", None, FOLDER | {"normalization": "none"}),
             ("sgd", None, {"momentum": 0.9, "schedule": {"name": "cosine", "warmup_epochs": 1.0}, "precision": "fp32"}),
+            ("rmsprop", None, {"schedule": {"name": "none", "warmup_epochs": 1.0}}),
             ("adamax", None, {"lr": 0.002, "epochs": 10, "batch_size": 50}),
         )
     ]

@@ -17,6 +17,7 @@ from job.report.analysis.estimates import Comparison
 from job.report.analysis.inference.failures import LEVEL
 from job.report.analysis.judgement import Judgement
 from job.report.analysis.reasons import Reason
+from job.report.analysis.reproduction import write_document
 from job.report.analysis.verdict import Verdict
 from job.report.analysis.wording import (
     count,
@@ -86,20 +87,8 @@ def answer(
 
 
 def shorten_manifest(manifest: str) -> str:
-    """The resolved manifest as one would write it: the optimizer's learning rate, and else what is no default.
-
-    It resolves to the same configuration. The seed is left out.
-    """
-    whole = Manifest.model_validate_json(manifest)
-    short: dict[str, Any] = whole.model_dump(mode="json", exclude_defaults=True)
-    short.pop("seed", None)
-    own = {"name": whole.optimizer.name, "lr": whole.optimizer.lr}
-    short["optimizer"] = own | whole.optimizer.model_dump(mode="json", exclude_defaults=True)
-    for part in ("dataset", "model", "schedule"):  # their names tell which model of pydantic reads them
-        if part in short and isinstance(short[part], dict) and hasattr(getattr(whole, part), "name"):
-            short[part] = {"name": getattr(whole, part).name} | short[part]
-    short.setdefault("epochs", whole.epochs)
-    short.setdefault("batch_size", whole.batch_size)
+    """The resolved manifest, as JSON, as one would write it; it resolves to the same configuration."""
+    short = write_document(Manifest.model_validate_json(manifest))
     lines = [f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in short.items()]
     return "{\n" + ",\n".join(lines) + "\n}"
 
@@ -195,7 +184,8 @@ def _tell_unknown(
     told = []
     rivals = [rival.label for rival, comparison in verdict.rivals if comparison.answer == "unknown"]
     if rivals:
-        told.append(f"Whether {leader.label} is better than {_either(rivals)}. More seeds would tell.")
+        others = join(rivals, last="or")
+        told.append(f"Whether {leader.label} is better than {others}. More seeds would tell.")
     told += edges
     told += _tell_untried(configurations)
     closest = find_closest(verdict)
@@ -227,8 +217,3 @@ def _tell_untried(configurations: Sequence[Configuration]) -> list[str]:
         return []
     whom = join(single) if len(single) < len(rates) or len(rates) == 1 else "every optimizer"
     return [f"How others do at their best: of {whom} one learning rate was tried. A sweep over rates would tell."]
-
-
-def _either(names: Sequence[str]) -> str:
-    """`a, b or c`."""
-    return " or ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))

@@ -74,11 +74,22 @@ def _list_remarks(
     return remarks
 
 
+def write_document(manifest: Manifest) -> dict[str, Any]:
+    """The manifest as one would write it: without its seed and what stands at its default.
+
+    The learning rate, the epochs and the batch size stand always.
+    """
+    short: dict[str, Any] = manifest.model_dump(mode="json", exclude={"seed"}, exclude_defaults=True)
+    optimizer = {"name": manifest.optimizer.name, "lr": manifest.optimizer.lr}
+    short["optimizer"] = optimizer | manifest.optimizer.model_dump(mode="json", exclude_defaults=True)
+    for part in ("dataset", "model", "schedule"):  # their names tell which of pydantic's models reads them
+        if part in short:
+            short[part] = {"name": getattr(manifest, part).name} | short[part]
+    return short | {"epochs": manifest.epochs, "batch_size": manifest.batch_size}
+
+
 def _write(manifest: Manifest) -> str:
-    """The manifest without its seed, and without what stands at its default; epochs and batch size always."""
-    content = manifest.model_dump(mode="json", exclude={"seed"}, exclude_defaults=True)
-    content |= {"epochs": manifest.epochs, "batch_size": manifest.batch_size}
-    content["optimizer"] = {"name": manifest.optimizer.name, "lr": manifest.optimizer.lr} | content["optimizer"]
+    content = write_document(manifest)
     if content["name"] == manifest.optimizer.name:  # what a sweep calls it anyway
         del content["name"]
     return json.dumps(content)

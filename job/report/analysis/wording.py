@@ -119,9 +119,9 @@ def show_seeds(seeds: Iterable[int]) -> str:
     return join([str(seed) for seed in listed]) if len(listed) <= 10 else count(len(listed), "seed")
 
 
-def join(words: list[str]) -> str:
+def join(words: list[str], *, last: str = "and") -> str:
     """`a, b and c`."""
-    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+    return f" {last} ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
 def _interval(low: float | None, high: float | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from job import plots
 from job.report.analysis.budget import tell_budget
@@ -77,32 +78,32 @@ class Chapter:
         )  # fmt: skip
         return [drawing for part in parts for drawing in part]
 
-    @property
+    @cached_property
     def first_steps_grid(self) -> Grid:
         return build_first_steps_grid(self.study)
 
-    @property
+    @cached_property
     def leaderboard_grid(self) -> Grid:
         return build_leaderboard_grid(self.study)
 
-    @property
+    @cached_property
     def importance_grids(self) -> list[Grid]:
         """One for each of `study.effects`; so are `effects_grids`."""
         return [build_importance_grid(effects) for effects in self.study.effects]
 
-    @property
+    @cached_property
     def effects_grids(self) -> list[Grid]:
         return [build_effects_grid(effects) for effects in self.study.effects]
 
-    @property
+    @cached_property
     def budget_sentences(self) -> list[str]:
         return tell_budget(self.study.budget)
 
-    @property
+    @cached_property
     def budget_grid(self) -> Grid:
         return build_budget_grid(self.study)
 
-    @property
+    @cached_property
     def reference_grid(self) -> Grid | None:
         return build_reference_grid(self.sides) if self.sides else None
 

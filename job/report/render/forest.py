@@ -10,7 +10,8 @@ from matplotlib.ticker import MaxNLocator
 
 from job.plots import new_figure
 from job.report.analysis.charts import ForestChart, ForestRow
-from job.report.analysis.wording import percent
+from job.report.analysis.estimates import Estimate
+from job.report.analysis.wording import percent, show_estimate
 from job.report.render.frame import MARKERS, SMALL, WIDTH, find_colour, show_percents, wrap_label
 from job.report.render.svg import Tag
 
@@ -55,6 +56,4 @@ def draw_forest(chart: ForestChart) -> Figure:
 
 
 def _tell(row: ForestRow) -> str:
-    if row.low is None or row.high is None:
-        return percent(row.mean)
-    return f"{percent(row.mean)} [{100 * row.low:.1f}, {100 * row.high:.1f}]"
+    return show_estimate(Estimate(row.mean, row.low, row.high))

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from job.report.analysis.charts import Line, LineChart, PanelChart, Point, Response, ResponseChart, Trial
-from job.report.analysis.wording import percent
+from job.report.analysis.estimates import Estimate
+from job.report.analysis.wording import percent, show_estimate
 from job.report.render.frame import (
     DASHES,
     HEIGHT,
@@ -182,7 +183,5 @@ def _mark(axes: Axes, trial: Trial, response: Response, colour: str) -> list[Art
 
 def tell_point(point: Point) -> str:
     """`0.001: 79.6 % [75.0, 83.5]`, as a page shows it when it is pointed at."""
-    told = f"{point.label}: {percent(point.value)}"
-    if point.low is not None and point.high is not None:
-        told += f" [{100 * point.low:.1f}, {100 * point.high:.1f}]"
+    told = f"{point.label}: {show_estimate(Estimate(point.value, point.low, point.high))}"
     return f"{told}, {point.remark}" if point.remark else told

@@ -1,4 +1,5 @@
 // Sorting, switching, hovering and filtering. Without this script the page shows the same, but does not move.
+const data = JSON.parse(document.getElementById("data").textContent);
 const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 
 // A click on a head sorts its table; what has no value stays below.
@@ -47,11 +48,10 @@ for (const section of all("section")) {
     bar.append(label);
   };
   const show = (elements, on) => elements.forEach((element) => element.toggleAttribute("data-off", !on));
-  const names = JSON.parse(document.getElementById("data").textContent).optimizers;
   const own = new Set(all("svg .series", section).map((series) => series.dataset.optimizer));
   if (own.size > 1)
     for (const name of own)
-      if (name) add(names[name] ?? name, true, (on) => show(all(`[data-optimizer="${name}"]`, section), on));
+      if (name) add(data.optimizers[name] ?? name, true, (on) => show(all(`[data-optimizer="${name}"]`, section), on));
   if (section.querySelector("svg .seeds")) add("seeds", true, (on) => show(all("svg .seeds", section), on));
   if (section.querySelector("svg.linear"))
     add("logarithmic axes", true, (on) => {
@@ -104,7 +104,6 @@ for (const figure of all("figure:has([data-v])")) {
 // All runs are in the page's data; the table shows the first hundred that have all the words.
 {
   const field = document.getElementById("filter");
-  const data = JSON.parse(document.getElementById("data").textContent);
   if (field && data.runs) {
     const body = document.getElementById("every-run").tBodies[0], found = document.getElementById("found");
     const texts = data.runs.map((run) => run.join(" ").replaceAll("\u00a0", " ").toLowerCase());
