@@ -18,7 +18,8 @@ from job.training.engine.batches import BatchSource, split_data
 from job.training.engine.model import Weights, build_model
 from job.training.inputs.datasets.synthetic import load_synthetic
 from job.training.inputs.weights import load_weights
-from job.training.machine import MAX_SIZE_OF_FP32, choose_device
+from job.training.machine import choose_device
+from job.training.precision import MAX_SIZE_OF_FP32
 from job.training.preflight import TOLERANCES, check_gradients
 from job.training.settings import RunSettings
 from tests.conftest import SHARED, TINY, TINY_BF16, Answer
