@@ -142,6 +142,17 @@ def test_precision_that_was_asked_for_ends_with_71_where_its_gradient_is_wrong(
 
 
 @pytest.mark.usefixtures("cpu_with_bf16")
+def test_precision_of_the_whole_comparison_is_not_replaced_on_one_machine(
+    job: Job, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoil_kernel(monkeypatch, wrong_by(1400), precisions=(torch.bfloat16,))
+    told = job("run", "--manifest", tiny(**LARGER), "--output", tmp_path / "out", "--auto-precision", "bf16")
+    assert told.exit_code == 71
+    assert f"precision bf16 is not usable here: the gradient of {SPOILED} is off by" in told.stderr
+    assert "take another machine" in told.stderr
+
+
+@pytest.mark.usefixtures("cpu_with_bf16")
 def test_precision_that_fails_with_one_batch_alone_is_kept(
     run: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -83,7 +83,7 @@ def test_driver_that_is_new_enough_or_not_known_is_no_fault(driver: str | None, 
 @pytest.mark.parametrize(
     ("said", "version"),
     [
-        ("NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.161.08  Thu Feb\nGCC version: gcc 12.2.0\n", "535.161.08"),
+        ("NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.161.08  Thu\nGCC version: gcc 12.2.0\n", "535.161.08"),
         ("NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build  (root)\n", "580.65.06"),
         ("NVRM version: something else\n", None),
         ("", None),

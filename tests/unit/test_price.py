@@ -16,9 +16,12 @@ import structlog
 
 from job.logs import configure_logs
 from job.runs import AttemptRecord
+from job.storage import FolderStore
 from job.training.host import Host, read_host
 from job.training.price import HourlyPrice, ask_price, parse_price_list
 from job.training.record.machine_time import MachineTime, sum_cost
+from tests.conftest import Answer
+from tests.results import result_in
 
 SPOT = Host(instance_type="g5.xlarge", zone="eu-west-1a", region="eu-west-1", market="spot")
 ON_DEMAND = SPOT.model_copy(update={"market": "on-demand"})
@@ -48,7 +51,7 @@ def test_instance_type_in_the_environment_counts_before_the_file(machine: Path) 
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(None, "No such file"), ("{", "not a description of a machine"), ('{"zone": 1}', "not a descr"), ("[]", "not a descr")],
+    [(None, "No such file"), ("{", "not a description of a machine"), ('{"zone": 1}', "not a"), ("[]", "not a")],
 )  # fmt: skip
 def test_file_that_is_missing_or_damaged_is_no_fault_and_is_told(
     tmp_path: Path, content: str | None, said: str
@@ -134,8 +137,9 @@ def product(usd: str, *, unit: str = "Hrs") -> str:
         "description": "per On Demand Linux g5.xlarge",
         "endRange": "Inf",
     }
+    reserved = {"unit": "Hrs", "pricePerUnit": {"USD": "0.1"}}
     terms = {"OnDemand": {"A.JRTCKXETXF": {"priceDimensions": {"A.JRTCKXETXF.6YS6EN2CT7": dimension}}},
-             "Reserved": {"B.C": {"priceDimensions": {"B.C.D": {"unit": "Hrs", "pricePerUnit": {"USD": "0.1"}}}}}}  # fmt: skip
+             "Reserved": {"B.C": {"priceDimensions": {"B.C.D": reserved}}}}  # fmt: skip
     return json.dumps(
         {"product": {"attributes": {"instanceType": "g5.xlarge"}}, "serviceCode": "AmazonEC2", "terms": terms}
     )
@@ -276,6 +280,22 @@ def test_machine_that_has_no_price_is_told(prices: type[Prices], host: Host) -> 
 def test_price_that_the_user_names_is_not_asked_for(prices: type[Prices]) -> None:
     assert ask(SPOT, given=2.0) == (2.0, [])
     assert prices.requests == []
+
+
+def test_run_asks_for_the_price_of_the_machine_that_it_knows(
+    prices: type[Prices], machine: Path, job: Callable[..., Answer], tiny: Callable[..., Path], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("job.training.price.WAIT_SECONDS", 60)  # this machine may be busy
+    prices.answers["DescribeSpotPriceHistory"] = lambda: spot_history(("eu-west-1a", "2026-11-29T00:00:00Z", "0.4"))
+    monkeypatch.setenv("JOB_MACHINE_FILE", str(machine))
+    told = job("run", "--manifest", tiny(epochs=1), "--output", tmp_path / "out")
+    assert told.exit_code == 0, told.stderr
+    assert '"price_found"' in told.stderr
+    found = result_in(FolderStore(tmp_path / "out"))
+    (own,) = found.attempt_records
+    assert (own.instance_type, own.zone, own.market, own.usd_per_hour) == ("g5.xlarge", "eu-west-1a", "spot", 0.4)
+    assert found.estimated_cost_usd == pytest.approx(0.4 * own.seconds / 3600)
 
 
 # The sum
