@@ -85,8 +85,8 @@ def _continue_in(
     if not is_emulated:
         if not has_precision(device, precision) or (precision == "bf16" and _is_too_small(device, image_size)):
             raise HostError(
-                f"the run's checkpoint was trained in {precision}, which {_name(device)} has not or gets wrong; "
-                f"take another machine, which goes on in {precision}"
+                f"the run's checkpoint was trained in {precision}, and {_name(device)} has no usable {precision}; "
+                "take another machine, and the same command carries on there"
             )
         wanted = named if named != "auto" else auto or _best(device)
         if precision != wanted:

@@ -52,12 +52,14 @@ def train(
     *,
     control: Control | None = None,
     show: Callable[[TrainingState], None] = lambda _state: None,
-    **settings: Any,
+    checkpoint_age_seconds: float = 300.0,
 ) -> Completion:
     configure_logs()
-    settings = {"device": "cpu", "num_threads": 1, "checkpoint_interval_seconds": 0} | settings
+    settings = RunSettings(
+        device="cpu", num_threads=1, checkpoint_interval_seconds=0, checkpoint_age_seconds=checkpoint_age_seconds
+    )
     folder = RunFolder(FolderStore(output), RunKeys("default", run_id(manifest)))
-    return run_manifest(manifest, folder, Process(RunSettings(**settings), control or Control()), show=show)
+    return run_manifest(manifest, folder, Process(settings, control or Control()), show=show)
 
 
 def run(manifest: Manifest, output: Path, *, control: Control | None = None) -> RunResult:
