@@ -11,7 +11,7 @@ from job.training.host import Host
 
 @dataclass(frozen=True)
 class RunSettings:
-    """How to run; nothing here changes what is computed, but for threads and device in the last bits."""
+    """How to run. Only `auto_precision` changes what is computed; device and threads change the last bits."""
 
     data: str | None = None
     """Where the data set lies: a folder or s3:// URI; None for the cache, then the download."""
