@@ -110,6 +110,7 @@ def run(
         typer.Option(
             envvar="JOB_CHECKPOINT_AGE",
             min=0,
+            callback=check_number,
             help="Most seconds that the training goes on without a checkpoint, within an epoch too. With 0 only whole "
             "epochs are saved.",
         ),

@@ -171,7 +171,7 @@ def test_twenty_kills_at_any_moment_change_no_result(
     longest = time.monotonic() - began
     num_kills = num_runs = 0
     while num_kills < 20:
-        process = start(manifest, f"{output}/{num_runs}")
+        process = start(manifest, f"{output}/{num_runs}", "--checkpoint-age", "0.01")  # within epochs too
         process.join(moments.uniform(0, longest))
         if process.exitcode is None:
             process.kill()
