@@ -19,10 +19,10 @@ import yaml
 from cfnlint.api import lint_file
 from moto import mock_aws
 
-from job.errors import UsageError
+from job.errors import Terminated, UsageError
 from job.submit.batch import BatchSettings, read_stack
 from tests.conftest import ROOT
-from tests.models.batch_retries import EVALUATE_ON_EXIT, decide
+from tests.models.batch_retries import EVALUATE_ON_EXIT, EXITED, decide
 from tests.models.template_rules import OUTPUTS, RULES, Template, as_list, load_template, statements
 
 BATCH = ROOT / "infra" / "batch.yaml"
@@ -40,6 +40,8 @@ JOB_POLICY = ("JobRole", "Properties", "Policies", 0, "PolicyDocument", "Stateme
 READ, WRITE, TAG, LIST = ((*JOB_POLICY, index) for index in range(4))
 TLS = ("BucketPolicy", "Properties", "PolicyDocument", "Statement", 0)
 SPOT = ("SpotEnvironment", "Properties", "ComputeResources")
+ON_DEMAND = ("OnDemandEnvironment", "Properties", "ComputeResources")
+SUBMITTER = ("SubmitterPolicy", "Properties", "PolicyDocument", "Statement")
 SECRET = [{"Name": "AWS_SECRET_ACCESS_KEY", "Value": "x"}]
 KEY_ID = [{"Name": "WHO", "Value": "AKIA" + "A" * 16}]
 
@@ -69,9 +71,11 @@ MUTATIONS = [
     Mutation("exit_rules_are_five_at_most", EXIT_RULES, [*EVALUATE_ON_EXIT, EVALUATE_ON_EXIT[-1]]),
     Mutation("exit_rules_are_those_of_the_design", EXIT_RULES, EVALUATE_ON_EXIT[::-1]),
     Mutation("exit_rules_are_those_of_the_design", (*EXIT_RULES, 0), GONE),
-    *(Mutation("exit_codes_are_retried_as_the_error_tree_says", (*EXIT_RULES, index), GONE) for index in range(5)),
-    Mutation("exit_codes_are_retried_as_the_error_tree_says", EXIT_RULES, EVALUATE_ON_EXIT[::-1]),
-    Mutation("exit_codes_are_retried_as_the_error_tree_says", (*EXIT_RULES, 2, "OnExitCode"), "6*"),
+    *(Mutation("exit_codes_are_retried_as_the_program_says", (*EXIT_RULES, index), GONE) for index in range(5)),
+    Mutation("exit_codes_are_retried_as_the_program_says", EXIT_RULES, EVALUATE_ON_EXIT[::-1]),
+    Mutation("exit_codes_are_retried_as_the_program_says", (*EXIT_RULES, 2, "OnExitCode"), "7*"),
+    Mutation("failures_beside_the_program_are_retried", (*EXIT_RULES, 4), {"OnReason": "*", "Action": "EXIT"}),
+    Mutation("failures_beside_the_program_are_retried", (*EXIT_RULES, 4), {"OnStatusReason": "*", "Action": "EXIT"}),
     Mutation("attempts_are_one_to_ten", (*JOB, "RetryStrategy", "Attempts"), 11),
     Mutation("timeout_is_a_minute_at_least", (*JOB, "Timeout"), {"AttemptDurationSeconds": 59}),
     Mutation("timeout_is_a_minute_at_least", (*JOB, "Timeout"), GONE),
@@ -92,10 +96,16 @@ MUTATIONS = [
     Mutation("job_role_is_not_the_execution_role", (*CONTAINER, "JobRoleArn"), GONE),
     Mutation("job_role_deletes_nothing", (*WRITE, "Action", 0), "s3:DeleteObject"),
     Mutation("job_role_deletes_nothing", (*WRITE, "Action", 0), "s3:*"),
-    Mutation("job_role_has_no_wildcards", (*WRITE, "Action"), "s3:Put*"),
-    Mutation("job_role_has_no_wildcards", (*READ, "Resource"), "*"),
-    Mutation("job_role_has_no_wildcards", (*READ, "Resource"), {"Fn::Sub": "${Bucket.Arn}/*"}),
-    Mutation("job_role_has_no_wildcards", ("JobRole", "Properties", "ManagedPolicyArns"), ["AmazonS3FullAccess"]),
+    Mutation("no_policy_has_wildcards", (*WRITE, "Action"), "s3:Put*"),
+    Mutation("no_policy_has_wildcards", (*READ, "Resource"), "*"),
+    Mutation("no_policy_has_wildcards", (*READ, "Resource"), {"Fn::Sub": "${Bucket.Arn}/*"}),
+    Mutation("no_policy_has_wildcards", ("JobRole", "Properties", "ManagedPolicyArns"), ["AmazonS3FullAccess"]),
+    Mutation("no_policy_has_wildcards", (*SUBMITTER, 0, "Action"), "cloudformation:*"),
+    Mutation("no_policy_has_wildcards", (*SUBMITTER, 5, "Resource"), "*"),
+    Mutation("job_role_reads_prices", ("JobRole", "Properties", "Policies", 1), GONE),
+    Mutation("submitter_gives_jobs_these_two_roles_alone", (*SUBMITTER, 3, "Resource"), "*"),
+    Mutation("submitter_submits_to_this_queue_and_ends_jobs_of_this_program", (*SUBMITTER, 2, "Resource"), "*"),
+    Mutation("submitter_submits_to_this_queue_and_ends_jobs_of_this_program", (*SUBMITTER, 5, "Condition"), GONE),
     Mutation("job_role_writes_runs_alone", (*WRITE, "Resource"), {"Fn::Sub": "${Bucket.Arn}/data/*"}),
     Mutation("missing_keys_are_404_and_listing_is_by_prefix", LIST, GONE),
     Mutation("missing_keys_are_404_and_listing_is_by_prefix", (*LIST, "Condition"), GONE),
@@ -137,10 +147,16 @@ MUTATIONS = [
     Mutation("metadata_is_one_hop_away", (*MACHINE, "MetadataOptions", "HttpPutResponseHopLimit"), 2),
     Mutation("volumes_are_encrypted", (*MACHINE, "BlockDeviceMappings", 0, "Ebs", "Encrypted"), False),
     Mutation("volumes_are_encrypted", (*MACHINE, "BlockDeviceMappings"), GONE),
-    Mutation("agent_gives_two_minutes_on_interruption", (*MACHINE, "UserData"), GONE),
+    Mutation("machine_prepares_its_agent_its_facts_and_its_end", (*MACHINE, "UserData"), GONE),
+    Mutation("jobs_see_what_their_machine_is", (*CONTAINER, "MountPoints"), GONE),
+    Mutation("jobs_see_what_their_machine_is", (*CONTAINER, "MountPoints", 0, "ReadOnly"), False),
+    Mutation("jobs_see_what_their_machine_is", (*CONTAINER, "Volumes", 0, "Host", "SourcePath"), "/var/lib/other"),
     Mutation("machines_scale_to_zero", (*SPOT, "MinvCpus"), 4),
     Mutation("spot_comes_first", (*QUEUE, "ComputeEnvironmentOrder", 0, "Order"), 3),
     Mutation("spot_comes_first", (*SPOT, "AllocationStrategy"), "BEST_FIT"),
+    Mutation("on_demand_machines_have_a_maximum_of_their_own", (*ON_DEMAND, "MaxvCpus"), {"Ref": "MaxVcpus"}),
+    Mutation("machines_start_in_a_third_zone_where_there_is_one", (*ON_DEMAND, "Subnets", 2), GONE),
+    Mutation("machines_start_in_a_third_zone_where_there_is_one", ("RouteOfSubnetC", "Condition"), GONE),
     Mutation("stuck_jobs_are_cancelled", (*QUEUE, "JobStateTimeLimitActions"), GONE),
     Mutation("stuck_jobs_are_cancelled", (*QUEUE, "JobStateTimeLimitActions", 0, "MaxTimeSeconds"), 60),
     Mutation(
@@ -181,17 +197,21 @@ def test_every_mutation_is_noticed(template: Template, mutation: Mutation) -> No
 @pytest.mark.parametrize(
     ("seen", "answer"),
     [
-        ({"exit_code": 65}, "EXIT"),
-        ({"exit_code": 7}, "RETRY"),
-        ({"exit_code": 75}, "RETRY"),
-        ({"exit_code": 143, "status": "Essential container in task exited"}, "RETRY"),
+        ({"exit_code": 65, "status": EXITED}, "EXIT"),
+        ({"exit_code": 7, "status": EXITED}, "EXIT"),
+        ({"exit_code": 75, "status": EXITED}, "RETRY"),
+        ({"exit_code": 137, "status": EXITED}, "EXIT"),
         ({"exit_code": 137, "status": "Host EC2 (instance i-1) terminated."}, "RETRY"),
-        ({"reason": "CannotPullContainerError: pull image manifest has been retried"}, "RETRY"),
-        ({"reason": "ResourceInitializationError: unable to pull secrets"}, "EXIT"),
+        ({"reason": "CannotPullContainerError: manifest has been retried", "status": "Task failed to start"}, "RETRY"),
     ],
 )
 def test_batch_decides_by_the_first_match(seen: dict[str, Any], answer: str) -> None:
     assert decide(EVALUATE_ON_EXIT, **seen) == answer
+
+
+def test_job_that_is_stopped_before_its_spot_machine_goes_is_tried_again() -> None:
+    """The machine stops it with `docker stop`; the run saves its checkpoint and it and its container end with 143."""
+    assert decide(EVALUATE_ON_EXIT, exit_code=Terminated.exit_code, status=EXITED) == "RETRY"
 
 
 def test_batch_retries_what_no_rule_matches() -> None:
@@ -205,7 +225,8 @@ def test_a_pod_may_do_what_a_batch_job_may(template: Template) -> None:
     of_job = json.loads(
         json.dumps(template).replace('{"Fn::GetAtt": ["Bucket", "Arn"]}', '{"Fn::Sub": "${Bucket.Arn}"}')
     )
-    assert statements(pod, "PodRole") == statements(of_job, "JobRole")
+    runs_and_data = [statement for statement in statements(of_job, "JobRole") if statement["Sid"] != "Price"]
+    assert statements(pod, "PodRole") == runs_and_data
 
 
 def test_the_make_targets_name_parameters_and_outputs_of_the_template(template: Template) -> None:
@@ -246,7 +267,8 @@ def stack(template: Template, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack
     """The template in moto's CloudFormation, changed only where moto differs from AWS.
 
     moto wants compute environments to have a ServiceRole, where AWS takes the service-linked one; it makes up a
-    repository name with capitals, which its own ECR then refuses; it does not split a list parameter's default value.
+    repository name with capitals, which its own ECR then refuses; it does not split a list parameter's default value;
+    it leaves AWS::NoValue in a list, so there are three zones here.
     """
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
@@ -258,6 +280,7 @@ def stack(template: Template, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack
     parameters = {
         "ImageTag": "0123abc",
         "BudgetEmail": "someone@example.com",
+        "Zones": "3",
         "InstanceTypes": template["Parameters"]["InstanceTypes"]["Default"],
     }
     with mock_aws():
@@ -324,9 +347,10 @@ def test_a_deployed_job_role_names_this_bucket_alone(stack: Stack) -> None:
     iam = boto3.client("iam")
     role = stack.outputs["JobRoleArn"].rpartition("/")[2]
     assert iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"] == []
-    (name,) = iam.list_role_policies(RoleName=role)["PolicyNames"]
+    names = iam.list_role_policies(RoleName=role)["PolicyNames"]
+    assert set(names) == {"runs-and-data", "prices"}
     document = ast.literal_eval(
-        iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+        iam.get_role_policy(RoleName=role, PolicyName="runs-and-data")["PolicyDocument"]
     )  # as moto prints it
     places = [place for statement in document["Statement"] for place in as_list(statement["Resource"])]
     arn = f"arn:aws:s3:::{stack.outputs['Bucket']}"
