@@ -8,27 +8,42 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
+
+from botocore.exceptions import ClientError
 
 from job.errors import UsageError
 from job.plan import SubmittedJob
 from job.storage.aws import build_client
 from job.storage.translation import translate_errors
-from job.submit.backend import DEFAULT_OUTPUT, MAX_ATTEMPTS, Child, ContainerState, Launch, Options
+from job.submit.backend import (
+    DEFAULT_OUTPUT,
+    MAX_ATTEMPTS,
+    RETRYABLE_EXIT_CODES,
+    Child,
+    ContainerState,
+    Launch,
+    Options,
+)
 
 EVALUATE_ON_EXIT = [
-    {"onStatusReason": "Host EC2*", "action": "RETRY"},  # the spot machine was taken back
-    {"onReason": "CannotPullContainerError:*", "action": "RETRY"},
-    {"onExitCode": "7*", "action": "RETRY"},
-    {"onExitCode": "143", "action": "RETRY"},
-    {"onReason": "*", "action": "EXIT"},
+    *({"onExitCode": str(code), "action": "RETRY"} for code in RETRYABLE_EXIT_CODES),
+    {"onStatusReason": "Essential container in task exited*", "action": "EXIT"},
 ]
-"""Batch tries these rules in this order, and allows five. If none matches, it tries the container again."""
+"""Batch tries these rules in this order, and allows five. If none matches, it tries the container again, as one whose
+machine was taken back (`Host EC2 …`) or one that did not start (`Task failed to start`), whatever the reason. Sources:
+https://docs.aws.amazon.com/batch/latest/userguide/job_retries.html and
+https://docs.aws.amazon.com/AmazonECS/latest/developerguide/stopped-task-error-codes.html."""
 STATES: dict[str, ContainerState] = {
     "SUBMITTED": "waiting", "PENDING": "waiting", "RUNNABLE": "waiting", "STARTING": "waiting",
     "RUNNING": "running", "SUCCEEDED": "succeeded", "FAILED": "failed",
 }  # fmt: skip
+
+NO_LOG = ("ResourceNotFoundException", "AccessDeniedException")
+"""Answers of CloudWatch Logs where there is no such group or stream, or no right to it:
+https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_GetLogEvents.html."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,30 +185,43 @@ def submit(request: dict[str, Any], settings: BatchSettings) -> SubmittedJob:
 
 
 def observe(job: SubmittedJob) -> list[Child]:
-    """What became of each container. A container that waits has the reason in one sentence."""
+    """What became of each container. A container that waits has the reason: Batch's own, if there is one."""
     client = build_client("batch", region=job.region)
     with translate_errors(f"Batch job {job.job}"):
         described = client.describe_jobs(jobs=[job.job])["jobs"]
         if not described:
             return []  # Batch forgets jobs a week after they end
         parent = described[0]
-        why = _explain_wait(client, parent)
-        if not parent.get("arrayProperties", {}).get("size"):
-            return [_read_child(parent, index=0, why=why)]
-        children = []
-        for status in STATES:
-            pages = client.get_paginator("list_jobs").paginate(arrayJobId=job.job, jobStatus=status)
-            children += [child for page in pages for child in page["jobSummaryList"]]
-        return sorted(
-            (_read_child(job, index=int(job["jobId"].rpartition(":")[2]), why=why) for job in children),
-            key=lambda child: child.index,
-        )
+        if parent.get("arrayProperties", {}).get("size"):
+            children = [_read_child(child, index=_read_index(child)) for child in _list_children(client, job.job)]
+        else:
+            children = [_read_child(parent, index=0)]
+        if any(child.state == "waiting" and not child.reason for child in children):
+            why = _explain_wait(client, parent)
+            children = [
+                replace(child, reason=child.reason or why) if child.state == "waiting" else child for child in children
+            ]
+    return sorted(children, key=lambda child: child.index)
 
 
-def _read_child(job: dict[str, Any], *, index: int, why: str) -> Child:
+def _list_children(client: Any, parent: str) -> Iterator[dict[str, Any]]:
+    """The children of an array job, each as Batch sums it up."""
+    for status in STATES:
+        for page in client.get_paginator("list_jobs").paginate(arrayJobId=parent, jobStatus=status):
+            yield from page["jobSummaryList"]
+
+
+def _read_index(child: dict[str, Any]) -> int:
+    return int(child["jobId"].rpartition(":")[2])
+
+
+def _read_child(job: dict[str, Any], *, index: int) -> Child:
+    """A container that waits has the reason that Batch gives for it, which stands on the child and not on its parent:
+    https://docs.aws.amazon.com/batch/latest/userguide/job_stuck_in_runnable.html."""
     container = job.get("container", {})
     state = STATES[job["status"]]
-    reason = why if state == "waiting" else container.get("reason") or job.get("statusReason", "")
+    told = str(job.get("statusReason", ""))
+    reason = told if state == "waiting" else container.get("reason") or told
     return Child(index=index, state=state, exit_code=container.get("exitCode"), reason=reason)
 
 
@@ -220,7 +248,7 @@ def _explain_wait(client: Any, parent: dict[str, Any]) -> str:
 
 
 def read_log(job: SubmittedJob, *, index: int, num_lines: int) -> list[str]:
-    """The last log lines of the newest attempt of one container; an empty list if its log is gone."""
+    """The last log lines of one container's newest attempt; an empty list if its log is gone, or may not be read."""
     client = build_client("batch", region=job.region)
     with translate_errors(f"Batch job {job.job}"):
         described = client.describe_jobs(jobs=[_child_id(client, job, index)])["jobs"]
@@ -228,13 +256,19 @@ def read_log(job: SubmittedJob, *, index: int, num_lines: int) -> list[str]:
             return []
         container = described[0]["container"]
         options = container.get("logConfiguration", {}).get("options", {})
-        events = build_client("logs", region=job.region).get_log_events(
-            logGroupName=options.get("awslogs-group", "/aws/batch/job"),
-            logStreamName=container["logStreamName"],
-            limit=num_lines,
-            startFromHead=False,
-        )
-    return [event["message"] for event in events["events"]]
+        logs = build_client("logs", region=job.region)
+        try:
+            events = logs.get_log_events(
+                logGroupName=options.get("awslogs-group", "/aws/batch/job"),
+                logStreamName=container["logStreamName"],
+                limit=num_lines,
+                startFromHead=False,
+            )["events"]
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in NO_LOG:
+                raise
+            return []
+    return [event["message"] for event in events]
 
 
 def _child_id(client: Any, job: SubmittedJob, index: int) -> str:

@@ -6,8 +6,6 @@ import ast
 import copy
 import json
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -227,18 +225,6 @@ def test_a_pod_may_do_what_a_batch_job_may(template: Template) -> None:
     )
     runs_and_data = [statement for statement in statements(of_job, "JobRole") if statement["Sid"] != "Price"]
     assert statements(pod, "PodRole") == runs_and_data
-
-
-def test_the_make_targets_name_parameters_and_outputs_of_the_template(template: Template) -> None:
-    make = shutil.which("make")
-    if make is None:
-        pytest.skip("needs make")
-    command = [make, "--dry-run", "deploy", "push-image", "BUDGET_EMAIL=someone@example.com", "TAG=0123abc"]
-    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    given = dict(re.findall(r"(\w+)=(\S+)", printed.partition("--parameter-overrides")[2].splitlines()[0]))
-    required = {name for name, parameter in template["Parameters"].items() if "Default" not in parameter}
-    assert set(given) == required
-    assert "OutputKey=='RepositoryUri'" in printed
 
 
 def test_the_kubernetes_note_holds_what_pods_expect() -> None:
