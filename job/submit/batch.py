@@ -1,15 +1,14 @@
 """The back end `batch`: one AWS Batch array job for a submission, or a plain job if it has only one container.
 
-`render` is pure; `submit`, `observe`, `read_log` and `cancel` do the I/O. Sources: the Batch API reference,
-https://docs.aws.amazon.com/batch/latest/APIReference/, operations RegisterJobDefinition and SubmitJob.
+This module sends it, and asks AWS about it. `job.submit.batch_documents` renders what is sent, and
+`job.submit.batch_stack` reads the stack that `--stack` names.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -18,24 +17,13 @@ from job.errors import UsageError
 from job.plan import SubmittedJob
 from job.storage.aws import build_client
 from job.storage.translation import translate_errors
-from job.submit.backend import (
-    DEFAULT_OUTPUT,
-    MAX_ATTEMPTS,
-    RETRYABLE_EXIT_CODES,
-    Child,
-    ContainerState,
-    Launch,
-    Options,
-)
+from job.submit.backend import DEFAULT_OUTPUT, MAX_ATTEMPTS, Child, ContainerState
+from job.submit.batch_documents import BatchSettings, render, show
+from job.submit.batch_stack import read_stack
+from job.submit.options import Options, parse_mebibytes
 
-EVALUATE_ON_EXIT = [
-    *({"onExitCode": str(code), "action": "RETRY"} for code in RETRYABLE_EXIT_CODES),
-    {"onStatusReason": "Essential container in task exited*", "action": "EXIT"},
-]
-"""Batch tries these rules in this order, and allows five. If none matches, it tries the container again, as one whose
-machine was taken back (`Host EC2 …`) or one that did not start (`Task failed to start`), whatever the reason. Sources:
-https://docs.aws.amazon.com/batch/latest/userguide/job_retries.html and
-https://docs.aws.amazon.com/AmazonECS/latest/developerguide/stopped-task-error-codes.html."""
+__all__ = ["cancel", "configure", "observe", "read_log", "render", "show", "submit"]
+
 STATES: dict[str, ContainerState] = {
     "SUBMITTED": "waiting", "PENDING": "waiting", "RUNNABLE": "waiting", "STARTING": "waiting",
     "RUNNING": "running", "SUCCEEDED": "succeeded", "FAILED": "failed",
@@ -46,35 +34,14 @@ NO_LOG = ("ResourceNotFoundException", "AccessDeniedException")
 https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_GetLogEvents.html."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class BatchSettings:
-    """Where and on what the containers run."""
-
-    output: str = ""
-    """Empty until the stack, or the default, fills it in."""
-    image: str = ""
-    queue: str = ""
-    job_role: str = ""
-    execution_role: str = ""
-    log_group: str = ""
-    region: str | None = None
-    num_gpus: int = 1
-    num_vcpus: int = 4
-    memory_mebibytes: int = 12_288
-    """The smallest machines with a GPU have 16 GiB, of which the system keeps a part."""
-    timeout_seconds: int = 4 * 3600
-    """Of one attempt."""
-
-    @property
-    def needs_gpu(self) -> bool:
-        return self.num_gpus > 0
-
-
 def configure(options: Options) -> BatchSettings:
     """The `BatchSettings` that `options` give. What they leave open is read from the stack, if they name one.
 
-    Raises `UsageError` if there is no such stack.
+    Raises `UsageError` if there is no such stack, and for an option that Batch cannot carry out.
     """
+    options.refuse_secrets(advice="give the containers a role that may read what they need (--job-role)")
+    if options.cpus is not None and not options.cpus.is_integer():
+        raise UsageError(f"--cpus {options.cpus:g}: Batch counts whole vCPUs; write {math.ceil(options.cpus)}")
     settings = BatchSettings(
         output=options.output or "",
         image=options.image,
@@ -82,94 +49,22 @@ def configure(options: Options) -> BatchSettings:
         job_role=options.job_role,
         region=options.region,
         num_gpus=options.count_gpus(),
+        attempts=options.attempts or MAX_ATTEMPTS,
     )
     if options.stack:
         settings = read_stack(options.stack, settings)
+    settings = replace(settings, **_read_sizes(options))
     return replace(settings, output=settings.output or DEFAULT_OUTPUT)
 
 
-def read_stack(name: str, settings: BatchSettings) -> BatchSettings:
-    """`settings`, with empty fields filled in from the CloudFormation stack `name` (infra/batch.yaml)."""
-    with translate_errors(f"stack {name}"):
-        client = build_client("cloudformation", region=settings.region)
-        described = client.describe_stacks(StackName=name)["Stacks"][0]
-    outputs = {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
-    parameters = {parameter["ParameterKey"]: parameter["ParameterValue"] for parameter in described["Parameters"]}
-    return replace(
-        settings,
-        output=settings.output or f"s3://{outputs['Bucket']}/runs",
-        image=settings.image or f"{outputs['RepositoryUri']}:{parameters['ImageTag']}",
-        queue=settings.queue or outputs["JobQueue"],
-        job_role=settings.job_role or outputs["JobRoleArn"],
-        execution_role=outputs["ExecutionRoleArn"],
-        log_group=outputs["LogGroup"],
-        region=outputs["Region"],
-    )
-
-
-def render(launch: Launch, settings: BatchSettings) -> dict[str, Any]:
-    """The two requests: `jobDefinition` for RegisterJobDefinition, `job` for SubmitJob. Raises `UsageError`."""
-    if not settings.queue or not settings.image:
-        raise UsageError("--to batch needs --queue and --image, or --stack NAME to read them from")
-    definition = _render_definition(settings)
-    digest = hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()[:10]
-    definition = {"jobDefinitionName": f"job-{digest}"} | definition
-    region = {"AWS_DEFAULT_REGION": settings.region} if settings.region else {}
-    environment = [{"name": name, "value": value} for name, value in (region | launch.environment).items()]
-    job: dict[str, Any] = {
-        "jobName": launch.name,
-        "jobQueue": settings.queue,
-        "jobDefinition": definition["jobDefinitionName"],
-        "containerOverrides": {"command": launch.arguments, "environment": environment},
-        "tags": {"job:experiment": launch.experiment},
-        "propagateTags": True,
+def _read_sizes(options: Options) -> dict[str, Any]:
+    """The fields of `BatchSettings` that say how much each container gets, as far as `options` name them."""
+    sizes: dict[str, Any] = {
+        "num_vcpus": int(options.cpus) if options.cpus else None,
+        "memory_mebibytes": parse_mebibytes(options.memory) if options.memory else None,
+        "timeout_seconds": options.timeout,
     }
-    if launch.num_containers > 1:
-        job["arrayProperties"] = {"size": launch.num_containers}
-    return {"jobDefinition": definition, "job": job}
-
-
-def show(request: dict[str, Any]) -> str:
-    """The two requests as JSON."""
-    return f"{json.dumps(request, indent=2)}\n"
-
-
-def _render_definition(settings: BatchSettings) -> dict[str, Any]:
-    resources = [
-        {"type": "VCPU", "value": str(settings.num_vcpus)},
-        {"type": "MEMORY", "value": str(settings.memory_mebibytes)},
-    ]
-    if settings.num_gpus:
-        resources.append({"type": "GPU", "value": str(settings.num_gpus)})
-    container: dict[str, Any] = {
-        "image": settings.image,
-        "command": ["--help"],
-        "resourceRequirements": resources,
-        "readonlyRootFilesystem": True,
-        "privileged": False,
-        "user": "10001:10001",
-        "linuxParameters": {
-            "initProcessEnabled": True,
-            "sharedMemorySize": 1024,
-            "tmpfs": [{"containerPath": "/tmp", "size": 4096, "mountOptions": ["rw", "nosuid", "nodev"]}],  # noqa: S108
-        },
-    }
-    if settings.job_role:
-        container["jobRoleArn"] = settings.job_role
-    if settings.execution_role:
-        container["executionRoleArn"] = settings.execution_role
-    if settings.log_group:
-        options = {"awslogs-group": settings.log_group, "awslogs-stream-prefix": "job"}
-        container["logConfiguration"] = {"logDriver": "awslogs", "options": options}
-    return {
-        "type": "container",
-        "platformCapabilities": ["EC2"],
-        "containerProperties": container,
-        "retryStrategy": {"attempts": MAX_ATTEMPTS, "evaluateOnExit": EVALUATE_ON_EXIT},
-        "timeout": {"attemptDurationSeconds": settings.timeout_seconds},
-        "propagateTags": True,
-        "tags": {"job:version": settings.image.rpartition(":")[2]},
-    }
+    return {name: value for name, value in sizes.items() if value is not None}
 
 
 def submit(request: dict[str, Any], settings: BatchSettings) -> SubmittedJob:

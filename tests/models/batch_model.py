@@ -20,18 +20,10 @@ import docker
 from docker.models.containers import Container
 from moto.batch import models
 
-from tests.models.batch_retries import EXITED, decide
+from tests.models.batch_retries import is_tried_again
 
 GRACE_SECONDS = 25
 ChildEnvironment = Callable[[int, int], dict[str, str]]
-
-
-def is_tried_again(strategy: dict[str, Any], *, attempt: int, exit_code: int) -> bool:
-    """Whether a retry strategy goes on after an attempt (from 1) that ended with `exit_code`."""
-    if attempt >= strategy.get("attempts", 1):
-        return False
-    rules = [{key[0].upper() + key[1:]: value for key, value in rule.items()} for rule in strategy["evaluateOnExit"]]
-    return decide(rules, exit_code=exit_code, status=EXITED) == "RETRY"
 
 
 class Job(models.Job):

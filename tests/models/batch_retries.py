@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from job.errors import HostError, Interruption, JobError, StorageError
 
 RETRYABLE = (HostError, StorageError, Interruption)
@@ -48,6 +50,14 @@ def decide(rules: list[dict[str, str]], *, exit_code: int | None = None, reason:
         if all(matches(pattern, seen[key]) for key, pattern in entry.items() if key != "Action"):
             return entry["Action"].upper()
     return "RETRY"
+
+
+def is_tried_again(strategy: dict[str, Any], *, attempt: int, exit_code: int) -> bool:
+    """Whether a retry strategy goes on after an attempt (from 1) that ended with `exit_code`."""
+    if attempt >= strategy.get("attempts", 1):
+        return False
+    rules = [{key[0].upper() + key[1:]: value for key, value in rule.items()} for rule in strategy["evaluateOnExit"]]
+    return decide(rules, exit_code=exit_code, status=EXITED) == "RETRY"
 
 
 def exit_codes() -> dict[int, bool]:

@@ -428,8 +428,7 @@ def volumes_are_encrypted(template: Template) -> list[str]:
 def user_data(template: Template) -> list[str]:
     """The shell scripts that a machine runs when it starts, in their order."""
     message = message_from_string(launch(template).get("UserData", {}).get("Fn::Base64", ""))
-    parts = message.get_payload() if message.is_multipart() else []
-    return [part.get_payload() for part in parts if part.get_content_type() == "text/x-shellscript"]
+    return [str(part.get_payload()) for part in message.walk() if part.get_content_type() == "text/x-shellscript"]
 
 
 @rule

@@ -18,7 +18,10 @@ from cfnlint.api import lint_file
 from moto import mock_aws
 
 from job.errors import Terminated, UsageError
-from job.submit.batch import BatchSettings, read_stack
+from job.submit.batch import configure
+from job.submit.batch_documents import BatchSettings
+from job.submit.batch_stack import read_stack
+from job.submit.options import Options
 from tests.conftest import ROOT
 from tests.models.batch_retries import EVALUATE_ON_EXIT, EXITED, decide
 from tests.models.template_rules import OUTPUTS, RULES, Template, as_list, load_template, statements
@@ -343,20 +346,69 @@ def test_a_deployed_job_role_names_this_bucket_alone(stack: Stack) -> None:
     assert set(places) == {f"{arn}/runs/*", f"{arn}/data/*", f"{arn}/runs/*/checkpoints/*", arn}
 
 
-def test_submit_reads_queue_roles_bucket_and_image_from_the_stack(stack: Stack) -> None:
+def push(stack: Stack, *, tag: str) -> str:
+    """Push an image to the stack's repository; its digest."""
+    name = stack.outputs["RepositoryUri"].partition("/")[2]
+    kind = "application/vnd.oci.image.manifest.v1+json"
+    manifest = json.dumps({"schemaVersion": 2, "mediaType": kind, "config": {"digest": "sha256:0"}, "layers": []})
+    pushed = boto3.client("ecr").put_image(repositoryName=name, imageManifest=manifest, imageTag=tag)["image"]
+    digest: str = pushed["imageId"]["imageDigest"]
+    assert digest.startswith("sha256:")
+    return digest
+
+
+def test_submit_reads_queue_roles_bucket_image_and_sizes_from_the_stack(stack: Stack) -> None:
+    digest = push(stack, tag="0123abc")
     found = read_stack("job", BatchSettings())
     assert found == BatchSettings(
         output=f"s3://{stack.outputs['Bucket']}/runs",
-        image=f"{stack.outputs['RepositoryUri']}:0123abc",
+        image=f"{stack.outputs['RepositoryUri']}:0123abc@{digest}",
         queue=stack.outputs["JobQueue"],
         job_role=stack.outputs["JobRoleArn"],
         execution_role=stack.outputs["ExecutionRoleArn"],
         log_group=stack.outputs["LogGroup"],
         region="eu-central-1",
+        num_vcpus=4,
+        memory_mebibytes=12288,
+        timeout_seconds=14400,
     )
     given = BatchSettings(queue="mine", output="s3://mine/runs", image="mine:1")
     own = read_stack("job", given)
     assert (own.queue, own.output, own.image) == (given.queue, given.output, given.image)
+
+
+def test_sizes_are_the_stack_s_where_no_option_says_otherwise(stack: Stack) -> None:
+    push(stack, tag="0123abc")
+    sizes = {"JobVcpus": "8", "JobMemoryMiB": "30000", "JobTimeoutSeconds": "7200"}
+    kept = ("ImageTag", "BudgetEmail", "Zones", "InstanceTypes")
+    boto3.client("cloudformation").update_stack(
+        StackName="job",
+        UsePreviousTemplate=True,
+        Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in sizes.items()]
+        + [{"ParameterKey": key, "UsePreviousValue": True} for key in kept],
+        Capabilities=["CAPABILITY_IAM"],
+    )
+    settings = configure(Options(to="batch", stack="job"))
+    assert (settings.num_vcpus, settings.memory_mebibytes, settings.timeout_seconds) == (8, 30000, 7200)
+    given = configure(Options(to="batch", stack="job", cpus=2, memory="8Gi", timeout=600))
+    assert (given.num_vcpus, given.memory_mebibytes, given.timeout_seconds) == (2, 8192, 600)
+
+
+def test_image_that_is_not_pushed_is_said_with_what_to_do(stack: Stack) -> None:
+    push(stack, tag="of-another-commit")
+    image = f"{re.escape(stack.outputs['RepositoryUri'])}:0123abc"
+    with pytest.raises(UsageError, match=f"^stack job: image {image} is not there; `make image push-image` pushes it"):
+        read_stack("job", BatchSettings())
+
+
+def test_stack_that_is_not_whole_is_named_with_its_state() -> None:
+    template = {"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}}
+    with mock_aws():
+        boto3.client("cloudformation", region_name="eu-west-1").create_stack(
+            StackName="other", TemplateBody=json.dumps(template)
+        )
+        with pytest.raises(UsageError, match="stack other: is CREATE_COMPLETE, without the output JobQueue; must be"):
+            read_stack("other", BatchSettings(region="eu-west-1"))
 
 
 def test_stack_that_does_not_exist_is_named(stack: Stack) -> None:
