@@ -6,10 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from job.plan import SubmittedJob
-from job.submit.backend import Child
-from job.submit.batch import observe, read_log
+from job.manifest import Sweep
+from job.plan import Submission, SubmittedJob
+from job.submit.backend import Child, Launch
+from job.submit.batch import cancel, observe, read_log, submit
+from job.submit.batch_documents import BatchSettings, render
+from tests.conftest import ROOT
 from tests.models.stub_batch import Account, stub_batch
+from tests.models.template_rules import load_template, statements
 
 ARRAY = SubmittedJob(backend="batch", job="array", region="eu-west-1")
 NO_MACHINE = "MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT - The job resource requirement (vCPU/memory/GPU) is too high"
@@ -76,6 +80,32 @@ def test_queue_is_asked_about_only_where_a_child_waits_without_a_reason(account:
 
 def test_job_that_batch_has_forgotten_has_no_containers(account: Account) -> None:
     assert observe(ARRAY) == []
+
+
+def test_submitter_s_policy_allows_every_call_that_is_made(account: Account) -> None:
+    """The stub has the calls by their paths, such as /v1/submitjob, and GetLogEvents as /."""
+    actions = {
+        action.lower()
+        for statement in statements(load_template(ROOT / "infra" / "batch.yaml"), "SubmitterPolicy")
+        for action in statement["Action"]
+    }
+    sweep = Sweep.model_validate({"name": "two", "blocks": [{"base": {"optimizer": {"name": "adam"}}}]})
+    submission = Submission(sweep=sweep, containers=[["first"], ["second"]])
+    launch = Launch(
+        experiment="two", output="s3://bucket/runs", submission=submission, submission_place="s3://bucket/x"
+    )
+    settings = BatchSettings(queue="jobs", image="repository:abc", region="eu-west-1")
+    account.add_array({}, {"container": {"logStreamName": "job/default/1"}})
+    job = submit(render(launch, settings), settings)
+    observe(job)
+    read_log(job, index=1, num_lines=1)
+    cancel(job, reason="enough")
+    called = {path.removeprefix("/v1/") for path in account.asked}
+    assert called == {
+        "describejobdefinitions", "registerjobdefinition", "submitjob", "describejobs", "listjobs", "describejobqueues",
+        "describecomputeenvironments", "terminatejob", "/",
+    }  # fmt: skip
+    assert {f"batch:{name}" for name in called - {"/"}} | {"logs:getlogevents", "batch:tagresource"} <= actions
 
 
 def test_last_lines_of_a_log_are_read(account: Account) -> None:

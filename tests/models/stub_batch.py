@@ -16,6 +16,13 @@ from typing import Any
 
 PAGE_SIZE = 2
 """Children on a page of ListJobs. AWS's pages hold up to 100."""
+ANSWERS: dict[str, dict[str, Any]] = {
+    "/v1/describejobdefinitions": {"jobDefinitions": []},
+    "/v1/registerjobdefinition": {"jobDefinitionName": "job", "jobDefinitionArn": "job:1", "revision": 1},
+    "/v1/submitjob": {"jobId": "array", "jobName": "job"},
+    "/v1/terminatejob": {},
+}
+"""To requests that change nothing here."""
 SUMMED_UP = ("jobId", "jobName", "status", "statusReason", "container")
 """The fields of a job that ListJobs tells, of those that tests use."""
 
@@ -54,6 +61,8 @@ class Account:
             return 200, {"jobs": [job for job in self.jobs if job["jobId"] in asked["jobs"]]}
         if path == "/v1/listjobs":
             return 200, self._list(f"{asked['arrayJobId']}:", asked["jobStatus"], start=int(asked.get("nextToken", 0)))
+        if path in ANSWERS:
+            return 200, ANSWERS[path]
         if path == "/v1/describejobqueues":
             return 200, {"jobQueues": [self.queue]}
         if path == "/v1/describecomputeenvironments":
