@@ -212,7 +212,7 @@ def test_batch_decides_by_the_first_match(seen: dict[str, Any], answer: str) -> 
 
 
 def test_job_that_is_stopped_before_its_spot_machine_goes_is_tried_again() -> None:
-    """The machine stops it with `docker stop`; the run saves its checkpoint and it and its container end with 143."""
+    """The machine sends it SIGTERM; the run saves its checkpoint and it and its container end with 143."""
     assert decide(EVALUATE_ON_EXIT, exit_code=Terminated.exit_code, status=EXITED) == "RETRY"
 
 
