@@ -121,7 +121,7 @@ WAYS: dict[str, How] = {
     r"job submit .*--dry-run.*": _job,
     r"job submit .*--to batch .*": "needs a stack in AWS; with moto's it is done by "
     "unit/test_infra.py::test_submit_reads_queue_roles_bucket_image_and_sizes_from_the_stack",
-    r"job submit .*--to (local|kubernetes)\b.*": _job_dry,
+    r"job submit .*--(to (local|kubernetes)|settings)\b.*": _job_dry,
     r"job run .*": _job_validated,  # trains; a smaller one is what `finished` is made by
     r"job stage .*": "downloads gigabytes; with small files it is done by "
     "integration/test_stage.py::test_stage_says_where_it_put_the_files",
