@@ -12,14 +12,15 @@ from typing import Literal, Protocol, TypeVar
 from job.errors import UsageError
 from job.plan import Submission, SubmittedJob
 
-PERMANENT_EXIT_CODES = (1, 2, 65, 66, 67, 68, 69)
 RETRYABLE_EXIT_CODES = (71, 74, 75, 143)
-"""The exit codes of the tree in `job.errors`. A back end tries a container again only after a retryable one."""
+"""Those of `job.errors` after which another attempt may succeed. Every other code is final on every back end, also what
+kernels and shells give: 137 (killed for memory), 134 and 139 (crashed), 126 and 127 (not started)."""
 MAX_ATTEMPTS = 5
 """How often a back end starts one container, the first time included."""
 DEFAULT_OUTPUT = "runs"
 
-ContainerState = Literal["waiting", "running", "succeeded", "failed"]
+ContainerState = Literal["waiting", "running", "succeeded", "failed", "gone", "unknown"]
+"""`gone`: the back end has forgotten the container, or is about to. `unknown`: the back end cannot be asked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +112,7 @@ class Child:
     state: ContainerState
     exit_code: int | None
     reason: str
-    """Why it waits or failed, in one sentence; empty where there is nothing to say."""
+    """Why it waits, failed, is gone or cannot be asked for, in one sentence; empty where there is nothing to say."""
 
 
 @dataclass(frozen=True)
@@ -156,4 +157,4 @@ class Backend(Protocol[AnySettings, Request]):
         """The last `num_lines` log lines of one container; an empty list if the back end no longer has them."""
 
     def cancel(self, job: SubmittedJob, *, reason: str) -> None:
-        """Stop all containers that wait or run. Those that run save their checkpoints."""
+        """Stop all containers that wait or run. Those that run save their checkpoints. What is gone stays gone."""

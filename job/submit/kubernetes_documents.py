@@ -16,16 +16,20 @@ import yaml
 from job import __version__
 from job.errors import UsageError
 from job.places import CLAIM_SCHEME
-from job.submit.backend import DEFAULT_OUTPUT, MAX_ATTEMPTS, PERMANENT_EXIT_CODES, Launch
+from job.submit.backend import DEFAULT_OUTPUT, MAX_ATTEMPTS, RETRYABLE_EXIT_CODES, Launch
 
 SUBMISSION_FOLDER = "/etc/job"
 SUBMISSION_FILE = "submission.json"
 NOTES = {
+    "00-namespace.yaml": """\
+# To apply all of it: kubectl apply --server-side -f FOLDER
+# Without --server-side kubectl keeps a copy of each object in an annotation, whose 262144 bytes a large sweep exceeds.
+""",
     "30-job.yaml": """\
 # Yours to set: `image`, and `--output` in `args`. Without S3 let the volume `output` be a claim,
 #   persistentVolumeClaim: {claimName: NAME}
 # and write to it with `--output /output`.
-"""
+""",
 }
 """Comments that are shown above a document, by its file name."""
 
@@ -153,10 +157,11 @@ def _job_spec(launch: Launch, settings: KubernetesSettings, *, labels: dict[str,
         "podReplacementPolicy": "Failed",
         "podFailurePolicy": {
             "rules": [
-                {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+                # first, so that a 137 after a preemption, a drain or an eviction is not final; counted, so that it ends
+                {"action": "Count", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
                 {
                     "action": "FailIndex",
-                    "onExitCodes": {"containerName": "job", "operator": "In", "values": list(PERMANENT_EXIT_CODES)},
+                    "onExitCodes": {"containerName": "job", "operator": "NotIn", "values": list(RETRYABLE_EXIT_CODES)},
                 },
             ]
         },

@@ -163,6 +163,7 @@ def run_processes(commands: list[list[str]], *, jobs: int) -> Generator[Ended]:
             if stopped:  # while the process was being started
                 process.terminate()
             code = process.wait()
+            code = 128 - code if code < 0 else code  # a signal ended it: Python says -9 where a container says 137
             running.discard(process)
             if code not in RETRYABLE_EXIT_CODES:
                 return Ended(index, code, number)

@@ -13,9 +13,9 @@ from botocore.validate import validate_parameters
 from job.errors import UsageError
 from job.manifest import Sweep
 from job.plan import Submission
-from job.submit.backend import MAX_ATTEMPTS, PERMANENT_EXIT_CODES, RETRYABLE_EXIT_CODES, Launch
+from job.submit.backend import MAX_ATTEMPTS, Launch
 from job.submit.batch import BatchSettings, render
-from tests.models.batch_retries import EVALUATE_ON_EXIT, exit_codes
+from tests.models.batch_retries import EVALUATE_ON_EXIT
 
 SETTINGS = BatchSettings(
     queue="jobs", job_role="arn:aws:iam::123456789012:role/job", execution_role="arn:aws:iam::123456789012:role/pull",
@@ -96,9 +96,6 @@ def test_retry_strategy_is_the_template_s_and_the_error_tree_s() -> None:
     rules = [{key[0].upper() + key[1:]: value for key, value in rule.items()} for rule in strategy["evaluateOnExit"]]
     assert rules == EVALUATE_ON_EXIT
     assert strategy["attempts"] == MAX_ATTEMPTS <= 10
-    own = {code: retried for code, retried in exit_codes().items() if code in (1, 2) or 65 <= code <= 79 or code == 143}
-    assert set(RETRYABLE_EXIT_CODES) == {code for code, retried in own.items() if retried}
-    assert set(PERMANENT_EXIT_CODES) == {code for code, retried in own.items() if not retried}
 
 
 @pytest.mark.parametrize("missing", ["queue", "image"])
