@@ -6,6 +6,7 @@ https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/job-v1/.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from dataclasses import dataclass, replace
@@ -18,6 +19,8 @@ from job.errors import UsageError
 from job.places import CLAIM_SCHEME
 from job.submit.backend import DEFAULT_OUTPUT, MAX_ATTEMPTS, RETRYABLE_EXIT_CODES, Launch
 
+CONTAINER = "job"
+"""The name of the container that trains. A pod may have others beside it."""
 SUBMISSION_FOLDER = "/etc/job"
 SUBMISSION_FILE = "submission.json"
 NOTES = {
@@ -116,6 +119,23 @@ def render(launch: Launch, settings: KubernetesSettings) -> dict[str, dict[str, 
     }
 
 
+def name_attempt(documents: dict[str, dict[str, Any]], number: int) -> dict[str, dict[str, Any]]:
+    """`documents` as they are for the first attempt; for a later one with its number in the Job's name.
+
+    The ConfigMap is renamed with it, so that each Job has one of its own and survives the removal of an earlier one.
+    """
+    if number == 1:
+        return documents
+    first = documents["30-job.yaml"]["metadata"]["name"]
+    named = copy.deepcopy(documents)
+    for file in ("20-submission.yaml", "30-job.yaml"):
+        named[file]["metadata"]["name"] = f"{first}-{number}"
+    for volume in named["30-job.yaml"]["spec"]["template"]["spec"]["volumes"]:
+        if volume.get("configMap") == {"name": first}:
+            volume["configMap"] = {"name": f"{first}-{number}"}
+    return named
+
+
 def show(documents: dict[str, dict[str, Any]]) -> str:
     """The documents as the YAML that `kubectl apply` reads, each under its file name."""
     text = ""
@@ -161,7 +181,11 @@ def _job_spec(launch: Launch, settings: KubernetesSettings, *, labels: dict[str,
                 {"action": "Count", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
                 {
                     "action": "FailIndex",
-                    "onExitCodes": {"containerName": "job", "operator": "NotIn", "values": list(RETRYABLE_EXIT_CODES)},
+                    "onExitCodes": {
+                        "containerName": CONTAINER,
+                        "operator": "NotIn",
+                        "values": list(RETRYABLE_EXIT_CODES),
+                    },
                 },
             ]
         },
@@ -188,7 +212,7 @@ def _pod_spec(launch: Launch, settings: KubernetesSettings) -> dict[str, Any]:
         ],
         "containers": [
             {
-                "name": "job",
+                "name": CONTAINER,
                 "image": settings.image,
                 "args": inside.arguments,
                 **({"env": environment} if environment else {}),
