@@ -8,7 +8,7 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,13 @@ import boto3
 import pytest
 import yaml
 from cfnlint.api import lint_file
+from kubernetes.utils.quantity import parse_quantity
 from moto import mock_aws
 
 from job.errors import UsageError
 from job.submit.batch import BatchSettings, read_stack
-from tests.conftest import ROOT
+from job.submit.options import Options
+from tests.conftest import ROOT, Answer
 from tests.models.batch_retries import EVALUATE_ON_EXIT, decide
 from tests.models.template_rules import OUTPUTS, RULES, Template, as_list, load_template, statements
 
@@ -223,7 +225,10 @@ def test_the_make_targets_name_parameters_and_outputs_of_the_template(template: 
 def test_the_kubernetes_note_holds_what_pods_expect() -> None:
     note = (ROOT / "infra" / "kubernetes.md").read_text()
     blocks = re.findall(r"```yaml\n(.*?)```", note, flags=re.DOTALL)
-    objects = {entry["kind"]: entry for block in blocks for entry in yaml.safe_load_all(block)}
+    entries = [entry for block in blocks for entry in yaml.safe_load_all(block)]
+    objects = {entry["kind"]: entry for entry in entries if "kind" in entry}
+    (settings,) = [entry for entry in entries if "kind" not in entry]
+    assert Options.model_validate(settings).pod_patch["spec"]["volumes"][0]["name"] == "certificates"
     assert set(objects) == {"ResourceFlavor", "ClusterQueue", "LocalQueue", "PersistentVolumeClaim"}
     assert {objects[kind]["metadata"]["namespace"] for kind in ("LocalQueue", "PersistentVolumeClaim")} == {"job"}
     assert objects["LocalQueue"]["spec"]["clusterQueue"] == objects["ClusterQueue"]["metadata"]["name"]
@@ -231,6 +236,26 @@ def test_the_kubernetes_note_holds_what_pods_expect() -> None:
     (flavor,) = group["flavors"]
     assert flavor["name"] == objects["ResourceFlavor"]["metadata"]["name"]
     assert [resource["name"] for resource in flavor["resources"]] == group["coveredResources"]
+
+
+def test_kueue_s_example_has_room_for_four_of_our_pods(job: Callable[..., Answer]) -> None:
+    """Kueue counts requests, and limits where there is no request. What has no quota is never admitted."""
+    note = (ROOT / "infra/kubernetes.md").read_text()
+    blocks = re.findall(r"```yaml\n(.*?)```", note, flags=re.DOTALL)
+    entries = [entry for block in blocks for entry in yaml.safe_load_all(block)]
+    (queue,) = [entry for entry in entries if entry.get("kind") == "ClusterQueue"]
+    (flavor,) = queue["spec"]["resourceGroups"][0]["flavors"]
+    quota = {resource["name"]: resource["nominalQuota"] for resource in flavor["resources"]}
+    answer = job("submit", "--manifest", ROOT / "manifests/sweeps/optimizers.json", "--to", "kubernetes", "--dry-run",
+                 "--queue", "job", "--image", "job:x", "--output", "s3://bucket/study")  # fmt: skip
+    (document,) = [entry for entry in yaml.safe_load_all(answer.stdout) if entry["kind"] == "Job"]
+    resources = document["spec"]["template"]["spec"]["containers"][0]["resources"]
+    wanted = resources["limits"] | resources["requests"]
+    assert set(wanted) <= set(quota)
+    pods = {name: float(parse_quantity(quota[name]) // parse_quantity(amount)) for name, amount in wanted.items()}
+    assert min(pods.values()) == pods["nvidia.com/gpu"] == 4
+    assert document["spec"]["parallelism"] > 4  # so it is admitted only in parts
+    assert document["metadata"]["annotations"] == {"kueue.x-k8s.io/job-min-parallelism": "1"}
 
 
 @dataclass(frozen=True)
