@@ -51,8 +51,11 @@ def print_plan(plan: SweepPlan) -> None:
     Console().print(f"{plan.name}: {len(plan.runs)} runs, {len(seeds)} configurations", soft_wrap=True)
 
 
-def print_estimate(estimate: Estimate | None, *, today: date) -> None:
-    """Print images, steps, hours and dollars, the month of the prices, and their age where that may matter."""
+def print_estimate(estimate: Estimate | None, *, today: date, output: str | None = None) -> None:
+    """Print images, steps, hours and dollars, the month of the prices, and their age where that may matter.
+
+    `output` is where finished runs were looked for, if they were.
+    """
     console = Console()
     if estimate is None:
         console.print("time and cost: unknown, because only the containers see how many images the folder holds")
@@ -68,8 +71,28 @@ def print_estimate(estimate: Estimate | None, *, today: date) -> None:
         f"about ${estimate.spot_usd:.2f} on spot"
     )
     age = prices.age_in_months(today=today)
-    old = f", {age} months old: --prices FILE takes newer ones" if age >= OLD_PRICES_MONTHS else ""
-    console.print(f"speeds {instance.speed}; prices of {prices.region} in {prices.as_of}{old}", style="dim")
+    old = f", {age} months old: --prices aws takes today's" if age >= OLD_PRICES_MONTHS else ""
+    console.print(
+        f"{describe_speeds(estimate, output=output)}; prices of {prices.region} in {prices.as_of}{old}",
+        style="dim",
+        soft_wrap=True,
+    )
+
+
+def describe_speeds(estimate: Estimate, *, output: str | None) -> str:
+    """Where the speeds of an estimate come from. `output` is where finished runs were looked for, if they were."""
+    table = f"speeds {estimate.instance.speed}"
+    if output is None:
+        return table
+    if not estimate.num_measured:
+        return f"{table}, for {output} has no finished run of this network and image size on {estimate.instance.name}"
+    here = f"measured here: the medians of {estimate.num_results:,} finished runs of {output}"
+    if estimate.num_measured == estimate.num_runs:
+        return f"speeds and overhead {here}"
+    rest = estimate.num_runs - estimate.num_measured
+    return (
+        f"speeds and overhead of {estimate.num_measured:,} runs {here}; of the other {rest:,} {estimate.instance.speed}"
+    )
 
 
 def print_status(status: SweepStatus, last_words: dict[str, list[str]]) -> None:
