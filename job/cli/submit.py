@@ -27,8 +27,9 @@ from job.submit.registry import BACKENDS, Reach, describe_backends, describe_opt
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from job.plan import SubmittedJob
+    from job.plan import SubmittedJob, SweepPlan
     from job.submit.backend import Ended, Settings
+    from job.submit.inputs import Places
     from job.submit.work import Work
 
 _CLAIM_TAKERS = ", ".join(name for name, entry in BACKENDS.items() if entry.takes_claims)
@@ -112,7 +113,9 @@ def submit(
         context=context,
     )
     settings: Settings = backend.configure(options)
-    check_output(Places(to=to, output=settings.output))
+    places = Places(to=to, output=settings.output, data=data)
+    check_output(places)
+    data = _choose_data(plan, places, is_dry_run=dry_run)
     order = Order(
         experiment=name_experiment(experiment, sweep),
         output=settings.output,
@@ -133,6 +136,16 @@ def submit(
     outlive_reader()
     work.write()
     _finish(backend.submit(request, settings), work)
+
+
+def _choose_data(plan: SweepPlan, places: Places, *, is_dry_run: bool) -> str | None:
+    """The --data of the containers. If it was not given, standard error says what was taken."""
+    from job.submit.inputs import choose_data
+
+    chosen = choose_data(plan, places, is_dry_run=is_dry_run)
+    if chosen is not None and places.data is None:
+        typer.echo(f"{plan.name}: containers read their data from {chosen}", err=True)
+    return chosen
 
 
 def _show_stale(work: Work, *, asked: bool) -> None:

@@ -95,8 +95,8 @@ def describe_budget(budget: Budget) -> str:
     """One sentence for the person who submits: what starts, what it may cost, and what is left out."""
     said = (
         f"--max-usd {budget.max_usd:g}: {budget.num_containers:,} containers start, estimated at "
-        f"${budget.estimated_usd:.2f}; an attempt is stopped after {describe_seconds(budget.deadline_seconds)}, so that "
-        f"they cost at most ${budget.usd:.2f} if each takes one attempt"
+        f"${budget.estimated_usd:.2f}; an attempt is stopped after {describe_seconds(budget.deadline_seconds)}, so "
+        f"that they cost at most ${budget.usd:.2f} if each takes one attempt"
     )
     if not budget.num_left_out:
         return said
