@@ -90,7 +90,7 @@ def submit(
     from job.logs import configure_logs
     from job.plan import build_plan
     from job.submit.backend import DEFAULT_OUTPUT, Options
-    from job.submit.inputs import Places, check_inputs, check_output
+    from job.submit.inputs import DOWNLOAD, Places, check_inputs, check_output
     from job.submit.stale import read_origin
     from job.submit.work import Order, prepare
 
@@ -115,7 +115,6 @@ def submit(
     settings: Settings = backend.configure(options)
     places = Places(to=to, output=settings.output, data=data)
     check_output(places)
-    data = _choose_data(plan, places, is_dry_run=dry_run)
     order = Order(
         experiment=name_experiment(experiment, sweep),
         output=settings.output,
@@ -125,10 +124,11 @@ def submit(
     )
     work = prepare(sweep, plan, order)
     _show_stale(work, asked=stale)
-    check_done(work, data=data, is_here=reach is not Reach.NONE)
+    check_done(work, data=None if data == DOWNLOAD else data, is_here=reach is not Reach.NONE)
     if not work.submission.containers:
         typer.echo(f"{work.experiment}: nothing to do; {len(work.done)} runs are done, {work.num_busy} under way")
         return
+    data = _choose_data(plan, places, is_dry_run=dry_run)
     request = backend.render(work.launch(settings, data=data), settings)
     if dry_run:
         typer.echo(backend.show(request), nl=False)
