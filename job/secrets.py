@@ -130,14 +130,15 @@ def _environment_secrets() -> Iterator[str]:
     for name, value in os.environ.items():
         if "@" in value:
             yield from _passwords_in_url(value)
-        if _is_secret(name) and not (value.startswith("/") and Path(value).exists()):
+        if tells_secret(name) and not (value.startswith("/") and Path(value).exists()):
             yield value
             if value.lstrip()[:1] in ("{", "["):
                 yield from _json_secrets(value)
 
 
 @lru_cache(maxsize=1024)
-def _is_secret(name: str) -> bool:
+def tells_secret(name: str) -> bool:
+    """Whether the name of a variable tells that its value is a secret."""
     return bool(SECRET_NAME.search(name)) and not HARMLESS_NAME.search(name)
 
 
@@ -194,7 +195,7 @@ def _settings_secrets(text: str) -> Iterator[str]:
         if line[:1].isspace():
             value = line
         else:
-            is_secret = _is_secret(name.strip())
+            is_secret = tells_secret(name.strip())
             if name.strip().endswith("token_file"):
                 yield from _read_secrets(value.strip(), "token")
         if is_secret:
@@ -213,7 +214,7 @@ def _json_secrets(text: str) -> Iterator[str]:
             waiting += value.items()
         elif isinstance(value, list):
             waiting += [(name, item) for item in value]
-        elif isinstance(value, str) and _is_secret(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name)):
+        elif isinstance(value, str) and tells_secret(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name)):
             yield value
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -35,10 +36,12 @@ class Child:
     def __init__(self, process: ForkServerProcess) -> None:
         self._process = process
 
-    def wait(self) -> int:
-        """Its exit code, negative for a signal."""
-        self._process.join()
-        return self._process.exitcode or 0
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit code, negative for a signal. Raises as `subprocess.Popen.wait` does where it takes longer."""
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired("job", timeout or 0)
+        return self._process.exitcode
 
     def terminate(self) -> None:
         """As SIGTERM does."""

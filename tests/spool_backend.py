@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from job.plan import SubmittedJob
-from job.submit.backend import Child, Launch, Options
+from job.submit.backend import Child, Launch
+from job.submit.options import Options
 from job.submit.registry import Entry, Reach
 
 

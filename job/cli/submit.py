@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import closing
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from job.cli.backend_options import takes_backend_options
 from job.cli.done import check_done
-from job.cli.options import (
-    DataOption,
-    ExperimentOption,
-    ManifestOption,
-    OverridesOption,
-    check_place_or_claim,
-    name_experiment,
-    name_parameter,
-    name_source,
-    read_sweep,
-)
+from job.cli.options import ExperimentOption, ManifestOption, OverridesOption, name_experiment, name_source, read_sweep
 from job.cli.streams import outlive_reader
-from job.errors import UsageError
 from job.places import CLAIM_SCHEME
-from job.submit.registry import BACKENDS, Reach, describe_backends, describe_option, find_backend, load_backend
+from job.submit.registry import Reach, find_backend, load_backend
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -30,56 +21,22 @@ if TYPE_CHECKING:
     from job.plan import SubmittedJob, SweepPlan
     from job.submit.backend import Ended, Settings
     from job.submit.inputs import Places
+    from job.submit.options import Options
     from job.submit.work import Work
 
-_CLAIM_TAKERS = ", ".join(name for name, entry in BACKENDS.items() if entry.takes_claims)
 
-
-def check_backend(context: typer.Context, parameter: typer.CallbackParam, value: str) -> str:
-    """Callback of --to: `value`, if there is such a back end. Raises `UsageError`."""
-    try:
-        find_backend(value)
-    except UsageError as error:
-        raise UsageError(f"{name_parameter(context, parameter)} {error}") from error
-    return value
-
-
+@takes_backend_options
 def submit(
     manifest: ManifestOption,
-    to: Annotated[
-        str,
-        typer.Option("--to", metavar=f"[{'|'.join(BACKENDS)}]", callback=check_backend, help=f"{describe_backends()}."),
-    ],
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "--output",
-            "-o",
-            envvar="JOB_OUTPUT",
-            callback=check_place_or_claim,
-            help=f"Folder or s3:// URI for the artefacts; {_CLAIM_TAKERS}: also pvc://CLAIM. "
-            "By default the stack's bucket, or the folder runs.",
-        ),
-    ] = None,
+    options: Options,
     overrides: OverridesOption = None,
     experiment: ExperimentOption = None,
-    data: DataOption = None,
-    per_container: Annotated[int, typer.Option(min=1, help="Runs that one container does, one after another.")] = 1,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the exact requests. Send and write nothing.")
     ] = False,
     stale: Annotated[
         bool, typer.Option("--stale", help="Run again what was made by other code, torch or image; see above.")
     ] = False,
-    jobs: Annotated[int, typer.Option(min=1, help=describe_option("jobs"))] = 1,
-    image: Annotated[str, typer.Option(envvar="JOB_IMAGE", help=describe_option("image"))] = "",
-    gpus: Annotated[str, typer.Option(help=describe_option("gpus"))] = "",
-    stack: Annotated[str | None, typer.Option(help=describe_option("stack"))] = None,
-    queue: Annotated[str, typer.Option(help=describe_option("queue"))] = "",
-    job_role: Annotated[str, typer.Option(help=describe_option("job_role"))] = "",
-    region: Annotated[str | None, typer.Option(help=describe_option("region"))] = None,
-    namespace: Annotated[str, typer.Option(help=describe_option("namespace"))] = "job",
-    context: Annotated[str | None, typer.Option(help=describe_option("context"))] = None,
 ) -> None:
     """Run a sweep: one container per configuration, and only for those without a result.
 
@@ -89,7 +46,7 @@ def submit(
     """
     from job.logs import configure_logs
     from job.plan import build_plan
-    from job.submit.backend import DEFAULT_OUTPUT, Options
+    from job.submit.backend import DEFAULT_OUTPUT
     from job.submit.inputs import DOWNLOAD, Places, check_inputs, check_output
     from job.submit.stale import read_origin
     from job.submit.work import Order, prepare
@@ -97,28 +54,16 @@ def submit(
     configure_logs()
     sweep = read_sweep(manifest, overrides or [])
     plan = build_plan(sweep, source=name_source(manifest))
-    check_inputs(plan, Places(to=to, output=output or DEFAULT_OUTPUT, data=data))
+    to, data = options.to, options.data
+    check_inputs(plan, Places(to=to, output=options.output or DEFAULT_OUTPUT, data=data))
     backend, reach = load_backend(to), find_backend(to).reach
-    options = Options(
-        to=to,
-        output=output,
-        image=image,
-        gpus=gpus,
-        jobs=jobs,
-        stack=stack,
-        queue=queue,
-        job_role=job_role,
-        region=region,
-        namespace=namespace,
-        context=context,
-    )
     settings: Settings = backend.configure(options)
     places = Places(to=to, output=settings.output, data=data)
     check_output(places)
     order = Order(
         experiment=name_experiment(experiment, sweep),
         output=settings.output,
-        per_container=per_container,
+        per_container=options.per_container,
         is_dry_run=dry_run,
         origin=read_origin(settings, reach) if stale else None,
     )
@@ -129,7 +74,8 @@ def submit(
         typer.echo(f"{work.experiment}: nothing to do; {len(work.done)} runs are done, {work.num_busy} under way")
         return
     data = _choose_data(plan, places, is_dry_run=dry_run)
-    request = backend.render(work.launch(settings, data=data), settings)
+    launch = work.launch(settings, data=data, env=options.resolve_env(os.environ))
+    request = backend.render(launch, settings)
     if dry_run:
         typer.echo(backend.show(request), nl=False)
         return

@@ -7,52 +7,30 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
-from job.errors import UsageError
 from job.plan import Submission, SubmittedJob
+
+if TYPE_CHECKING:
+    from job.submit.options import Options
 
 PERMANENT_EXIT_CODES = (1, 2, 65, 66, 67, 68, 69)
 RETRYABLE_EXIT_CODES = (71, 74, 75, 143)
 """The exit codes of the tree in `job.errors`. A back end tries a container again only after a retryable one."""
 MAX_ATTEMPTS = 5
-"""How often a back end starts one container, the first time included."""
+"""How often a back end starts one container, the first time included, where --attempts does not say otherwise."""
+DEFAULT_TIMEOUT_SECONDS = 4 * 3600
+"""Of one attempt, on the back ends that cost money."""
 DEFAULT_OUTPUT = "runs"
 
 ContainerState = Literal["waiting", "running", "succeeded", "failed"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """The options of `job submit` that say where and on what the containers run, as they were given.
-
-    A back end reads those that its entry in the registry describes.
-    """
-
-    to: str
-    """The back end's name in the registry. One module may have several names there."""
-    output: str | None = None
-    image: str = ""
-    gpus: str = ""
-    jobs: int = 1
-    stack: str | None = None
-    queue: str = ""
-    job_role: str = ""
-    region: str | None = None
-    namespace: str = "job"
-    context: str | None = None
-
-    def count_gpus(self) -> int:
-        """GPUs of each container, 1 if the option is not given. Raises `UsageError` if its value is no number."""
-        if self.gpus in ("", "all"):
-            return 1
-        if not self.gpus.isdigit():
-            raise UsageError(f"--gpus {self.gpus}: must be a number")
-        return int(self.gpus)
-
-
 class Settings(Protocol):
-    """The fields of a back end's settings that `job submit` reads. All other fields are the back end's own."""
+    """The fields of a back end's settings that `job submit` reads. All other fields are the back end's own.
+
+    The variables of the containers are not among them: every back end has them from the launch.
+    """
 
     @property
     def output(self) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +16,8 @@ from job.errors import UsageError
 from job.plan import SubmittedJob
 from job.storage.aws import build_client
 from job.storage.translation import translate_errors
-from job.submit.backend import DEFAULT_OUTPUT, MAX_ATTEMPTS, Child, ContainerState, Launch, Options
+from job.submit.backend import DEFAULT_OUTPUT, DEFAULT_TIMEOUT_SECONDS, MAX_ATTEMPTS, Child, ContainerState, Launch
+from job.submit.options import Options, parse_mebibytes
 
 EVALUATE_ON_EXIT = [
     {"onStatusReason": "Host EC2*", "action": "RETRY"},  # the spot machine was taken back
@@ -47,8 +49,9 @@ class BatchSettings:
     num_vcpus: int = 4
     memory_mebibytes: int = 12_288
     """The smallest machines with a GPU have 16 GiB, of which the system keeps a part."""
-    timeout_seconds: int = 4 * 3600
+    timeout_seconds: int = DEFAULT_TIMEOUT_SECONDS
     """Of one attempt."""
+    attempts: int = MAX_ATTEMPTS
 
     @property
     def needs_gpu(self) -> bool:
@@ -58,8 +61,11 @@ class BatchSettings:
 def configure(options: Options) -> BatchSettings:
     """The `BatchSettings` that `options` give. What they leave open is read from the stack, if they name one.
 
-    Raises `UsageError` if there is no such stack.
+    Raises `UsageError` if there is no such stack, and for an option that Batch cannot carry out.
     """
+    options.refuse_secrets(advice="give the containers a role that may read what they need (--job-role)")
+    if options.cpus is not None and not options.cpus.is_integer():
+        raise UsageError(f"--cpus {options.cpus:g}: Batch counts whole vCPUs; write {math.ceil(options.cpus)}")
     settings = BatchSettings(
         output=options.output or "",
         image=options.image,
@@ -67,10 +73,22 @@ def configure(options: Options) -> BatchSettings:
         job_role=options.job_role,
         region=options.region,
         num_gpus=options.count_gpus(),
+        attempts=options.attempts or MAX_ATTEMPTS,
     )
+    settings = replace(settings, **_read_sizes(options))
     if options.stack:
         settings = read_stack(options.stack, settings)
     return replace(settings, output=settings.output or DEFAULT_OUTPUT)
+
+
+def _read_sizes(options: Options) -> dict[str, Any]:
+    """The fields of `BatchSettings` that say how much each container gets, as far as `options` name them."""
+    sizes: dict[str, Any] = {
+        "num_vcpus": int(options.cpus) if options.cpus else None,
+        "memory_mebibytes": parse_mebibytes(options.memory) if options.memory else None,
+        "timeout_seconds": options.timeout,
+    }
+    return {name: value for name, value in sizes.items() if value is not None}
 
 
 def read_stack(name: str, settings: BatchSettings) -> BatchSettings:
@@ -150,7 +168,7 @@ def _render_definition(settings: BatchSettings) -> dict[str, Any]:
         "type": "container",
         "platformCapabilities": ["EC2"],
         "containerProperties": container,
-        "retryStrategy": {"attempts": MAX_ATTEMPTS, "evaluateOnExit": EVALUATE_ON_EXIT},
+        "retryStrategy": {"attempts": settings.attempts, "evaluateOnExit": EVALUATE_ON_EXIT},
         "timeout": {"attemptDurationSeconds": settings.timeout_seconds},
         "propagateTags": True,
         "tags": {"job:version": settings.image.rpartition(":")[2]},

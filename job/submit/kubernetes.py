@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from job.errors import AccessDeniedError, StorageError, UsageError
 from job.plan import SubmittedJob
-from job.submit.backend import DEFAULT_OUTPUT, Child, Options
+from job.submit.backend import DEFAULT_OUTPUT, Child
 from job.submit.kubernetes_documents import KubernetesSettings, render, show
+from job.submit.options import Options, parse_toleration
 from job.versions import extra
 
 __all__ = ["cancel", "configure", "observe", "read_log", "render", "show", "submit"]
@@ -23,15 +25,31 @@ FIELD_MANAGER = "job"
 
 
 def configure(options: Options) -> KubernetesSettings:
-    """The `KubernetesSettings` that `options` give. Raises `UsageError` if the number of GPUs is not a number."""
-    return KubernetesSettings(
+    """The `KubernetesSettings` that `options` give. Raises `UsageError` for an option that cannot be carried out."""
+    options.refuse_secrets(advice="put it into a Secret of the cluster and name that with --env-from")
+    settings = KubernetesSettings(
         output=options.output or DEFAULT_OUTPUT,
         image=options.image,
         namespace=options.namespace,
         context=options.context,
         queue=options.queue or None,
         num_gpus=options.count_gpus(),
+        jobs=options.jobs,
+        secrets=tuple(options.env_from),
+        image_pull_secrets=tuple(options.image_pull_secret),
+        service_account=options.service_account,
+        node_selector={key: value or "" for key, value in options.node_selector.items()},
+        tolerations=tuple(parse_toleration(text) for text in options.toleration),
+        pod_patch=options.pod_patch,
     )
+    given: dict[str, Any] = {
+        "cpus": options.cpus,
+        "memory": options.memory,
+        "disk": options.disk,
+        "timeout_seconds": options.timeout,
+        "attempts": options.attempts,
+    }
+    return replace(settings, **{name: value for name, value in given.items() if value is not None})
 
 
 def submit(documents: dict[str, dict[str, Any]], settings: KubernetesSettings) -> SubmittedJob:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import yaml
@@ -16,10 +16,22 @@ import yaml
 from job import __version__
 from job.errors import UsageError
 from job.places import CLAIM_SCHEME
-from job.submit.backend import DEFAULT_OUTPUT, MAX_ATTEMPTS, PERMANENT_EXIT_CODES, Launch
+from job.submit.backend import (
+    DEFAULT_OUTPUT,
+    DEFAULT_TIMEOUT_SECONDS,
+    MAX_ATTEMPTS,
+    PERMANENT_EXIT_CODES,
+    Launch,
+)
+from job.submit.strategic_merge import merge
 
 SUBMISSION_FOLDER = "/etc/job"
 SUBMISSION_FILE = "submission.json"
+MAX_PARALLELISM = 10_000
+"""With backoffLimitPerIndex: https://kubernetes.io/docs/concepts/workloads/controllers/job/#backoff-limit-per-index."""
+MIN_PARALLELISM = "kueue.x-k8s.io/job-min-parallelism"
+"""With it Kueue admits a Job for which the quota has less room than its parallelism, with as many pods as fit:
+https://kueue.sigs.k8s.io/docs/tasks/run/jobs/#partial-admission."""
 NOTES = {
     "30-job.yaml": """\
 # Yours to set: `image`, and `--output` in `args`. Without S3 let the volume `output` be a claim,
@@ -42,12 +54,24 @@ class KubernetesSettings:
     queue: str | None = None
     """A Kueue LocalQueue; None where Kueue is not used."""
     num_gpus: int = 1
-    cpu: str = "3"
-    memory: str = "12Gi"
-    disk: str = "30Gi"
+    jobs: int | None = None
+    """How many pods run at once; None for all."""
+    cpus: float = 1
+    memory: str = "6Gi"
+    disk: str = "10Gi"
     """What a container may write on its node, such as the decoded data set. If it writes more, its pod is evicted."""
-    timeout_seconds: int = 24 * 3600
-    """Of the whole Job."""
+    timeout_seconds: int = DEFAULT_TIMEOUT_SECONDS
+    """Of one pod, from its start on a node: the wait for a GPU does not count."""
+    attempts: int = MAX_ATTEMPTS
+    secrets: tuple[str, ...] = ()
+    """Secrets whose keys become variables of the pods."""
+    image_pull_secrets: tuple[str, ...] = ()
+    service_account: str | None = None
+    """One that exists; None for one of our own, which is created with the Job."""
+    node_selector: dict[str, str] = field(default_factory=dict)
+    tolerations: tuple[dict[str, str], ...] = ()
+    pod_patch: dict[str, Any] = field(default_factory=dict)
+    """A strategic merge patch for the pod template."""
     keep_seconds: int = 7 * 24 * 3600
     """How long an ended Job stays visible."""
 
@@ -75,13 +99,17 @@ def render(launch: Launch, settings: KubernetesSettings) -> dict[str, dict[str, 
     }
     content = launch.submission.as_json()
     spec = _job_spec(launch, settings, labels=labels)
+    spec["template"] = merge(spec["template"], settings.pod_patch)
     digest = hashlib.sha256(json.dumps([spec, content], sort_keys=True).encode()).hexdigest()[:10]
     name = f"{launch.experiment}-{digest}"
     for volume in spec["template"]["spec"]["volumes"]:
         if volume["name"] == "submission":
             volume["configMap"] = {"name": name}
-    job_labels = labels | ({"kueue.x-k8s.io/queue-name": settings.queue} if settings.queue else {})
-    return {
+    job_metadata: dict[str, Any] = metadata | {"name": name, "labels": labels}
+    if settings.queue:
+        job_metadata["labels"] = labels | {"kueue.x-k8s.io/queue-name": settings.queue}
+        job_metadata["annotations"] = {MIN_PARALLELISM: "1"}
+    documents: dict[str, dict[str, Any]] = {
         "00-namespace.yaml": {
             "apiVersion": "v1",
             "kind": "Namespace",
@@ -106,10 +134,13 @@ def render(launch: Launch, settings: KubernetesSettings) -> dict[str, dict[str, 
         "30-job.yaml": {
             "apiVersion": "batch/v1",
             "kind": "Job",
-            "metadata": metadata | {"name": name, "labels": job_labels},
+            "metadata": job_metadata,
             "spec": spec | ({"suspend": True} if settings.queue else {}),  # Kueue starts it
         },
     }
+    if settings.service_account:
+        del documents["10-service-account.yaml"]
+    return documents
 
 
 def show(documents: dict[str, dict[str, Any]]) -> str:
@@ -122,7 +153,10 @@ def show(documents: dict[str, dict[str, Any]]) -> str:
 
 
 class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
-    """Writes texts of several lines as blocks, as a person does."""
+    """Writes texts of several lines as blocks, and what stands twice twice, as a person does."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
@@ -147,8 +181,8 @@ def _job_spec(launch: Launch, settings: KubernetesSettings, *, labels: dict[str,
     return {
         "completionMode": "Indexed",
         "completions": launch.num_containers,
-        "parallelism": launch.num_containers,
-        "backoffLimitPerIndex": MAX_ATTEMPTS - 1,
+        "parallelism": min(settings.jobs or launch.num_containers, launch.num_containers, MAX_PARALLELISM),
+        "backoffLimitPerIndex": settings.attempts - 1,
         "maxFailedIndexes": launch.num_containers,
         "podReplacementPolicy": "Failed",
         "podFailurePolicy": {
@@ -160,7 +194,6 @@ def _job_spec(launch: Launch, settings: KubernetesSettings, *, labels: dict[str,
                 },
             ]
         },
-        "activeDeadlineSeconds": settings.timeout_seconds,
         "ttlSecondsAfterFinished": settings.keep_seconds,
         "template": {"metadata": {"labels": labels}, "spec": _pod_spec(launch, settings)},
     }
@@ -168,13 +201,19 @@ def _job_spec(launch: Launch, settings: KubernetesSettings, *, labels: dict[str,
 
 def _pod_spec(launch: Launch, settings: KubernetesSettings) -> dict[str, Any]:
     output, output_volume = container_output(launch.output, disk=settings.disk)
-    limits = {"memory": settings.memory}
+    requests = {"cpu": f"{settings.cpus:g}", "memory": settings.memory, "ephemeral-storage": settings.disk}
+    limits = {"memory": settings.memory, "ephemeral-storage": settings.disk}
+    tolerations = list(settings.tolerations)
     if settings.num_gpus:
         limits["nvidia.com/gpu"] = str(settings.num_gpus)
+        tolerations.append({"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"})
     environment = [{"name": name, "value": value} for name, value in launch.environment.items()]
+    secrets = [{"secretRef": {"name": name}} for name in settings.secrets]
+    pull_secrets = [{"name": name} for name in settings.image_pull_secrets]
     inside = replace(launch, output=output, submission_place=f"{SUBMISSION_FOLDER}/{SUBMISSION_FILE}")
     return {
         "restartPolicy": "Never",
+        "activeDeadlineSeconds": settings.timeout_seconds,
         "volumes": [
             output_volume,
             {"name": "submission", "configMap": {}},
@@ -187,7 +226,8 @@ def _pod_spec(launch: Launch, settings: KubernetesSettings) -> dict[str, Any]:
                 "image": settings.image,
                 "args": inside.arguments,
                 **({"env": environment} if environment else {}),
-                "resources": {"requests": {"cpu": settings.cpu, "memory": settings.memory}, "limits": limits},
+                **({"envFrom": secrets} if secrets else {}),
+                "resources": {"requests": requests, "limits": limits},
                 "securityContext": {
                     "allowPrivilegeEscalation": False,
                     "readOnlyRootFilesystem": True,
@@ -201,7 +241,8 @@ def _pod_spec(launch: Launch, settings: KubernetesSettings) -> dict[str, Any]:
                 ],
             }
         ],
-        "serviceAccountName": "job",
+        **({"imagePullSecrets": pull_secrets} if pull_secrets else {}),
+        "serviceAccountName": settings.service_account or "job",
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": 120,
@@ -212,5 +253,6 @@ def _pod_spec(launch: Launch, settings: KubernetesSettings) -> dict[str, Any]:
             "fsGroup": 10001,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
+        **({"nodeSelector": settings.node_selector} if settings.node_selector else {}),
+        **({"tolerations": tolerations} if tolerations else {}),
     }

@@ -25,8 +25,8 @@ from job.submit.backend import (
     Child,
     Ended,
     Launch,
-    Options,
 )
+from job.submit.options import Options, parse_mebibytes
 
 AWS_VARIABLES = (
     "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION",
@@ -45,6 +45,12 @@ class ProcessSettings:
     gpus: str | None = None
     """What `docker run --gpus` takes; None where no GPU is asked for."""
     jobs: int = 1
+    cpus: float | None = None
+    """The most cores that a container uses; None for all."""
+    memory_mebibytes: int | None = None
+    timeout_seconds: int | None = None
+    """Of one attempt; None for no limit."""
+    attempts: int = MAX_ATTEMPTS
 
     @property
     def needs_gpu(self) -> bool:
@@ -59,7 +65,11 @@ def configure(options: Options) -> ProcessSettings:
         image=options.image,
         in_docker=options.to == "docker",
         gpus=options.gpus if options.gpus not in ("", "0") else None,
-        jobs=options.jobs,
+        jobs=options.jobs or 1,
+        cpus=options.cpus,
+        memory_mebibytes=parse_mebibytes(options.memory) if options.memory else None,
+        timeout_seconds=options.timeout,
+        attempts=options.attempts or MAX_ATTEMPTS,
     )
 
 
@@ -79,7 +89,9 @@ def show(request: list[list[str]]) -> str:
 
 def submit(request: list[list[str]], settings: ProcessSettings) -> Generator[Ended]:
     """Run all commands, and yield each container as it ends."""
-    return run_processes(request, jobs=settings.jobs)
+    return run_processes(
+        request, jobs=settings.jobs, attempts=settings.attempts, timeout_seconds=settings.timeout_seconds
+    )
 
 
 def observe(job: SubmittedJob) -> list[Child]:
@@ -100,8 +112,9 @@ def cancel(job: SubmittedJob, *, reason: str) -> None:
 
 
 def _render_local(launch: Launch) -> list[str]:
-    """The command of a process of this Python."""
-    return [sys.executable, "-m", "job", "run", *launch.arguments]
+    """The command of a process of this Python. It inherits this process's variables; `env` sets those that differ."""
+    differ = [f"{name}={value}" for name, value in launch.environment.items() if os.environ.get(name) != value]
+    return [*(["env", *differ] if differ else []), sys.executable, "-m", "job", "run", *launch.arguments]
 
 
 def _render_docker(launch: Launch, settings: ProcessSettings) -> list[str]:
@@ -112,15 +125,17 @@ def _render_docker(launch: Launch, settings: ProcessSettings) -> list[str]:
     command = ["docker", "run", "--rm", "--read-only", "--tmpfs", "/tmp:exec", "--cap-drop", "ALL"]  # noqa: S108
     command += ["--security-opt", "no-new-privileges", "--shm-size", "1g"]
     command += ["--gpus", settings.gpus] if settings.gpus else []
+    command += ["--cpus", f"{settings.cpus:g}"] if settings.cpus else []
+    command += ["--memory", f"{settings.memory_mebibytes}m"] if settings.memory_mebibytes else []
     for source, target in mounts.items():
         command += ["--volume", f"{source}:{target}"]
     if mounts:  # files that a container writes there then belong to the user who started it
         command += ["--user", f"{os.getuid()}:{os.getgid()}"]
     reads_s3 = any(is_remote(place) for place in (launch.output, launch.data or "", *launch.weights))
     for name in AWS_VARIABLES if reads_s3 else ():
-        command += ["--env", name]
+        command += ["--env", name] if name not in launch.environment else []
     for name, value in launch.environment.items():
-        command += ["--env", f"{name}={value}"]
+        command += ["--env", name if os.environ.get(name) == value else f"{name}={value}"]
     return [*command, settings.image, *inside.arguments]
 
 
@@ -144,27 +159,29 @@ def _mount_folders(launch: Launch) -> tuple[Launch, dict[str, str]]:
     return launch, mounts
 
 
-def run_processes(commands: list[list[str]], *, jobs: int) -> Generator[Ended]:
+def run_processes(
+    commands: list[list[str]], *, jobs: int, attempts: int = MAX_ATTEMPTS, timeout_seconds: float | None = None
+) -> Generator[Ended]:
     """Run `commands`, at most `jobs` at once, and yield each as it ends.
 
-    A command that ends with a retryable exit code is tried again, up to `MAX_ATTEMPTS` times in all. If a signal ends
-    this process, or the generator is closed, the running commands are terminated too: they save their checkpoints, and
-    no other is started.
+    A command that ends with a retryable exit code is tried again, up to `attempts` times in all. One that takes longer
+    than `timeout_seconds` is terminated and, as on Batch, not tried again. If a signal ends this process, or the
+    generator is closed, the running commands are terminated too: they save their checkpoints, and no other is started.
     """
     running: set[subprocess.Popen[bytes]] = set()
     stopped = False
 
     def attempt(index: int) -> Ended:
-        for number in range(1, MAX_ATTEMPTS + 1):
+        for number in range(1, attempts + 1):
             if stopped:
                 break
             process = _start(commands[index])
             running.add(process)
             if stopped:  # while the process was being started
                 process.terminate()
-            code = process.wait()
+            code, is_late = _wait(process, timeout_seconds)
             running.discard(process)
-            if code not in RETRYABLE_EXIT_CODES:
+            if is_late or code not in RETRYABLE_EXIT_CODES:
                 return Ended(index, code, number)
         return Ended(index, 143 if stopped else code, number)
 
@@ -186,3 +203,12 @@ def _start(command: list[str]) -> subprocess.Popen[bytes]:
         return subprocess.Popen(command, stdin=subprocess.DEVNULL)
     except FileNotFoundError as error:
         raise UsageError(f"{command[0]} is not installed on this machine") from error
+
+
+def _wait(process: subprocess.Popen[bytes], timeout_seconds: float | None) -> tuple[int, bool]:
+    """The exit code of `process`, and whether it was terminated because it took too long."""
+    try:
+        return process.wait(timeout_seconds), False
+    except subprocess.TimeoutExpired:
+        process.terminate()
+        return process.wait(), True

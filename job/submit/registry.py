@@ -40,7 +40,7 @@ class Entry:
     takes_claims: bool = False
     """Whether the output may be `pvc://CLAIM`."""
     options: Mapping[str, str] = field(default_factory=dict)
-    """What the options of `job submit` mean to this back end, by their names in `job.submit.backend.Options`."""
+    """What the options of `job submit` mean to this back end, by their names in `job.submit.options.Options`."""
 
 
 def _load_processes() -> Backend[Any, Any]:
@@ -61,6 +61,10 @@ def _load_kubernetes() -> Backend[Any, Any]:
     return kubernetes
 
 
+_TIMEOUT = "seconds after which an attempt is stopped with its checkpoint saved"
+_ENV = "a variable of the containers; NAME alone has the value of this machine; may be repeated"
+_ATTEMPTS = "how often a container is started at most, by default 5"
+
 BACKENDS: dict[str, Entry] = {
     "local": Entry(
         summary="processes on this machine",
@@ -68,7 +72,10 @@ BACKENDS: dict[str, Entry] = {
         reach=Reach.ALL,
         options={
             "gpus": "with a number above 0, a machine without GPU is a fault",
-            "jobs": "how many run at once and share the cores",
+            "jobs": "how many run at once and share the cores, by default 1",
+            "timeout": f"{_TIMEOUT}, by default none",
+            "attempts": _ATTEMPTS,
+            "env": _ENV,
         },
     ),
     "docker": Entry(
@@ -78,7 +85,12 @@ BACKENDS: dict[str, Entry] = {
         options={
             "image": "the container image",
             "gpus": "a number or `all`, by default none",
-            "jobs": "how many run at once and share the cores",
+            "jobs": "how many run at once and share the cores, by default 1",
+            "cpus": "the most cores that a container uses, by default all",
+            "memory": "the most memory that a container has, by default all",
+            "timeout": f"{_TIMEOUT}, by default none",
+            "attempts": _ATTEMPTS,
+            "env": _ENV,
         },
     ),
     "batch": Entry(
@@ -88,7 +100,12 @@ BACKENDS: dict[str, Entry] = {
         options={
             "image": "the container image",
             "gpus": "how many each container has, by default 1",
-            "stack": "CloudFormation stack to read queue, roles, bucket and image from",
+            "cpus": "vCPUs of each container, by default the stack's or 4",
+            "memory": "memory of each container, by default the stack's or 12Gi",
+            "timeout": f"{_TIMEOUT}, by default the stack's or 14400",
+            "attempts": _ATTEMPTS,
+            "env": _ENV,
+            "stack": "CloudFormation stack to read queue, roles, bucket, image and sizes from",
             "queue": "the job queue",
             "job_role": "ARN of the role that the containers have",
             "region": "AWS region",
@@ -102,9 +119,22 @@ BACKENDS: dict[str, Entry] = {
         options={
             "image": "the container image",
             "gpus": "how many each container has, by default 1",
+            "jobs": "how many pods run at once, by default all",
+            "cpus": "cores that each pod asks for, by default 1",
+            "memory": "memory that each pod asks for and may use, by default 6Gi",
+            "disk": "what each pod asks for and may write on its node, by default 10Gi",
+            "timeout": f"{_TIMEOUT}, by default 14400",
+            "attempts": _ATTEMPTS,
+            "env": _ENV,
+            "env_from": "a Secret whose keys become variables of the pods; may be repeated",
             "queue": "a LocalQueue of Kueue",
-            "namespace": "the namespace",
+            "namespace": "the namespace, by default job",
             "context": "context of the kubeconfig, by default its current one",
+            "service_account": "a service account that exists, by default `job`, which is created",
+            "image_pull_secret": "a Secret with which the image is pulled; may be repeated",
+            "node_selector": "a label that nodes must have; may be repeated",
+            "toleration": "a taint that the pods accept beside that of GPUs; may be repeated",
+            "pod_patch": "YAML file with a strategic merge patch for the pod template, for what has no option",
         },
     ),
 }

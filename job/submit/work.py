@@ -58,8 +58,8 @@ class Work:
     stale: list[Stale] = field(default_factory=list)
     """Finished runs that are done again."""
 
-    def launch(self, settings: Settings, *, data: str | None) -> Launch:
-        """What the containers are told. It is the same for every back end."""
+    def launch(self, settings: Settings, *, data: str | None, env: Mapping[str, str]) -> Launch:
+        """What the containers are told, with the variables `env`. It is the same for every back end."""
         key = submission_key(self.experiment, self.submission.id)
         _, _, digest = settings.image.partition("@")
         return Launch(
@@ -70,7 +70,7 @@ class Work:
             data=data,
             weights=tuple(find_weights(self.plan)),
             device="cuda" if settings.needs_gpu else "auto",
-            environment={"JOB_IMAGE_DIGEST": digest} if digest else {},
+            environment=({"JOB_IMAGE_DIGEST": digest} if digest else {}) | dict(env),
         )
 
     def write(self) -> None:

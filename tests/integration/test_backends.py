@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 import typer
 
+from job.cli.backend_options import EVERYWHERE, OPTIONS
 from job.errors import Terminated
-from job.submit.backend import Ended, Options
+from job.submit.backend import Ended
+from job.submit.options import Options
 from job.submit.registry import BACKENDS, describe_option
 from tests import spool_backend
 from tests.conftest import TINY, Answer
@@ -142,16 +144,16 @@ def test_help_describes_a_new_back_end(tmp_path: Path) -> None:
     ("arguments", "imported"),
     [
         (("--to", "local", "--output", "out", "--dry-run"), ""),
-        (("--to", "docker", "--output", "out", "--dry-run"), ""),
-        (("--to", "kubernetes", "--output", "pvc://claim", "--dry-run"), "yaml"),
-        (("--to", "batch", "--output", "s3://bucket/x", "--dry-run"), "boto3 botocore"),
+        (("--to", "docker", "--output", "out", "--dry-run", "--image", "job:x"), ""),
+        (("--to", "kubernetes", "--output", "pvc://claim", "--dry-run", *ARGUMENTS), "yaml"),
+        (("--to", "batch", "--output", "s3://bucket/x", "--dry-run", *ARGUMENTS), "boto3 botocore"),
     ],
     ids=lambda value: value[1] if isinstance(value, tuple) else "",
 )
 def test_only_the_chosen_back_end_is_imported(
     arguments: tuple[str, ...], imported: str, sweep: Path, bucket: str, tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-c", IMPORTED, "submit", "-m", str(sweep), *arguments, *ARGUMENTS]
+    command = [sys.executable, "-c", IMPORTED, "submit", "-m", str(sweep), *arguments]
     answer = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.splitlines()[-1] == f"imported: {imported}".strip()
@@ -168,10 +170,11 @@ def test_sweep_that_runs_here_never_imports_a_client_of_a_cloud(sweep: Path, tmp
 
 
 def test_every_option_is_described_by_a_back_end() -> None:
-    """Those that `job submit` passes on, but for the name itself and the output, which every back end has."""
-    options = {field.name for field in fields(Options)} - {"to", "output"}
+    """But for those that `job submit` reads itself, whatever the back end."""
+    options = set(Options.model_fields) - set(EVERYWHERE)
     described = {option for entry in BACKENDS.values() for option in entry.options}
     assert described == options
+    assert set(OPTIONS) == {*Options.model_fields, "settings"}
     assert describe_option("gpus").count(": ") == 3
 
 

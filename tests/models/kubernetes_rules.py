@@ -127,11 +127,31 @@ def check_service_account(documents: Documents) -> list[str]:
 def check_gpu(documents: Documents) -> list[str]:
     """A GPU is asked for as a limit, tolerated as a taint, and demanded of the program."""
     wants = "nvidia.com/gpu" in container(documents)["resources"]["limits"]
-    tolerated = [one["key"] for one in pod(documents).get("tolerations", [])]
+    tolerated = "nvidia.com/gpu" in [one["key"] for one in pod(documents).get("tolerations", [])]
     demanded = container(documents)["args"][-2:] == ["--device", "cuda"]
-    return fault("nvidia.com/gpu" in tolerated, "the GPU's taint is not tolerated") + fault(
-        wants == demanded, "a GPU must be asked for where the program demands one"
+    return fault(
+        tolerated == wants, "the GPU's taint must be tolerated where one is asked for, and only there"
+    ) + fault(wants == demanded, "a GPU must be asked for where the program demands one")
+
+
+def check_disk(documents: Documents) -> list[str]:
+    """Without a request a pod is the first to be evicted when the disk of its node is full."""
+    resources = container(documents)["resources"]
+    disk = resources["requests"].get("ephemeral-storage")
+    sizes = {volume["emptyDir"]["sizeLimit"] for volume in pod(documents)["volumes"]
+             if volume["name"] == "tmp" and "sizeLimit" in volume["emptyDir"]}  # fmt: skip
+    return fault(disk is not None and {disk} == sizes, "the disk that a pod may fill must be asked for") + fault(
+        resources["limits"].get("ephemeral-storage") == disk, "a pod must not fill more disk than it asks for"
     )
+
+
+def check_queue(documents: Documents) -> list[str]:
+    """Kueue admits a Job whole, so one that is larger than the quota waits for ever without this."""
+    metadata = job(documents)["metadata"]
+    queued = "kueue.x-k8s.io/queue-name" in metadata["labels"]
+    partly = metadata.get("annotations", {}).get("kueue.x-k8s.io/job-min-parallelism") == "1"
+    suspended = job(documents)["spec"].get("suspend", False)
+    return fault(queued == partly == suspended, "a queued Job must be suspended, and be admitted in parts")
 
 
 def check_mounts(documents: Documents) -> list[str]:
@@ -171,7 +191,8 @@ def check_ends(documents: Documents) -> list[str]:
     return (
         fault(pod(documents).get("terminationGracePeriodSeconds") == 120, "the grace period must be 120 s")
         + fault(spec.get("podReplacementPolicy") == "Failed", "two pods of one index must not overlap")
-        + fault(spec.get("activeDeadlineSeconds", 0) > 0, "a Job must end some time")
+        + fault(pod(documents).get("activeDeadlineSeconds", 0) > 0, "a pod must end some time")
+        + fault("activeDeadlineSeconds" not in spec, "the wait for a GPU must not count")
         + fault(spec.get("ttlSecondsAfterFinished", 0) > 0, "an ended Job must be cleared away")
         + fault(0 < spec.get("backoffLimitPerIndex", 0) < 10, "a few attempts, not none and not many")
     )
