@@ -14,13 +14,9 @@ from datetime import UTC, datetime
 from statistics import median
 from typing import Any
 
-from botocore.config import Config
-
-from job.storage.aws import build_client
+from job.storage.aws import build_quick_client
 from job.storage.translation import translate_errors
 
-CONNECT_SECONDS, ANSWER_SECONDS = 3, 10
-"""Waits for one attempt; there are two."""
 PRICE_LIST_REGION = "us-east-1"
 """The price list is served in a few regions, and knows the prices of all."""
 PRODUCT = {
@@ -40,7 +36,7 @@ def read_spot_price(instance_type: str, *, region: str | None = None, zone: str 
     now = datetime.now(UTC)
     where = {"AvailabilityZone": zone} if zone else {}
     with translate_errors(f"spot price of {instance_type}"):
-        pages = _build_client("ec2", region).get_paginator("describe_spot_price_history")
+        pages = build_quick_client("ec2", region=region).get_paginator("describe_spot_price_history")
         # from now on: the answer is then the price that holds in each zone, and not its history
         found = pages.paginate(
             InstanceTypes=[instance_type], ProductDescriptions=["Linux/UNIX"], StartTime=now, EndTime=now, **where
@@ -60,7 +56,7 @@ def read_on_demand_price(instance_type: str, *, region: str) -> float | None:
     fields = PRODUCT | {"instanceType": instance_type, "regionCode": region}
     filters = [{"Type": "TERM_MATCH", "Field": field, "Value": value} for field, value in fields.items()]
     with translate_errors(f"price of {instance_type}"):
-        client = _build_client("pricing", PRICE_LIST_REGION)
+        client = build_quick_client("pricing", region=PRICE_LIST_REGION)
         answer = client.get_products(ServiceCode="AmazonEC2", FormatVersion="aws_v1", Filters=filters)
     return max((price for product in answer["PriceList"] for price in _hourly_prices(product)), default=None)
 
@@ -73,12 +69,3 @@ def _hourly_prices(product: str) -> Iterator[float]:
                 price = float(dimension["pricePerUnit"]["USD"])
                 if price > 0:
                     yield price
-
-
-def _build_client(service: str, region: str | None) -> Any:
-    config = Config(
-        connect_timeout=CONNECT_SECONDS,
-        read_timeout=ANSWER_SECONDS,
-        retries={"mode": "standard", "total_max_attempts": 2},
-    )
-    return build_client(service, region=region, config=config)

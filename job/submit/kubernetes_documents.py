@@ -34,7 +34,7 @@ MIN_PARALLELISM = "kueue.x-k8s.io/job-min-parallelism"
 https://kueue.sigs.k8s.io/docs/tasks/run/jobs/#partial-admission."""
 NOTES = {
     "30-job.yaml": """\
-# Yours to set: `image`, and `--output` in `args`. Without S3 let the volume `output` be a claim,
+# Yours to set: `image`, and `--output` and `--data` in `args`. Without S3 let the volume `output` be a claim,
 #   persistentVolumeClaim: {claimName: NAME}
 # and write to it with `--output /output`.
 """

@@ -35,8 +35,9 @@ def submit(job: Job, tmp_path: Path, bucket: str) -> Submit:
         path = tmp_path / "sweep.json"
         path.write_text(json.dumps({"name": "rates", "blocks": [block]}))
         return job(
-            "submit", "-m", path, "--to", to, "--output", output or f"{bucket}/runs", "--image", "r/job:1", "--dry-run",
-            *(("--queue", "q") if to == "batch" else ()), *arguments,
+            "submit", "-m", path, "--to", to, "--output", output or f"{bucket}/runs", "--dry-run",
+            *(("--image", "r/job:1") if to != "local" else ()), *(("--queue", "q") if to == "batch" else ()),
+            *arguments,
         )  # fmt: skip
 
     return call

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from job.errors import AccessDeniedError, StorageError
-from job.storage import prices
+from job.storage import aws
 from job.storage.prices import read_on_demand_price, read_spot_price
 from tests.conftest import Answer
 from tests.models.stub_aws import StubAws, serve_aws
@@ -53,7 +53,7 @@ def test_spot_price_is_the_median_of_the_zones_or_that_of_one_zone(bucket: str) 
 
 
 def test_price_list_that_never_answers_is_given_up_after_seconds(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prices, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(aws, "ANSWER_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("AWS_ENDPOINT_URL_PRICING", f"http://127.0.0.1:{silent.getsockname()[1]}")
         with pytest.raises(StorageError):

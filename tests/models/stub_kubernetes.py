@@ -76,9 +76,9 @@ class Cluster:
 
 
 @contextmanager
-def serve_cluster() -> Iterator[Cluster]:
+def serve_cluster(stub: Cluster | None = None) -> Iterator[Cluster]:
     """A cluster that answers on `Cluster.url`."""
-    cluster = Cluster()
+    cluster = stub or Cluster()
 
     class Handler(BaseHTTPRequestHandler):
         def handle_one(self) -> None:
