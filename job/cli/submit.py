@@ -73,6 +73,9 @@ def submit(
     if not work.submission.containers:
         typer.echo(f"{work.experiment}: nothing to do; {len(work.done)} runs are done, {work.num_busy} under way")
         return
+    if options.max_usd is not None:
+        work, options = _keep_to_budget(work, options, settings)
+        settings = backend.configure(options)
     data = _choose_data(plan, places, is_dry_run=dry_run)
     launch = work.launch(settings, data=data, env=options.resolve_env(os.environ))
     request = backend.render(launch, settings)
@@ -82,6 +85,20 @@ def submit(
     outlive_reader()
     work.write()
     _finish(backend.submit(request, settings), work)
+
+
+def _keep_to_budget(work: Work, options: Options, settings: Settings) -> tuple[Work, Options]:
+    """What --max-usd buys of `work`, and `options` with the deadline that keeps it to that. Standard error tells."""
+    from job.submit.budget import describe_budget, fit_budget
+    from job.submit.costs import read_costs
+
+    budget = fit_budget(
+        read_costs(work, options, settings),
+        max_usd=options.max_usd or 0.0,
+        deadline_seconds=options.timeout or getattr(settings, "timeout_seconds", None),
+    )
+    typer.echo(f"{work.experiment}: {describe_budget(budget)}", err=True)
+    return work.keep_first(budget.num_containers), options.model_copy(update={"timeout": budget.deadline_seconds})
 
 
 def _choose_data(plan: SweepPlan, places: Places, *, is_dry_run: bool) -> str | None:

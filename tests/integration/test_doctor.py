@@ -18,6 +18,7 @@ from job.storage.staged import FOLDERS, IMAGENET_WEIGHTS, SUMS_NAME
 from tests.conftest import Answer
 from tests.models.faulty_s3 import FaultyS3
 from tests.models.faulty_s3 import answer as answer_with
+from tests.models.moto_queue import create_queue
 from tests.models.stub_aws import StubAws, serve_aws
 from tests.models.stub_facts import Facts
 from tests.models.stub_kubernetes import serve_cluster
@@ -137,27 +138,8 @@ def aws(bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubAws]:
 
 @pytest.fixture
 def queue(aws: StubAws, request: pytest.FixtureRequest) -> str:
-    """A queue in moto over the stack's default types."""
-    iam, ec2, batch = (boto3.client(service) for service in ("iam", "ec2", "batch"))
-    name = f"q-{abs(hash(request.node.name))}"
-    trust = '{"Version": "2012-10-17", "Statement": []}'
-    role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)["Role"]["Arn"]
-    iam.create_instance_profile(InstanceProfileName=name)
-    iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
-    profile = iam.get_instance_profile(InstanceProfileName=name)["InstanceProfile"]["Arn"]
-    subnet = ec2.describe_subnets()["Subnets"][0]
-    group = ec2.describe_security_groups(Filters=[{"Name": "vpc-id", "Values": [subnet["VpcId"]]}])["SecurityGroups"][0]
-    resources = {
-        "type": "SPOT", "minvCpus": 0, "maxvCpus": 64, "desiredvCpus": 0, "instanceRole": profile,
-        "instanceTypes": ["g4dn.xlarge", "g5.xlarge"], "subnets": [subnet["SubnetId"]],
-        "securityGroupIds": [group["GroupId"]], "spotIamFleetRole": role,
-    }  # fmt: skip
-    environment = batch.create_compute_environment(
-        computeEnvironmentName=name, type="MANAGED", state="ENABLED", serviceRole=role, computeResources=resources
-    )["computeEnvironmentArn"]
-    order = [{"order": 1, "computeEnvironment": environment}]
-    batch.create_job_queue(jobQueueName=name, state="ENABLED", priority=1, computeEnvironmentOrder=order)
-    return name
+    """A queue in moto over two of the stack's default types."""
+    return create_queue(f"q-{abs(hash(request.node.name))}", "g4dn.xlarge", "g5.xlarge")
 
 
 @pytest.fixture

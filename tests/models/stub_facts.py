@@ -15,7 +15,7 @@ class Facts(Cluster):
         self.refused: set[tuple[str, str]] = set()
         """Verb and resource of what the user may not do, such as ("create", "jobs")."""
         self.found: dict[str, dict[str, Any]] = {
-            "/version": {"major": "1", "minor": "34", "gitVersion": "v1.34.1", "gitCommit": "", "gitTreeState": "",
+            "/version/": {"major": "1", "minor": "34", "gitVersion": "v1.34.1", "gitCommit": "", "gitTreeState": "",
                          "buildDate": "", "goVersion": "", "compiler": "", "platform": ""},
             "/api/v1/namespaces/job": {"metadata": {"name": "job"}, "status": {"phase": "Active"}},
         }  # fmt: skip
