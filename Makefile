@@ -29,7 +29,7 @@ STACK ?= job
 TAG ?= $(shell git describe --always --abbrev=12 --exclude '*' --dirty)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test quick soak check format docs lock upgrade manifests sbom image smoke-docker bench audit deploy push-image clean
+.PHONY: help install run test quick soak check format docs lock upgrade manifests sbom image smoke-docker bench audit committed deploy push-image destroy clean
 
 help:     ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 12
@@ -134,17 +134,24 @@ bench: $(READY)  ## measure speed, profiles, concurrency and start-up on this de
 audit: $(AUDIT_READY)  ## check the CloudFormation templates with checkov; asks nothing of the network once it is installed
 	$(AUDIT)/bin/checkov -f infra/batch.yaml infra/pod-role.yaml --compact --quiet --skip-download
 
-deploy:   ## create or update the AWS stack STACK (default job); the first time with BUDGET_EMAIL=you@example.com
-	aws cloudformation deploy --template-file infra/batch.yaml --stack-name $(STACK) --capabilities CAPABILITY_IAM \
-	    --no-fail-on-empty-changeset --tags project=job \
-	    --parameter-overrides ImageTag=$(TAG) $(if $(BUDGET_EMAIL),BudgetEmail=$(BUDGET_EMAIL)) $(PARAMETERS)
+# A tag is pushed once: the repository would refuse the next image that is -dirty at the same commit.
+committed:
+	@case '$(TAG)' in *-dirty) \
+	    echo 'TAG is $(TAG): the images of a tag must come from one commit; commit your changes, or name a TAG' >&2; \
+	    exit 2;; esac
 
-push-image:  ## push IMAGE to the repository of STACK, under the TAG that its job definition names
+deploy: committed  ## create or update the AWS stack STACK (default job); the first time with BUDGET_EMAIL=you@example.com
+	@infra/deploy.sh $(STACK) $(TAG) $(if $(BUDGET_EMAIL),BudgetEmail=$(BUDGET_EMAIL)) $(PARAMETERS)
+
+push-image: committed  ## push IMAGE to the repository of STACK, under the TAG that its job definition names
 	repository=$$(aws cloudformation describe-stacks --stack-name $(STACK) --output text \
 	    --query "Stacks[0].Outputs[?OutputKey=='RepositoryUri'].OutputValue") \
 	&& aws ecr get-login-password | $(DOCKER) login --username AWS --password-stdin $${repository%%/*} \
 	&& $(DOCKER) tag $(IMAGE) $$repository:$(TAG) \
 	&& $(DOCKER) push $$repository:$(TAG)
+
+destroy:  ## delete the AWS stack STACK with its machines, images and logs; the bucket with the results stays
+	@infra/destroy.sh $(STACK)
 
 clean:    ## remove the virtual environment and what tools left
 	rm -rf $(VENV) $(AUDIT) build dist .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

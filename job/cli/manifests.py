@@ -20,6 +20,7 @@ class Kind(StrEnum):
 
     MANIFEST = "manifest"
     SWEEP = "sweep"
+    SETTINGS = "settings"
 
 
 def validate(
@@ -50,13 +51,16 @@ def validate(
 def schema(
     kind: Annotated[Kind, typer.Argument(help="Whose schema to print.")] = Kind.MANIFEST,
 ) -> None:
-    """Print the JSON Schema of a manifest or a sweep, for editors."""
+    """Print the JSON Schema of a manifest, a sweep or a settings file of `job submit`, for editors."""
     import json
 
-    from job.manifest import Manifest, Sweep
+    from pydantic import BaseModel
 
-    model = Manifest if kind is Kind.MANIFEST else Sweep
-    typer.echo(json.dumps(model.model_json_schema(), indent=2))
+    from job.manifest import Manifest, Sweep
+    from job.submit.options import Options
+
+    models: dict[Kind, type[BaseModel]] = {Kind.MANIFEST: Manifest, Kind.SWEEP: Sweep, Kind.SETTINGS: Options}
+    typer.echo(json.dumps(models[kind].model_json_schema(), indent=2))
 
 
 def plan(

@@ -57,7 +57,7 @@ class KubernetesSettings:
     jobs: int | None = None
     """How many pods run at once; None for all."""
     cpus: float = 1
-    memory: str = "6Gi"
+    memory: str = "4Gi"
     disk: str = "10Gi"
     """What a container may write on its node, such as the decoded data set. If it writes more, its pod is evicted."""
     timeout_seconds: int = DEFAULT_TIMEOUT_SECONDS
@@ -156,6 +156,7 @@ class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
     """Writes texts of several lines as blocks, and what stands twice twice, as a person does."""
 
     def ignore_aliases(self, data: Any) -> bool:
+        del data
         return True
 
 

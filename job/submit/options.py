@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from job.errors import ManifestError, ObjectMissing, UsageError
 from job.manifest import validate
@@ -82,7 +82,7 @@ class Options(StrictModel):
     """Folder or s3:// URI of the data set."""
     image: str = ""
     """The container image."""
-    gpus: Annotated[str, BeforeValidator(_write_as_text)] = ""
+    gpus: Annotated[str, BeforeValidator(_write_as_text), WithJsonSchema({"type": ["string", "integer"]})] = ""
     """GPUs of each container: a number; docker also takes `all`."""
     jobs: Annotated[int | None, Field(ge=1)] = None
     """How many containers run at once."""

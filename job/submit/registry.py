@@ -121,7 +121,7 @@ BACKENDS: dict[str, Entry] = {
             "gpus": "how many each container has, by default 1",
             "jobs": "how many pods run at once, by default all",
             "cpus": "cores that each pod asks for, by default 1",
-            "memory": "memory that each pod asks for and may use, by default 6Gi",
+            "memory": "memory that each pod asks for and may use, by default 4Gi",
             "disk": "what each pod asks for and may write on its node, by default 10Gi",
             "timeout": f"{_TIMEOUT}, by default 14400",
             "attempts": _ATTEMPTS,

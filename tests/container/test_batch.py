@@ -97,13 +97,17 @@ def test_array_of_eight_with_a_bad_and_a_flaky_configuration(
 ) -> None:
     sweep = tmp_path / "sweep.json"
     sweep.write_text(json.dumps(SWEEP))
-    arguments = ("--manifest", sweep, "--to", "batch", "--output", f"{s3.uri}/batch", "--queue", queue, "--gpus", "0")
-    submitted = job("submit", *arguments, "--image", image)
+    settings = tmp_path / "settings.yaml"  # JSON is YAML
+    fields = {"to": "batch", "output": f"{s3.uri}/batch", "queue": queue, "gpus": 0, "image": image, "cpus": 1,
+              "memory": "3Gi", "timeout": 900, "attempts": 4, "env": {"JOB_INSTANCE_TYPE": "by-file"}}  # fmt: skip
+    settings.write_text(json.dumps(fields))
+    arguments = ("--manifest", sweep, "--settings", settings)
+    submitted = job("submit", *arguments)
     assert submitted.exit_code == 0, submitted.stderr
     assert "8 runs in 8 containers" in submitted.stdout
     assert describe(json.loads(record(s3))["job"])["arrayProperties"]["size"] == 8
 
-    assert "nothing to do" in job("submit", *arguments, "--image", image).stdout  # they are under way
+    assert "nothing to do" in job("submit", *arguments).stdout  # they are under way
     wait_until(lambda: states(job, s3)["counts"]["waiting"] + states(job, s3)["counts"]["running"] == 0, seconds=600)
 
     parent = json.loads(record(s3))["job"]
@@ -126,8 +130,13 @@ def test_array_of_eight_with_a_bad_and_a_flaky_configuration(
     plan = json.loads(s3.get(f"batch/{plan_key('cloud')}"))
     flaky = json.loads(s3.get(f"batch/cloud/runs/{plan['runs'][FLAKY]['run_id']}/result.json"))
     assert flaky["attempts"] == 3
+    assert flaky["environment"]["instance_type"] == "by-file"
+    (definition,) = {child["jobDefinition"] for child in children}
+    (registered,) = boto3.client("batch").describe_job_definitions(jobDefinitions=[definition])["jobDefinitions"]
+    assert registered["retryStrategy"]["attempts"] == 4
+    assert registered["timeout"]["attemptDurationSeconds"] == 900
 
-    again = job("submit", *arguments, "--image", image)
+    again = job("submit", *arguments)
     assert "1 runs in 1 containers" in again.stdout  # the bad one alone, as a plain job
     wait_until(lambda: states(job, s3)["counts"]["failed"] == 1, seconds=120)
 

@@ -129,8 +129,8 @@ WAYS: dict[str, How] = {
     r"job (plan|validate|schema|status|report|logs|cancel)\b.*": _job,
     r"job submit .*--dry-run.*": _job,
     r"job submit .*--to batch .*": "needs a stack in AWS; with moto's it is done by "
-    "unit/test_infra.py::test_submit_reads_queue_roles_bucket_and_image_from_the_stack",
-    r"job submit .*--to (local|kubernetes)\b.*": _job_dry,
+    "unit/test_infra.py::test_submit_reads_queue_roles_bucket_image_and_sizes_from_the_stack",
+    r"job submit .*--(to (local|kubernetes)|settings)\b.*": _job_dry,
     r"job run .*": _job_validated,  # trains; a smaller one is what `finished` is made by
     r"job stage .*": "downloads gigabytes; with small files it is done by "
     "integration/test_stage.py::test_stage_says_where_it_put_the_files",
@@ -140,15 +140,13 @@ WAYS: dict[str, How] = {
     r"tar .*|mkdir .*": _as_it_stands,
     r"docker run .*--manifest .*": _job_validated,  # container/test_image.py runs the image itself
     r"docker run .*--entrypoint .*": "needs the image; the command in it is Debian's own",
-    r"docker (login|tag|push) .*": "writes to a registry; make push-image does the same, and make's dry run is tried",
     r"aws .*": "needs an AWS account; parameters and outputs are held to the template by "
-    "unit/test_infra.py::test_the_make_targets_name_parameters_and_outputs_of_the_template",
+    "unit/test_deploy.py::test_targets_name_parameters_outputs_and_resources_of_the_template",
     r"(helm|kubectl) .*": "needs a cluster; the page is read by "
     "unit/test_infra.py::test_the_kubernetes_note_holds_what_pods_expect",
     r"pip install .*": "installs; from an index of its own it is done by "
     "integration/test_setup.py::test_every_command_installs_the_lock_although_a_newer_release_is_there",
     r"git tag .*": "would leave a tag in this repository",
-    r"git describe .*": "there may be no git here; the Makefile has the same words",
     r"\. \.venv/bin/activate|\.venv/bin/pre-commit install|\.ci/start-docker": "changes this machine or this checkout",
 }
 """By the whole command, the first that fits: how it is run here, or why it is not."""

@@ -1,7 +1,7 @@
 """Our model of AWS Batch, where moto's own ends.
 
 moto starts real containers, but does not tell children their index and attempt, carries out no retry strategy, kills
-without grace, and never fails an array's parent.
+without grace, never fails an array's parent, and fails where a host folder that a job mounts is missing.
 
 What is added here follows the documentation, not AWS itself:
 https://docs.aws.amazon.com/batch/latest/userguide/job_env_vars.html and
@@ -16,21 +16,14 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 from unittest.mock import patch
 
+import docker
 from docker.models.containers import Container
 from moto.batch import models
 
-from tests.models.batch_retries import decide
+from tests.models.batch_retries import is_tried_again
 
 GRACE_SECONDS = 25
 ChildEnvironment = Callable[[int, int], dict[str, str]]
-
-
-def is_tried_again(strategy: dict[str, Any], *, attempt: int, exit_code: int) -> bool:
-    """Whether a retry strategy goes on after an attempt (from 1) that ended with `exit_code`."""
-    if attempt >= strategy.get("attempts", 1):
-        return False
-    rules = [{key[0].upper() + key[1:]: value for key, value in rule.items()} for rule in strategy["evaluateOnExit"]]
-    return decide(rules, exit_code=exit_code, status="Essential container in task exited") == "RETRY"
 
 
 class Job(models.Job):
@@ -92,6 +85,14 @@ class Job(models.Job):
             job.stop, job.job_stopped_reason = True, reason
 
 
+class Mount(docker.types.Mount):
+    """A folder of the host that Docker makes where it is missing, as it does for ECS."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self["BindOptions"] = {"CreateMountpoint": True}
+
+
 def _kill(container: Container, signal: str | None = None) -> None:
     container.stop(timeout=GRACE_SECONDS)  # SIGTERM, then SIGKILL
 
@@ -101,5 +102,8 @@ def batch_model(*, environment: dict[str, str], interference: ChildEnvironment, 
     """moto's Batch as modelled here, with `machines` containers at once."""
     Job.role_environment, Job.interference = environment, staticmethod(interference)
     Job.machines = threading.BoundedSemaphore(machines)
-    with patch.object(models, "Job", Job), patch.object(Container, "kill", _kill):
+    with (
+        patch.object(models, "Job", Job), patch.object(Container, "kill", _kill),
+        patch.object(docker.types, "Mount", Mount),
+    ):  # fmt: skip
         yield

@@ -6,12 +6,14 @@ import fnmatch
 import json
 import re
 from collections.abc import Callable, Iterator
+from email import message_from_string
 from pathlib import Path
 from typing import Any
 
 from cfnlint.decode import cfn_yaml
 
-from tests.models.batch_retries import EVALUATE_ON_EXIT, decide, exit_codes
+from job.submit.backend import RETRYABLE_EXIT_CODES
+from tests.models.batch_retries import EVALUATE_ON_EXIT, EXITED, OTHER_FAILURES, decide
 
 Template = dict[str, Any]
 Rule = Callable[[Template], list[str]]
@@ -21,7 +23,7 @@ RULES: dict[str, Rule] = {}
 
 OUTPUTS = {
     *("JobQueue", "JobDefinition", "JobRoleArn", "ExecutionRoleArn"),
-    *("Bucket", "RepositoryUri", "LogGroup", "Region"),
+    *("Bucket", "RepositoryUri", "LogGroup", "Region", "SubmitterPolicyArn"),
 }
 STUCK_REASONS = {
     "MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE",
@@ -31,6 +33,13 @@ STUCK_REASONS = {
 """https://docs.aws.amazon.com/batch/latest/userguide/job_stuck_in_runnable_time_limit_actions.html"""
 MISSING_KEYS = ("runs/optimizers/runs/adam-s0-0123456789/result.json", "data/stl10/train_X.bin")
 """Keys that a run asks for before they exist."""
+WITHOUT_RESOURCES = {
+    *("batch:DescribeComputeEnvironments", "batch:DescribeJobDefinitions", "batch:DescribeJobQueues"),
+    *("batch:DescribeJobs", "batch:ListJobs", "ec2:DescribeInstanceTypeOfferings", "ec2:DescribeSpotPriceHistory"),
+    *("pricing:GetProducts", "servicequotas:GetAWSDefaultServiceQuota", "servicequotas:GetServiceQuota"),
+}
+"""Actions that know no resources, so that a statement must name `*`:
+https://docs.aws.amazon.com/service-authorization/latest/reference/"""
 
 
 def load_template(path: Path) -> Template:
@@ -71,8 +80,9 @@ def job(template: Template) -> dict[str, Any]:
 
 
 def statements(template: Template, role: str) -> list[dict[str, Any]]:
-    """What a role's inline policies say, `Action` and `Resource` always lists."""
-    policies = template["Resources"][role]["Properties"].get("Policies", [])
+    """What a role's inline policies, or a managed policy, say; `Action` and `Resource` are always lists."""
+    properties = template["Resources"][role]["Properties"]
+    policies = [properties] if "PolicyDocument" in properties else properties.get("Policies", [])
     return [
         {**statement, "Action": as_list(statement["Action"]), "Resource": as_list(statement["Resource"])}
         for policy in policies
@@ -111,21 +121,26 @@ def exit_rules_are_those_of_the_design(template: Template) -> list[str]:
 
 
 @rule
-def exit_codes_are_retried_as_the_error_tree_says(template: Template) -> list[str]:
+def exit_codes_are_retried_as_the_program_says(template: Template) -> list[str]:
     rules = job(template)["RetryStrategy"]["EvaluateOnExit"]
     faults = [
         f"exit code {code}: {answer}"
-        for code, retryable in exit_codes().items()
-        if ((answer := decide(rules, exit_code=code, status="Essential container in task exited")) == "RETRY")
-        != retryable
+        for code in range(1, 256)
+        if ((answer := decide(rules, exit_code=code, status=EXITED)) == "RETRY") != (code in RETRYABLE_EXIT_CODES)
     ]
-    if decide(rules, status="Host EC2 (instance i-0123456789abcdef0) terminated.") != "RETRY":
-        faults.append("an interrupted spot machine ends the job")
-    if decide(rules, reason="CannotPullContainerError: i/o timeout") != "RETRY":
-        faults.append("an image that could not be pulled ends the job")
-    if decide(rules, exit_code=137, reason="OutOfMemoryError: Container killed due to memory usage") != "EXIT":
+    if decide(rules, exit_code=137, reason="OutOfMemoryError: Container killed", status=EXITED) != "EXIT":
         faults.append("a job without enough memory is tried again")
     return faults
+
+
+@rule
+def failures_beside_the_program_are_retried(template: Template) -> list[str]:
+    rules = job(template)["RetryStrategy"]["EvaluateOnExit"]
+    return [
+        f"{status!r}, {reason!r} ends the job"
+        for status, reason in OTHER_FAILURES
+        if decide(rules, status=status, reason=reason) != "RETRY"
+    ]
 
 
 @rule
@@ -208,14 +223,47 @@ def job_role_deletes_nothing(template: Template) -> list[str]:
 
 
 @rule
-def job_role_has_no_wildcards(template: Template) -> list[str]:
+def no_policy_has_wildcards(template: Template) -> list[str]:
     whole = ("*", "arn:aws:s3:::*", "${Bucket.Arn}*", "${Bucket.Arn}/*")
     faults = []
-    for statement in statements(template, "JobRole"):
-        faults += [f"the job role may {action}" for action in statement["Action"] if "*" in action]
-        faults += [f"the job role reaches {place}" for place in map(text, statement["Resource"]) if place in whole]
+    for name in ("JobRole", "SubmitterPolicy"):
+        for statement in statements(template, name):
+            faults += [f"{name} may {action}" for action in statement["Action"] if "*" in action]
+            if not WITHOUT_RESOURCES.issuperset(statement["Action"]):
+                faults += [f"{name} reaches {place}" for place in map(text, statement["Resource"]) if place in whole]
     managed = template["Resources"]["JobRole"]["Properties"].get("ManagedPolicyArns", [])
     return faults + [f"the job role has {arn}" for arn in managed]
+
+
+@rule
+def job_role_reads_prices(template: Template) -> list[str]:
+    actions = {action for statement in statements(template, "JobRole") for action in statement["Action"]}
+    return [
+        f"the job role may not {action}"
+        for action in ("ec2:DescribeSpotPriceHistory", "pricing:GetProducts")
+        if action not in actions
+    ]
+
+
+@rule
+def submitter_gives_jobs_these_two_roles_alone(template: Template) -> list[str]:
+    roles = [
+        statement["Resource"]
+        for statement in statements(template, "SubmitterPolicy")
+        if "iam:PassRole" in statement["Action"]
+    ]
+    wanted = [{"Fn::GetAtt": ["JobRole", "Arn"]}, {"Fn::GetAtt": ["ExecutionRole", "Arn"]}]
+    return require(held=roles == [wanted], fault=f"the submitter passes {roles}")
+
+
+@rule
+def submitter_submits_to_this_queue_and_ends_jobs_of_this_program(template: Template) -> list[str]:
+    found = statements(template, "SubmitterPolicy")
+    queues = [statement["Resource"][0] for statement in found if "batch:SubmitJob" in statement["Action"]]
+    ends = [statement.get("Condition") for statement in found if "batch:TerminateJob" in statement["Action"]]
+    return require(held=queues == [{"Ref": "JobQueue"}], fault=f"the submitter submits to {queues}") + require(
+        held=ends == [{"Null": {"aws:ResourceTag/job:experiment": "false"}}], fault="the submitter ends any job"
+    )
 
 
 @rule
@@ -377,11 +425,32 @@ def volumes_are_encrypted(template: Template) -> list[str]:
     return require(held=held, fault="a volume is not encrypted")
 
 
+def user_data(template: Template) -> list[str]:
+    """The shell scripts that a machine runs when it starts, in their order."""
+    message = message_from_string(launch(template).get("UserData", {}).get("Fn::Base64", ""))
+    return [str(part.get_payload()) for part in message.walk() if part.get_content_type() == "text/x-shellscript"]
+
+
 @rule
-def agent_gives_two_minutes_on_interruption(template: Template) -> list[str]:
-    script = launch(template).get("UserData", {}).get("Fn::Base64", "")
-    lines = ("ECS_ENABLE_SPOT_INSTANCE_DRAINING=true", "ECS_CONTAINER_STOP_TIMEOUT=120s", "MIME-Version: 1.0")
-    return [f"the user data lack {line}" for line in lines if line not in script]
+def machine_prepares_its_agent_its_facts_and_its_end(template: Template) -> list[str]:
+    """What the scripts do is shown by running them, in `test_user_data`."""
+    scripts = user_data(template)
+    told = ("ECS_ENABLE_SPOT_INSTANCE_DRAINING=true", "/var/lib/job/machine.json", "spot/instance-action")
+    held = len(scripts) == 3 and all(word in script for word, script in zip(told, scripts, strict=True))
+    return require(held=held, fault=f"the user data are {len(scripts)} scripts: {scripts}")
+
+
+@rule
+def jobs_see_what_their_machine_is(template: Template) -> list[str]:
+    container = job(template)["ContainerProperties"]
+    folders = {volume["Name"]: volume["Host"]["SourcePath"] for volume in container.get("Volumes", [])}
+    mounts = [
+        (folders.get(mount["SourceVolume"]), mount["ContainerPath"], mount.get("ReadOnly"))
+        for mount in container.get("MountPoints", [])
+    ]
+    files = [entry["Value"] for entry in container["Environment"] if entry["Name"] == "JOB_MACHINE_FILE"]
+    held = mounts == [("/var/lib/job", "/var/lib/job", True)] and files == ["/var/lib/job/machine.json"]
+    return require(held=held, fault=f"mounts are {mounts}, JOB_MACHINE_FILE is {files}")
 
 
 @rule
@@ -403,6 +472,31 @@ def spot_comes_first(template: Template) -> list[str]:
     kinds = [(resources["Type"], resources["AllocationStrategy"]) for resources in found]
     wanted = [("SPOT", "SPOT_PRICE_CAPACITY_OPTIMIZED"), ("EC2", "BEST_FIT_PROGRESSIVE")]
     return require(held=kinds == wanted, fault=f"the queue's order is {kinds}")
+
+
+@rule
+def on_demand_machines_have_a_maximum_of_their_own(template: Template) -> list[str]:
+    environments = of_type(template, "AWS::Batch::ComputeEnvironment")
+    most = {found["ComputeResources"]["Type"]: found["ComputeResources"]["MaxvCpus"] for _, found in environments}
+    defaults = {kind: template["Parameters"][value["Ref"]]["Default"] for kind, value in most.items()}
+    return require(held=defaults["EC2"] < defaults["SPOT"], fault=f"the maxima are {most}: {defaults}")
+
+
+@rule
+def machines_start_in_a_third_zone_where_there_is_one(template: Template) -> list[str]:
+    condition = "HasThreeZones"
+    wanted = [
+        {"Ref": "SubnetA"},
+        {"Ref": "SubnetB"},
+        {"Fn::If": [condition, {"Ref": "SubnetC"}, {"Ref": "AWS::NoValue"}]},
+    ]
+    third = [template["Resources"][name].get("Condition") for name in ("SubnetC", "RouteOfSubnetC")]
+    return each(
+        template,
+        "AWS::Batch::ComputeEnvironment",
+        lambda environment: environment["ComputeResources"]["Subnets"] == wanted,
+        "does not start machines in three zones",
+    ) + require(held=third == [condition] * 2, fault=f"the third zone is made if {third}")
 
 
 @rule

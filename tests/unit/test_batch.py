@@ -14,8 +14,8 @@ from job.errors import UsageError
 from job.manifest import Sweep
 from job.plan import Submission
 from job.submit.backend import MAX_ATTEMPTS, PERMANENT_EXIT_CODES, RETRYABLE_EXIT_CODES, Launch
-from job.submit.batch import BatchSettings, render
-from tests.models.batch_retries import EVALUATE_ON_EXIT, exit_codes
+from job.submit.batch_documents import BatchSettings, render
+from tests.models.batch_retries import EVALUATE_ON_EXIT, exit_codes, is_tried_again
 
 SETTINGS = BatchSettings(
     queue="jobs", job_role="arn:aws:iam::123456789012:role/job", execution_role="arn:aws:iam::123456789012:role/pull",
@@ -89,6 +89,46 @@ def test_container_is_hardened_and_has_a_gpu() -> None:
     assert properties["logConfiguration"]["options"]["awslogs-group"] == "/aws/batch/job"
     without = container(render(LAUNCH, replace(SETTINGS, num_gpus=0)))
     assert "GPU" not in {resource["type"] for resource in without["resourceRequirements"]}
+
+
+@pytest.mark.parametrize(
+    ("image", "told", "version"),
+    [
+        ("repository:abc", "repository:abc", "abc"),
+        ("host:5000/repository", "host:5000/repository", "latest"),
+        ("repository@sha256:0123", "repository@sha256:0123", "0123"),
+        ("host:5000/repository:abc@sha256:0123", "host:5000/repository@sha256:0123", "abc"),
+    ],
+)
+def test_image_is_told_by_its_digest_where_that_is_known(image: str, told: str, version: str) -> None:
+    """ECS takes a tag or a digest, and not both."""
+    definition = render(LAUNCH, replace(SETTINGS, image=image))["jobDefinition"]
+    assert definition["containerProperties"]["image"] == told
+    assert definition["tags"] == {"job:version": version}
+
+
+def test_container_sees_what_its_machine_wrote_and_cannot_change_it() -> None:
+    properties = container(render(LAUNCH, SETTINGS))
+    (volume,), (mount,) = properties["volumes"], properties["mountPoints"]
+    assert volume == {"name": "machine", "host": {"sourcePath": "/var/lib/job"}}
+    assert mount == {"sourceVolume": "machine", "containerPath": "/var/lib/job", "readOnly": True}
+    assert {"name": "JOB_MACHINE_FILE", "value": "/var/lib/job/machine.json"} in properties["environment"]
+
+
+def test_sizes_and_attempts_are_those_of_the_settings() -> None:
+    sizes = replace(SETTINGS, num_vcpus=2, memory_mebibytes=8192, timeout_seconds=600, attempts=2)
+    definition = render(LAUNCH, sizes)["jobDefinition"]
+    resources = {entry["type"]: entry["value"] for entry in definition["containerProperties"]["resourceRequirements"]}
+    assert (resources["VCPU"], resources["MEMORY"]) == ("2", "8192")
+    assert definition["timeout"] == {"attemptDurationSeconds": 600}
+    assert definition["retryStrategy"]["attempts"] == 2
+
+
+def test_every_exit_code_is_decided_as_the_program_says() -> None:
+    strategy = render(LAUNCH, SETTINGS)["jobDefinition"]["retryStrategy"]
+    retried = {code for code in range(1, 256) if is_tried_again(strategy, attempt=1, exit_code=code)}
+    assert retried == set(RETRYABLE_EXIT_CODES)
+    assert not any(is_tried_again(strategy, attempt=MAX_ATTEMPTS, exit_code=code) for code in RETRYABLE_EXIT_CODES)
 
 
 def test_retry_strategy_is_the_template_s_and_the_error_tree_s() -> None:

@@ -6,9 +6,7 @@ import ast
 import copy
 import json
 import re
-import shutil
-import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +15,16 @@ import boto3
 import pytest
 import yaml
 from cfnlint.api import lint_file
+from kubernetes.utils.quantity import parse_quantity
 from moto import mock_aws
 
-from job.errors import UsageError
-from job.submit.batch import BatchSettings, read_stack
-from tests.conftest import ROOT
-from tests.models.batch_retries import EVALUATE_ON_EXIT, decide
+from job.errors import Terminated, UsageError
+from job.submit.batch import configure
+from job.submit.batch_documents import BatchSettings
+from job.submit.batch_stack import read_stack
+from job.submit.options import Options
+from tests.conftest import ROOT, Answer
+from tests.models.batch_retries import EVALUATE_ON_EXIT, EXITED, decide
 from tests.models.template_rules import OUTPUTS, RULES, Template, as_list, load_template, statements
 
 BATCH = ROOT / "infra" / "batch.yaml"
@@ -40,6 +42,8 @@ JOB_POLICY = ("JobRole", "Properties", "Policies", 0, "PolicyDocument", "Stateme
 READ, WRITE, TAG, LIST = ((*JOB_POLICY, index) for index in range(4))
 TLS = ("BucketPolicy", "Properties", "PolicyDocument", "Statement", 0)
 SPOT = ("SpotEnvironment", "Properties", "ComputeResources")
+ON_DEMAND = ("OnDemandEnvironment", "Properties", "ComputeResources")
+SUBMITTER = ("SubmitterPolicy", "Properties", "PolicyDocument", "Statement")
 SECRET = [{"Name": "AWS_SECRET_ACCESS_KEY", "Value": "x"}]
 KEY_ID = [{"Name": "WHO", "Value": "AKIA" + "A" * 16}]
 
@@ -69,9 +73,11 @@ MUTATIONS = [
     Mutation("exit_rules_are_five_at_most", EXIT_RULES, [*EVALUATE_ON_EXIT, EVALUATE_ON_EXIT[-1]]),
     Mutation("exit_rules_are_those_of_the_design", EXIT_RULES, EVALUATE_ON_EXIT[::-1]),
     Mutation("exit_rules_are_those_of_the_design", (*EXIT_RULES, 0), GONE),
-    *(Mutation("exit_codes_are_retried_as_the_error_tree_says", (*EXIT_RULES, index), GONE) for index in range(5)),
-    Mutation("exit_codes_are_retried_as_the_error_tree_says", EXIT_RULES, EVALUATE_ON_EXIT[::-1]),
-    Mutation("exit_codes_are_retried_as_the_error_tree_says", (*EXIT_RULES, 2, "OnExitCode"), "6*"),
+    *(Mutation("exit_codes_are_retried_as_the_program_says", (*EXIT_RULES, index), GONE) for index in range(5)),
+    Mutation("exit_codes_are_retried_as_the_program_says", EXIT_RULES, EVALUATE_ON_EXIT[::-1]),
+    Mutation("exit_codes_are_retried_as_the_program_says", (*EXIT_RULES, 2, "OnExitCode"), "7*"),
+    Mutation("failures_beside_the_program_are_retried", (*EXIT_RULES, 4), {"OnReason": "*", "Action": "EXIT"}),
+    Mutation("failures_beside_the_program_are_retried", (*EXIT_RULES, 4), {"OnStatusReason": "*", "Action": "EXIT"}),
     Mutation("attempts_are_one_to_ten", (*JOB, "RetryStrategy", "Attempts"), 11),
     Mutation("timeout_is_a_minute_at_least", (*JOB, "Timeout"), {"AttemptDurationSeconds": 59}),
     Mutation("timeout_is_a_minute_at_least", (*JOB, "Timeout"), GONE),
@@ -92,10 +98,16 @@ MUTATIONS = [
     Mutation("job_role_is_not_the_execution_role", (*CONTAINER, "JobRoleArn"), GONE),
     Mutation("job_role_deletes_nothing", (*WRITE, "Action", 0), "s3:DeleteObject"),
     Mutation("job_role_deletes_nothing", (*WRITE, "Action", 0), "s3:*"),
-    Mutation("job_role_has_no_wildcards", (*WRITE, "Action"), "s3:Put*"),
-    Mutation("job_role_has_no_wildcards", (*READ, "Resource"), "*"),
-    Mutation("job_role_has_no_wildcards", (*READ, "Resource"), {"Fn::Sub": "${Bucket.Arn}/*"}),
-    Mutation("job_role_has_no_wildcards", ("JobRole", "Properties", "ManagedPolicyArns"), ["AmazonS3FullAccess"]),
+    Mutation("no_policy_has_wildcards", (*WRITE, "Action"), "s3:Put*"),
+    Mutation("no_policy_has_wildcards", (*READ, "Resource"), "*"),
+    Mutation("no_policy_has_wildcards", (*READ, "Resource"), {"Fn::Sub": "${Bucket.Arn}/*"}),
+    Mutation("no_policy_has_wildcards", ("JobRole", "Properties", "ManagedPolicyArns"), ["AmazonS3FullAccess"]),
+    Mutation("no_policy_has_wildcards", (*SUBMITTER, 0, "Action"), "cloudformation:*"),
+    Mutation("no_policy_has_wildcards", (*SUBMITTER, 5, "Resource"), "*"),
+    Mutation("job_role_reads_prices", ("JobRole", "Properties", "Policies", 1), GONE),
+    Mutation("submitter_gives_jobs_these_two_roles_alone", (*SUBMITTER, 3, "Resource"), "*"),
+    Mutation("submitter_submits_to_this_queue_and_ends_jobs_of_this_program", (*SUBMITTER, 2, "Resource"), "*"),
+    Mutation("submitter_submits_to_this_queue_and_ends_jobs_of_this_program", (*SUBMITTER, 5, "Condition"), GONE),
     Mutation("job_role_writes_runs_alone", (*WRITE, "Resource"), {"Fn::Sub": "${Bucket.Arn}/data/*"}),
     Mutation("missing_keys_are_404_and_listing_is_by_prefix", LIST, GONE),
     Mutation("missing_keys_are_404_and_listing_is_by_prefix", (*LIST, "Condition"), GONE),
@@ -137,10 +149,16 @@ MUTATIONS = [
     Mutation("metadata_is_one_hop_away", (*MACHINE, "MetadataOptions", "HttpPutResponseHopLimit"), 2),
     Mutation("volumes_are_encrypted", (*MACHINE, "BlockDeviceMappings", 0, "Ebs", "Encrypted"), False),
     Mutation("volumes_are_encrypted", (*MACHINE, "BlockDeviceMappings"), GONE),
-    Mutation("agent_gives_two_minutes_on_interruption", (*MACHINE, "UserData"), GONE),
+    Mutation("machine_prepares_its_agent_its_facts_and_its_end", (*MACHINE, "UserData"), GONE),
+    Mutation("jobs_see_what_their_machine_is", (*CONTAINER, "MountPoints"), GONE),
+    Mutation("jobs_see_what_their_machine_is", (*CONTAINER, "MountPoints", 0, "ReadOnly"), False),
+    Mutation("jobs_see_what_their_machine_is", (*CONTAINER, "Volumes", 0, "Host", "SourcePath"), "/var/lib/other"),
     Mutation("machines_scale_to_zero", (*SPOT, "MinvCpus"), 4),
     Mutation("spot_comes_first", (*QUEUE, "ComputeEnvironmentOrder", 0, "Order"), 3),
     Mutation("spot_comes_first", (*SPOT, "AllocationStrategy"), "BEST_FIT"),
+    Mutation("on_demand_machines_have_a_maximum_of_their_own", (*ON_DEMAND, "MaxvCpus"), {"Ref": "MaxVcpus"}),
+    Mutation("machines_start_in_a_third_zone_where_there_is_one", (*ON_DEMAND, "Subnets", 2), GONE),
+    Mutation("machines_start_in_a_third_zone_where_there_is_one", ("RouteOfSubnetC", "Condition"), GONE),
     Mutation("stuck_jobs_are_cancelled", (*QUEUE, "JobStateTimeLimitActions"), GONE),
     Mutation("stuck_jobs_are_cancelled", (*QUEUE, "JobStateTimeLimitActions", 0, "MaxTimeSeconds"), 60),
     Mutation(
@@ -181,17 +199,21 @@ def test_every_mutation_is_noticed(template: Template, mutation: Mutation) -> No
 @pytest.mark.parametrize(
     ("seen", "answer"),
     [
-        ({"exit_code": 65}, "EXIT"),
-        ({"exit_code": 7}, "RETRY"),
-        ({"exit_code": 75}, "RETRY"),
-        ({"exit_code": 143, "status": "Essential container in task exited"}, "RETRY"),
+        ({"exit_code": 65, "status": EXITED}, "EXIT"),
+        ({"exit_code": 7, "status": EXITED}, "EXIT"),
+        ({"exit_code": 75, "status": EXITED}, "RETRY"),
+        ({"exit_code": 137, "status": EXITED}, "EXIT"),
         ({"exit_code": 137, "status": "Host EC2 (instance i-1) terminated."}, "RETRY"),
-        ({"reason": "CannotPullContainerError: pull image manifest has been retried"}, "RETRY"),
-        ({"reason": "ResourceInitializationError: unable to pull secrets"}, "EXIT"),
+        ({"reason": "CannotPullContainerError: manifest has been retried", "status": "Task failed to start"}, "RETRY"),
     ],
 )
 def test_batch_decides_by_the_first_match(seen: dict[str, Any], answer: str) -> None:
     assert decide(EVALUATE_ON_EXIT, **seen) == answer
+
+
+def test_job_that_is_stopped_before_its_spot_machine_goes_is_tried_again() -> None:
+    """The machine sends it SIGTERM; the run saves its checkpoint and it and its container end with 143."""
+    assert decide(EVALUATE_ON_EXIT, exit_code=Terminated.exit_code, status=EXITED) == "RETRY"
 
 
 def test_batch_retries_what_no_rule_matches() -> None:
@@ -205,25 +227,17 @@ def test_a_pod_may_do_what_a_batch_job_may(template: Template) -> None:
     of_job = json.loads(
         json.dumps(template).replace('{"Fn::GetAtt": ["Bucket", "Arn"]}', '{"Fn::Sub": "${Bucket.Arn}"}')
     )
-    assert statements(pod, "PodRole") == statements(of_job, "JobRole")
-
-
-def test_the_make_targets_name_parameters_and_outputs_of_the_template(template: Template) -> None:
-    make = shutil.which("make")
-    if make is None:
-        pytest.skip("needs make")
-    command = [make, "--dry-run", "deploy", "push-image", "BUDGET_EMAIL=someone@example.com", "TAG=0123abc"]
-    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    given = dict(re.findall(r"(\w+)=(\S+)", printed.partition("--parameter-overrides")[2].splitlines()[0]))
-    required = {name for name, parameter in template["Parameters"].items() if "Default" not in parameter}
-    assert set(given) == required
-    assert "OutputKey=='RepositoryUri'" in printed
+    runs_and_data = [statement for statement in statements(of_job, "JobRole") if statement["Sid"] != "Price"]
+    assert statements(pod, "PodRole") == runs_and_data
 
 
 def test_the_kubernetes_note_holds_what_pods_expect() -> None:
     note = (ROOT / "infra" / "kubernetes.md").read_text()
     blocks = re.findall(r"```yaml\n(.*?)```", note, flags=re.DOTALL)
-    objects = {entry["kind"]: entry for block in blocks for entry in yaml.safe_load_all(block)}
+    entries = [entry for block in blocks for entry in yaml.safe_load_all(block)]
+    objects = {entry["kind"]: entry for entry in entries if "kind" in entry}
+    (settings,) = [entry for entry in entries if "kind" not in entry]
+    assert Options.model_validate(settings).pod_patch["spec"]["volumes"][0]["name"] == "certificates"
     assert set(objects) == {"ResourceFlavor", "ClusterQueue", "LocalQueue", "PersistentVolumeClaim"}
     assert {objects[kind]["metadata"]["namespace"] for kind in ("LocalQueue", "PersistentVolumeClaim")} == {"job"}
     assert objects["LocalQueue"]["spec"]["clusterQueue"] == objects["ClusterQueue"]["metadata"]["name"]
@@ -231,6 +245,26 @@ def test_the_kubernetes_note_holds_what_pods_expect() -> None:
     (flavor,) = group["flavors"]
     assert flavor["name"] == objects["ResourceFlavor"]["metadata"]["name"]
     assert [resource["name"] for resource in flavor["resources"]] == group["coveredResources"]
+
+
+def test_kueue_s_example_has_room_for_four_of_our_pods(job: Callable[..., Answer]) -> None:
+    """Kueue counts requests, and limits where there is no request. What has no quota is never admitted."""
+    note = (ROOT / "infra/kubernetes.md").read_text()
+    blocks = re.findall(r"```yaml\n(.*?)```", note, flags=re.DOTALL)
+    entries = [entry for block in blocks for entry in yaml.safe_load_all(block)]
+    (queue,) = [entry for entry in entries if entry.get("kind") == "ClusterQueue"]
+    (flavor,) = queue["spec"]["resourceGroups"][0]["flavors"]
+    quota = {resource["name"]: resource["nominalQuota"] for resource in flavor["resources"]}
+    answer = job("submit", "--manifest", ROOT / "manifests/sweeps/optimizers.json", "--to", "kubernetes", "--dry-run",
+                 "--queue", "job", "--image", "job:x", "--output", "s3://bucket/study")  # fmt: skip
+    (document,) = [entry for entry in yaml.safe_load_all(answer.stdout) if entry["kind"] == "Job"]
+    resources = document["spec"]["template"]["spec"]["containers"][0]["resources"]
+    wanted = resources["limits"] | resources["requests"]
+    assert set(wanted) <= set(quota)
+    pods = {name: float(parse_quantity(quota[name]) // parse_quantity(amount)) for name, amount in wanted.items()}
+    assert min(pods.values()) == pods["nvidia.com/gpu"] == 4
+    assert document["spec"]["parallelism"] > 4  # so it is admitted only in parts
+    assert document["metadata"]["annotations"] == {"kueue.x-k8s.io/job-min-parallelism": "1"}
 
 
 @dataclass(frozen=True)
@@ -246,7 +280,8 @@ def stack(template: Template, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack
     """The template in moto's CloudFormation, changed only where moto differs from AWS.
 
     moto wants compute environments to have a ServiceRole, where AWS takes the service-linked one; it makes up a
-    repository name with capitals, which its own ECR then refuses; it does not split a list parameter's default value.
+    repository name with capitals, which its own ECR then refuses; it does not split a list parameter's default value;
+    it leaves AWS::NoValue in a list, so there are three zones here.
     """
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
@@ -258,6 +293,7 @@ def stack(template: Template, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack
     parameters = {
         "ImageTag": "0123abc",
         "BudgetEmail": "someone@example.com",
+        "Zones": "3",
         "InstanceTypes": template["Parameters"]["InstanceTypes"]["Default"],
     }
     with mock_aws():
@@ -324,29 +360,79 @@ def test_a_deployed_job_role_names_this_bucket_alone(stack: Stack) -> None:
     iam = boto3.client("iam")
     role = stack.outputs["JobRoleArn"].rpartition("/")[2]
     assert iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"] == []
-    (name,) = iam.list_role_policies(RoleName=role)["PolicyNames"]
+    names = iam.list_role_policies(RoleName=role)["PolicyNames"]
+    assert set(names) == {"runs-and-data", "prices"}
     document = ast.literal_eval(
-        iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+        iam.get_role_policy(RoleName=role, PolicyName="runs-and-data")["PolicyDocument"]
     )  # as moto prints it
     places = [place for statement in document["Statement"] for place in as_list(statement["Resource"])]
     arn = f"arn:aws:s3:::{stack.outputs['Bucket']}"
     assert set(places) == {f"{arn}/runs/*", f"{arn}/data/*", f"{arn}/runs/*/checkpoints/*", arn}
 
 
-def test_submit_reads_queue_roles_bucket_and_image_from_the_stack(stack: Stack) -> None:
+def push(stack: Stack, *, tag: str) -> str:
+    """Push an image to the stack's repository; its digest."""
+    name = stack.outputs["RepositoryUri"].partition("/")[2]
+    kind = "application/vnd.oci.image.manifest.v1+json"
+    manifest = json.dumps({"schemaVersion": 2, "mediaType": kind, "config": {"digest": "sha256:0"}, "layers": []})
+    pushed = boto3.client("ecr").put_image(repositoryName=name, imageManifest=manifest, imageTag=tag)["image"]
+    digest: str = pushed["imageId"]["imageDigest"]
+    assert digest.startswith("sha256:")
+    return digest
+
+
+def test_submit_reads_queue_roles_bucket_image_and_sizes_from_the_stack(stack: Stack) -> None:
+    digest = push(stack, tag="0123abc")
     found = read_stack("job", BatchSettings())
     assert found == BatchSettings(
         output=f"s3://{stack.outputs['Bucket']}/runs",
-        image=f"{stack.outputs['RepositoryUri']}:0123abc",
+        image=f"{stack.outputs['RepositoryUri']}:0123abc@{digest}",
         queue=stack.outputs["JobQueue"],
         job_role=stack.outputs["JobRoleArn"],
         execution_role=stack.outputs["ExecutionRoleArn"],
         log_group=stack.outputs["LogGroup"],
         region="eu-central-1",
+        num_vcpus=4,
+        memory_mebibytes=12288,
+        timeout_seconds=14400,
     )
     given = BatchSettings(queue="mine", output="s3://mine/runs", image="mine:1")
     own = read_stack("job", given)
     assert (own.queue, own.output, own.image) == (given.queue, given.output, given.image)
+
+
+def test_sizes_are_the_stack_s_where_no_option_says_otherwise(stack: Stack) -> None:
+    push(stack, tag="0123abc")
+    sizes = {"JobVcpus": "8", "JobMemoryMiB": "30000", "JobTimeoutSeconds": "7200"}
+    kept = ("ImageTag", "BudgetEmail", "Zones", "InstanceTypes")
+    boto3.client("cloudformation").update_stack(
+        StackName="job",
+        UsePreviousTemplate=True,
+        Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in sizes.items()]
+        + [{"ParameterKey": key, "UsePreviousValue": True} for key in kept],
+        Capabilities=["CAPABILITY_IAM"],
+    )
+    settings = configure(Options(to="batch", stack="job"))
+    assert (settings.num_vcpus, settings.memory_mebibytes, settings.timeout_seconds) == (8, 30000, 7200)
+    given = configure(Options(to="batch", stack="job", cpus=2, memory="8Gi", timeout=600))
+    assert (given.num_vcpus, given.memory_mebibytes, given.timeout_seconds) == (2, 8192, 600)
+
+
+def test_image_that_is_not_pushed_is_said_with_what_to_do(stack: Stack) -> None:
+    push(stack, tag="of-another-commit")
+    image = f"{re.escape(stack.outputs['RepositoryUri'])}:0123abc"
+    with pytest.raises(UsageError, match=f"^stack job: image {image} is not there; `make image push-image` pushes it"):
+        read_stack("job", BatchSettings())
+
+
+def test_stack_that_is_not_whole_is_named_with_its_state() -> None:
+    template = {"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}}
+    with mock_aws():
+        boto3.client("cloudformation", region_name="eu-west-1").create_stack(
+            StackName="other", TemplateBody=json.dumps(template)
+        )
+        with pytest.raises(UsageError, match="stack other: is CREATE_COMPLETE, without the output JobQueue; must be"):
+            read_stack("other", BatchSettings(region="eu-west-1"))
 
 
 def test_stack_that_does_not_exist_is_named(stack: Stack) -> None:
