@@ -11,8 +11,7 @@ from job.cli.options import ManifestOption, OverridesOption, check_place, name_s
 from job.errors import ManifestError
 
 if TYPE_CHECKING:
-    from job.submit.estimate import Instance
-    from job.submit.measured import Speeds, Workload
+    from job.submit.measured import Measurement
 
 
 class Kind(StrEnum):
@@ -97,7 +96,15 @@ def plan(
 
     from job.cli.tables import print_estimate, print_plan
     from job.plan import build_plan
-    from job.submit.estimate import PRICES_OF_AWS, estimate, find_instance, read_current_prices, read_prices
+    from job.submit.estimate import (
+        PRICES_OF_AWS,
+        estimate,
+        find_instance,
+        read_current_prices,
+        read_prices,
+        with_paid,
+    )
+    from job.submit.measured import find_prices, find_speeds
 
     planned = build_plan(read_sweep(manifest, overrides or []), source=name_source(manifest))
     table = read_current_prices([instance], region=region) if prices == PRICES_OF_AWS else read_prices(prices)
@@ -105,15 +112,22 @@ def plan(
         typer.echo(planned.model_dump_json(indent=1))
         return
     machine = find_instance(table, instance)
-    measured = _read_speeds(output, machine) if output else None
-    expected = estimate(planned, table, instance=instance, per_container=per_container, measured=measured)
+    seen = _read_measurements(output) if output else []
+    paid = find_prices(seen, instance=instance) if prices is None else {}
+    expected = estimate(
+        planned,
+        with_paid(table, instance, paid),
+        instance=instance,
+        per_container=per_container,
+        measured=find_speeds(seen, instance=instance, gpu=machine.gpu),
+    )
     print_plan(planned)
-    print_estimate(expected, today=datetime.now(UTC).date(), output=output)
+    print_estimate(expected, today=datetime.now(UTC).date(), output=output, paid=paid)
 
 
-def _read_speeds(output: str, machine: Instance) -> dict[Workload, Speeds]:
-    """The speeds of `machine` in the finished runs of `output`; none where nothing has run there yet."""
+def _read_measurements(output: str) -> list[Measurement]:
+    """What the finished runs of `output` took and paid; nothing where none has run there yet."""
     from job.storage import open_store
-    from job.submit.measured import find_speeds, read_measurements
+    from job.submit.measured import read_measurements
 
-    return find_speeds(read_measurements(open_store(output)), instance=machine.name, gpu=machine.gpu)
+    return read_measurements(open_store(output))

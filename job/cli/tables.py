@@ -13,6 +13,7 @@ from rich.table import Table
 from job.logs import show_line
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import date
 
     from job.plan import SweepPlan
@@ -51,10 +52,13 @@ def print_plan(plan: SweepPlan) -> None:
     Console().print(f"{plan.name}: {len(plan.runs)} runs, {len(seeds)} configurations", soft_wrap=True)
 
 
-def print_estimate(estimate: Estimate | None, *, today: date, output: str | None = None) -> None:
+def print_estimate(
+    estimate: Estimate | None, *, today: date, output: str | None = None, paid: Mapping[str, float] | None = None
+) -> None:
     """Print images, steps, hours and dollars, the month of the prices, and their age where that may matter.
 
-    `output` is where finished runs were looked for, if they were.
+    `output` is where finished runs were looked for, if they were. `paid` are the prices among the estimate's that these
+    runs paid, by market.
     """
     console = Console()
     if estimate is None:
@@ -73,10 +77,18 @@ def print_estimate(estimate: Estimate | None, *, today: date, output: str | None
     age = prices.age_in_months(today=today)
     old = f", {age} months old: --prices aws takes today's" if age >= OLD_PRICES_MONTHS else ""
     console.print(
-        f"{describe_speeds(estimate, output=output)}; prices of {prices.region} in {prices.as_of}{old}",
+        f"{describe_speeds(estimate, output=output)}; {describe_paid(paid or {})}"
+        f"prices of {prices.region} in {prices.as_of}{old}",
         style="dim",
         soft_wrap=True,
     )
+
+
+def describe_paid(paid: Mapping[str, float]) -> str:
+    """Which prices of an estimate are those that finished runs paid; empty if none is."""
+    names = {"spot": "on spot", "on-demand": "on demand"}
+    known = [f"${usd:.3f} an hour {names[market]}" for market, usd in sorted(paid.items()) if market in names]
+    return f"{' and '.join(known)} as paid here, other " if known else ""
 
 
 def describe_speeds(estimate: Estimate, *, output: str | None) -> str:

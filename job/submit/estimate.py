@@ -137,6 +137,14 @@ def read_current_prices(names: Iterable[str], *, region: str | None) -> Prices:
     return table.model_copy(update={"region": region, "as_of": f"{datetime.now(UTC):%Y-%m}", "instances": machines})
 
 
+def with_paid(prices: Prices, name: str, paid: Mapping[str, float]) -> Prices:
+    """The table with what was paid for an hour of the instance `name`, by market, in place of its own prices."""
+    fields = {"spot": "spot_usd_per_hour", "on-demand": "on_demand_usd_per_hour"}
+    changes = {fields[market]: usd for market, usd in paid.items() if market in fields}
+    machines = [each.model_copy(update=changes) if each.name == name else each for each in prices.instances]
+    return prices.model_copy(update={"instances": machines})
+
+
 def find_instance(prices: Prices, name: str) -> Instance:
     """The machine `name` of the table. Raises `UsageError` if it has none."""
     for machine in prices.instances:

@@ -64,10 +64,12 @@ def test_data_that_are_not_staged_are_refused_with_the_command_that_stages_them(
 
 
 @pytest.mark.parametrize("to", ["batch", "kubernetes"])
-def test_every_container_may_be_told_to_download(to: str, submit: Submit) -> None:
+def test_every_container_may_be_told_to_download(to: str, submit: Submit, bucket: str) -> None:
+    stage(bucket, "stl10")
     answer = submit("--data", "download", to=to)
     assert answer.exit_code == 0, answer.stderr
-    assert "--data" not in answer.stdout
+    assert f"{bucket}/data" not in answer.stdout
+    assert "download" not in answer.stdout
 
 
 def test_place_that_is_named_is_taken_as_it_is(submit: Submit, bucket: str) -> None:

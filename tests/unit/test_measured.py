@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from job.runs import RunKeys, RunResult, Timings
 from job.storage import FolderStore
 from job.submit import measured
-from job.submit.measured import Speeds, find_speeds, read_measurements, workload_of
+from job.submit.measured import Speeds, find_prices, find_speeds, read_measurements, workload_of
 from tests.records import made_by, make_manifest, make_result, store_results
 
 A10G = {"device": "NVIDIA A10G"}
@@ -75,6 +76,21 @@ def test_results_that_say_too_little_are_passed_over(tmp_path: Path) -> None:
     store.write(RunKeys("default", "damaged").result, b"{")
     assert read_measurements(store) == []
     assert read_measurements(FolderStore(tmp_path / "nothing")) == []
+
+
+def test_prices_are_medians_of_what_attempts_paid_for_the_type_by_market(tmp_path: Path) -> None:
+    store, run = FolderStore(tmp_path), result(0, 1000.0)
+    store_results(store, run)
+    paid = [
+        ("g5.xlarge", "spot", 0.4), ("g5.xlarge", "spot", 0.5), ("g5.xlarge", "spot", 0.45),
+        ("g5.xlarge", "on-demand", 1.1), ("g5.xlarge", None, 9.0), ("g6.xlarge", "spot", 0.1),
+        ("g5.xlarge", "spot", None),
+    ]  # fmt: skip
+    attempts = [{"instance_type": kind, "market": market, "usd_per_hour": usd} for kind, market, usd in paid]
+    key = RunKeys("default", run.run_id).result
+    store.write(key, json.dumps(json.loads(store.read(key)) | {"attempt_records": attempts}).encode())
+    assert find_prices(read_measurements(store), instance="g5.xlarge") == {"spot": 0.45, "on-demand": 1.1}
+    assert find_prices(read_measurements(store), instance="p5") == {}
 
 
 def test_of_many_results_some_are_read_spread_over_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from job.errors import ObjectMissing, UsageError
 from job.storage.aws import build_quick_client
 from job.storage.translation import translate_errors
 from job.submit import batch
-from job.submit.batch import BatchSettings
+from job.submit.batch_documents import BatchSettings
 from job.submit.doctor.finding import Finding, Unseen, ask, look
 from job.submit.options import Options
 from job.submit.pool import Pool, read_pool
