@@ -11,6 +11,7 @@ import typer
 
 from job.cli.options import ExperimentOption, check_place, open_output
 from job.cli.streams import outlive_reader
+from job.errors import JobError
 from job.submit.registry import BACKENDS, Reach, join_words, load_backend
 
 WATCH_SECONDS = 15
@@ -30,7 +31,7 @@ def status(
         bool, typer.Option("--watch", help="Show it again and again, until nothing is under way.")
     ] = False,
 ) -> None:
-    """Show the runs of a sweep: which are done or running, and why others wait, have failed or are lost."""
+    """Show the runs of a sweep: which are done or running, and why others wait, have failed, are lost or gone."""
     from job.cli.tables import print_status
     from job.submit.status import find_experiment, observe_sweep, read_last_words
 
@@ -75,18 +76,28 @@ def cancel(
 ) -> None:
     """Stop every container of a sweep that waits or runs in the cloud.
 
-    Checkpoints are kept: submit the sweep again, and its runs carry on from them.
+    Checkpoints are kept: submit the sweep again, and its runs carry on from them. What cannot be cancelled is named,
+    and ends the command with its exit code once the rest is cancelled.
     """
-    from job.submit.status import find_experiment, read_submitted
+    from job.submit.status import find_experiment
+    from job.submit.submissions import read_submitted
 
     store = open_output(output)
     name = find_experiment(store, experiment)
     submitted = read_submitted(store, name)
     outlive_reader()
+    refusals: list[JobError] = []
     for submission in submitted:
         job = submission.job
-        load_backend(job.backend).cancel(job, reason=f"job cancel {name}")
-        typer.echo(f"cancelled: {job.backend} {job.job}")
+        try:
+            load_backend(job.backend).cancel(job, reason=f"job cancel {name}")
+        except JobError as error:  # the others are cancelled all the same
+            refusals.append(error)
+            typer.echo(f"not cancelled: {job.backend} {job.job}: {error}", err=True)
+        else:
+            typer.echo(f"cancelled: {job.backend} {job.job}")
+    if refusals:
+        raise typer.Exit(refusals[0].exit_code)
     if not submitted:
         clouds = join_words([to for to, entry in BACKENDS.items() if entry.reach is Reach.NONE])
         typer.echo(f"{name}: nothing of it was sent to {clouds}")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 NUM_SHOWN = 20
 """Lines for each state. Further ones are only counted."""
-SHOWN_STATES = ("running", "waiting", "interrupted", "failed", "lost", "corrupt")
+SHOWN_STATES = ("running", "waiting", "interrupted", "failed", "lost", "gone", "corrupt")
 VARYING = re.compile(r"\S*[\d/]\S*|\b[0-9a-f]{8,}\b")
 """What may differ between two reasons that count as the same: numbers, addresses, ids, names with a number in them (as
 pods have them), paths and URIs."""

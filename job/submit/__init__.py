@@ -2,9 +2,10 @@
 
 backend       the protocol of all back ends: what each is given, and what it answers
 registry      which back ends there are, and what must be known of each before it is imported
-processes, batch, kubernetes with kubernetes_documents: the back ends
+processes, batch, kubernetes: the back ends; kubernetes_documents is what one sends, kubernetes_answers what comes back
 inputs        whether containers can read data and weights, and write the output
 work          what is left to do of a sweep, and what its containers are told
+submissions   what was sent out, and what became of its containers
 status        a sweep as one object, from storage and back ends
 stale         results whose origin differs from that of what would run now
 estimate      images, steps, time and cost of a plan

@@ -14,16 +14,17 @@ from job.plan import Submission, SubmittedJob
 if TYPE_CHECKING:
     from job.submit.options import Options
 
-PERMANENT_EXIT_CODES = (1, 2, 65, 66, 67, 68, 69)
 RETRYABLE_EXIT_CODES = (71, 74, 75, 143)
-"""The exit codes of the tree in `job.errors`. A back end tries a container again only after a retryable one."""
+"""Those of `job.errors` after which another attempt may succeed. Every other code is final on every back end, also what
+kernels and shells give: 137 (killed for memory), 134 and 139 (crashed), 126 and 127 (not started)."""
 MAX_ATTEMPTS = 5
 """How often a back end starts one container, the first time included, where --attempts does not say otherwise."""
 DEFAULT_TIMEOUT_SECONDS = 4 * 3600
 """Of one attempt, on the back ends that cost money."""
 DEFAULT_OUTPUT = "runs"
 
-ContainerState = Literal["waiting", "running", "succeeded", "failed"]
+ContainerState = Literal["waiting", "running", "succeeded", "failed", "gone", "unknown"]
+"""`gone`: the back end has forgotten the container, or is about to. `unknown`: the back end cannot be asked."""
 
 
 class Settings(Protocol):
@@ -89,7 +90,7 @@ class Child:
     state: ContainerState
     exit_code: int | None
     reason: str
-    """Why it waits or failed, in one sentence; empty where there is nothing to say."""
+    """Why it waits, failed, is gone or cannot be asked for, in one sentence; empty where there is nothing to say."""
 
 
 @dataclass(frozen=True)
@@ -134,4 +135,4 @@ class Backend(Protocol[AnySettings, Request]):
         """The last `num_lines` log lines of one container; an empty list if the back end no longer has them."""
 
     def cancel(self, job: SubmittedJob, *, reason: str) -> None:
-        """Stop all containers that wait or run. Those that run save their checkpoints."""
+        """Stop all containers that wait or run. Those that run save their checkpoints. What is gone stays gone."""

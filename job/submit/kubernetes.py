@@ -1,23 +1,23 @@
 """The back end `kubernetes`: one Indexed Job for a submission. This module sends it, and asks the cluster about it.
 
-It uses the official client, which the extra `kubernetes` installs. `job.submit.kubernetes_documents` renders what is
-sent.
+`job.submit.kubernetes_documents` renders what is sent, `job.submit.kubernetes_answers` reads what comes back, and
+`job.submit.kubernetes_cluster` connects.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
-from job.errors import AccessDeniedError, StorageError, UsageError
+from job.errors import UsageError
+from job.logs import get_logger
 from job.plan import SubmittedJob
 from job.submit.backend import DEFAULT_OUTPUT, Child
-from job.submit.kubernetes_documents import KubernetesSettings, render, show
+from job.submit.kubernetes_answers import find_differences, is_over, read_children
+from job.submit.kubernetes_cluster import TIMEOUT_SECONDS, Cluster, connect, import_client, translate_errors
+from job.submit.kubernetes_documents import CONTAINER, KubernetesSettings, name_attempt, render, show
 from job.submit.options import Options, parse_toleration
-from job.versions import extra
 
 __all__ = ["cancel", "configure", "observe", "read_log", "render", "show", "submit"]
 
@@ -53,157 +53,138 @@ def configure(options: Options) -> KubernetesSettings:
 
 
 def submit(documents: dict[str, dict[str, Any]], settings: KubernetesSettings) -> SubmittedJob:
-    """Create the documents in four calls, whatever the number of containers. What exists already stays as it is."""
-    client = _import_client()
-    core, batch = _build_clients(settings.context)
-    namespace = settings.namespace
-    create = {
-        "Namespace": lambda body: core.create_namespace(body, field_manager=FIELD_MANAGER),
-        "ServiceAccount": lambda body: core.create_namespaced_service_account(
-            namespace, body, field_manager=FIELD_MANAGER
-        ),
-        "ConfigMap": lambda body: core.create_namespaced_config_map(namespace, body, field_manager=FIELD_MANAGER),
-        "Job": lambda body: batch.create_namespaced_job(namespace, body, field_manager=FIELD_MANAGER),
-    }
+    """Create the documents in four calls, whatever the number of containers. What exists already stays as it is.
+
+    If the Job exists and runs, it is this submission already. If it has ended or is being deleted, another one is made
+    under a name with the number of the attempt. Raises `UsageError` if something else stands under a name.
+    """
+    cluster = connect(settings.context)
     for document in documents.values():
-        with _translate_errors(f"{document['kind']} {document['metadata']['name']}"):
-            try:
-                create[document["kind"]](document)
-            except client.ApiException as error:
-                if error.status != 409 and not (error.status == 403 and document["kind"] == "Namespace"):
-                    raise  # a user who may not create namespaces uses one that exists
-    name = documents["30-job.yaml"]["metadata"]["name"]
-    return SubmittedJob(backend="kubernetes", job=name, namespace=namespace, context=settings.context)
+        if document["kind"] not in ("ConfigMap", "Job"):
+            _create(cluster, document)
+    for attempt in count(1):
+        named = name_attempt(documents, attempt)
+        config_map, job = (next(one for one in named.values() if one["kind"] == kind) for kind in ("ConfigMap", "Job"))
+        if not _create(cluster, config_map):
+            _check_config_map(cluster, config_map)
+        if _create(cluster, job) or _is_under_way(cluster, job):
+            break
+    return SubmittedJob(
+        backend="kubernetes", job=job["metadata"]["name"], namespace=settings.namespace, context=cluster.context
+    )
+
+
+def _create(cluster: Cluster, document: dict[str, Any]) -> bool:
+    """Create an object. Returns False if there is one of its name.
+
+    It counts as there where the user may not create namespaces: such a user has one that exists.
+    """
+    client = import_client()
+    kind, metadata = document["kind"], document["metadata"]
+    create = {
+        "Namespace": cluster.core.create_namespace,
+        "ServiceAccount": cluster.core.create_namespaced_service_account,
+        "ConfigMap": cluster.core.create_namespaced_config_map,
+        "Job": cluster.batch.create_namespaced_job,
+    }[kind]
+    where = () if kind == "Namespace" else (metadata["namespace"],)
+    with translate_errors(_name(document)):
+        try:
+            create(*where, document, field_manager=FIELD_MANAGER, _request_timeout=TIMEOUT_SECONDS)
+        except client.ApiException as error:
+            if error.status != 409 and not (error.status == 403 and kind == "Namespace"):
+                raise
+            return False
+    return True
+
+
+def _check_config_map(cluster: Cluster, document: dict[str, Any]) -> None:
+    """Raises `UsageError` if the ConfigMap of the cluster tells the containers something else."""
+    metadata = document["metadata"]
+    with translate_errors(_name(document)):
+        found = cluster.core.read_namespaced_config_map(
+            metadata["name"], metadata["namespace"], _request_timeout=TIMEOUT_SECONDS
+        )
+    if found.data != document["data"]:
+        raise UsageError(
+            f"{_name(document)}: exists with other content; delete it, or submit under another --experiment"
+        )
+
+
+def _is_under_way(cluster: Cluster, document: dict[str, Any]) -> bool:
+    """Whether a Job that exists already is this one and goes on. Raises `UsageError` if it is another one."""
+    metadata = document["metadata"]
+    found = _read_job(cluster, metadata["name"], metadata["namespace"])
+    if found is None or is_over(found):
+        return False
+    differences = find_differences(found, document)
+    if differences:
+        raise UsageError(
+            f"{_name(document)}: another one runs under this name: {'; '.join(differences)}; delete it, or submit "
+            "under another --experiment"
+        )
+    get_logger().warning("job_runs_already", job=metadata["name"], consequence="nothing is started twice")
+    return True
 
 
 def observe(job: SubmittedJob) -> list[Child]:
     """What became of each container. It takes two calls, however many containers there are."""
-    client = _import_client()
-    core, batch = _build_clients(job.context)
-    with _translate_errors(f"Job {job.job}"):
-        try:
-            found = batch.read_namespaced_job(job.job, job.namespace)
-        except client.ApiException as error:
-            if error.status == 404:
-                return []  # it was cancelled, or removed some days after its end
-            raise
-        pods = core.list_namespaced_pod(job.namespace, label_selector=f"batch.kubernetes.io/job-name={job.job}").items
-    succeeded = _parse_indexes(found.status.completed_indexes)
-    failed = _parse_indexes(found.status.failed_indexes)
-    newest: dict[int, Any] = {}
-    for pod in sorted(pods, key=lambda pod: pod.metadata.creation_timestamp):
-        newest[int(pod.metadata.annotations["batch.kubernetes.io/job-completion-index"])] = pod
-    why_none = "suspended: Kueue has not admitted it" if found.spec.suspend else "its pod is not there yet"
-    children = []
-    for index in range(found.spec.completions):
-        pod = newest.get(index)
-        exit_code, reason = _read_pod(pod) if pod else (None, why_none)
-        if index in succeeded:
-            children.append(Child(index, "succeeded", 0, ""))
-        elif index in failed:
-            children.append(Child(index, "failed", exit_code, reason if pod else "failed; its pod is gone"))
-        else:
-            is_running = pod is not None and pod.status.phase == "Running"
-            children.append(Child(index, "running" if is_running else "waiting", exit_code, reason))
-    return children
-
-
-def _read_pod(pod: Any) -> tuple[int | None, str]:
-    """The exit code of a pod, and the reason why it waits or failed, in one sentence."""
-    for status in pod.status.container_statuses or ():
-        ended = status.state.terminated
-        if ended:
-            return ended.exit_code, f"{ended.reason or 'ended'} with exit code {ended.exit_code}"
-        waiting = status.state.waiting
-        if waiting and waiting.reason not in (None, "ContainerCreating", "PodInitializing"):
-            return None, f"{waiting.reason}: {waiting.message or 'no message'}"
-    for condition in pod.status.conditions or ():
-        if condition.type == "PodScheduled" and condition.status == "False":
-            return None, f"{condition.reason}: {condition.message}"
-    if pod.status.phase == "Running":
-        return None, ""
-    return None, pod.status.message or f"its pod is {pod.status.phase}"
+    cluster = connect(job.context)
+    found = _read_job(cluster, job.job, job.namespace)
+    if found is None:
+        return []  # it was cancelled, or removed some days after its end
+    return read_children(found, _list_pods(cluster, job, f"batch.kubernetes.io/job-name={job.job}"))
 
 
 def read_log(job: SubmittedJob, *, index: int, num_lines: int) -> list[str]:
     """The last lines of one container's newest pod."""
-    core, _ = _build_clients(job.context)
+    cluster = connect(job.context)
     selector = f"batch.kubernetes.io/job-name={job.job},batch.kubernetes.io/job-completion-index={index}"
-    with _translate_errors(f"Job {job.job}"):
-        pods = core.list_namespaced_pod(job.namespace, label_selector=selector).items
-        if not pods:
-            return []
-        newest = max(pods, key=lambda pod: pod.metadata.creation_timestamp)
-        text: str = core.read_namespaced_pod_log(newest.metadata.name, job.namespace, tail_lines=num_lines)
+    pods = _list_pods(cluster, job, selector)
+    if not pods:
+        return []
+    newest = max(pods, key=lambda pod: pod.metadata.creation_timestamp).metadata.name
+    with translate_errors(f"log of pod {newest}"):
+        text: str = cluster.core.read_namespaced_pod_log(
+            newest, job.namespace, container=CONTAINER, tail_lines=num_lines, _request_timeout=TIMEOUT_SECONDS
+        )
     return text.splitlines()
 
 
 def cancel(job: SubmittedJob, *, reason: str) -> None:
     """Delete the Job with its pods in one call. The pods save their checkpoints. `reason` is not sent."""
     del reason
-    client = _import_client()
-    _, batch = _build_clients(job.context)
-    with _translate_errors(f"Job {job.job}"):
+    client = import_client()
+    cluster = connect(job.context)
+    with translate_errors(f"Job {job.job}"):
         try:
-            batch.delete_namespaced_job(job.job, job.namespace, propagation_policy="Foreground")
+            cluster.batch.delete_namespaced_job(
+                job.job, job.namespace, propagation_policy="Foreground", _request_timeout=TIMEOUT_SECONDS
+            )
         except client.ApiException as error:
             if error.status != 404:  # it is gone already
                 raise
 
 
-def _parse_indexes(text: str | None) -> set[int]:
-    """`0,3-5` as {0, 3, 4, 5}."""
-    indexes: set[int] = set()
-    for part in (text or "").split(","):
-        if part:
-            first, _, last = part.partition("-")
-            indexes.update(range(int(first), int(last or first) + 1))
-    return indexes
-
-
-def _import_client() -> Any:
-    """The official client. Raises `UsageError` where its extra is not installed."""
-    with extra("kubernetes"):
-        from kubernetes import client
-    return client
-
-
-def _build_clients(context: str | None) -> tuple[Any, Any]:
-    """The clients of the core API and of the API of Jobs. Raises `UsageError` if no cluster is configured."""
-    client = _import_client()
-    from kubernetes import config
-
-    try:
-        api = config.new_client_from_config(context=context)  # type: ignore[no-untyped-call]
-    except config.ConfigException as error:
+def _read_job(cluster: Cluster, name: str, namespace: str | None) -> Any:
+    """The Job of this name; None if there is none."""
+    client = import_client()
+    with translate_errors(f"Job {name}"):
         try:
-            config.load_incluster_config()  # type: ignore[no-untyped-call]
-        except config.ConfigException:
-            raise UsageError(f"no cluster: {error}") from error
-        api = client.ApiClient()
-    return client.CoreV1Api(api), client.BatchV1Api(api)
+            return cluster.batch.read_namespaced_job(name, namespace, _request_timeout=TIMEOUT_SECONDS)
+        except client.ApiException as error:
+            if error.status == 404:
+                return None
+            raise
 
 
-@contextmanager
-def _translate_errors(what: str) -> Iterator[None]:
-    client = _import_client()
-    from urllib3.exceptions import HTTPError
-
-    try:
-        yield
-    except client.ApiException as error:
-        said = _message(error)
-        if error.status in (401, 403):
-            raise AccessDeniedError(f"{what}: {said}") from error
-        if error.status in (400, 404, 422):
-            raise UsageError(f"{what}: {said}") from error
-        raise StorageError(f"{what}: {said}") from error
-    except HTTPError as error:
-        raise StorageError(f"{what}: the cluster cannot be reached: {error}") from error
+def _list_pods(cluster: Cluster, job: SubmittedJob, selector: str) -> list[Any]:
+    with translate_errors(f"pods of Job {job.job}"):
+        found = cluster.core.list_namespaced_pod(
+            job.namespace, label_selector=selector, _request_timeout=TIMEOUT_SECONDS
+        )
+    return list(found.items)
 
 
-def _message(error: Any) -> str:
-    try:
-        return str(json.loads(error.body)["message"])
-    except (TypeError, ValueError, KeyError):
-        return f"{error.status} {error.reason}"
+def _name(document: dict[str, Any]) -> str:
+    return f"{document['kind']} {document['metadata']['name']}"

@@ -6,6 +6,7 @@ https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/job-v1/.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from dataclasses import dataclass, field, replace
@@ -20,11 +21,13 @@ from job.submit.backend import (
     DEFAULT_OUTPUT,
     DEFAULT_TIMEOUT_SECONDS,
     MAX_ATTEMPTS,
-    PERMANENT_EXIT_CODES,
+    RETRYABLE_EXIT_CODES,
     Launch,
 )
 from job.submit.strategic_merge import merge
 
+CONTAINER = "job"
+"""The name of the container that trains. A pod may have others beside it."""
 SUBMISSION_FOLDER = "/etc/job"
 SUBMISSION_FILE = "submission.json"
 MAX_PARALLELISM = 10_000
@@ -33,11 +36,15 @@ MIN_PARALLELISM = "kueue.x-k8s.io/job-min-parallelism"
 """With it Kueue admits a Job for which the quota has less room than its parallelism, with as many pods as fit:
 https://kueue.sigs.k8s.io/docs/tasks/run/jobs/#partial-admission."""
 NOTES = {
+    "00-namespace.yaml": """\
+# To apply all of it: kubectl apply --server-side -f FOLDER
+# Without --server-side kubectl keeps a copy of each object in an annotation, whose 262144 bytes a large sweep exceeds.
+""",
     "30-job.yaml": """\
 # Yours to set: `image`, and `--output` and `--data` in `args`. Without S3 let the volume `output` be a claim,
 #   persistentVolumeClaim: {claimName: NAME}
 # and write to it with `--output /output`.
-"""
+""",
 }
 """Comments that are shown above a document, by its file name."""
 
@@ -143,6 +150,23 @@ def render(launch: Launch, settings: KubernetesSettings) -> dict[str, dict[str, 
     return documents
 
 
+def name_attempt(documents: dict[str, dict[str, Any]], number: int) -> dict[str, dict[str, Any]]:
+    """`documents` as they are for the first attempt; for a later one with its number in the Job's name.
+
+    The ConfigMap is renamed with it, so that each Job has one of its own and survives the removal of an earlier one.
+    """
+    if number == 1:
+        return documents
+    first = documents["30-job.yaml"]["metadata"]["name"]
+    named = copy.deepcopy(documents)
+    for file in ("20-submission.yaml", "30-job.yaml"):
+        named[file]["metadata"]["name"] = f"{first}-{number}"
+    for volume in named["30-job.yaml"]["spec"]["template"]["spec"]["volumes"]:
+        if volume.get("configMap") == {"name": first}:
+            volume["configMap"] = {"name": f"{first}-{number}"}
+    return named
+
+
 def show(documents: dict[str, dict[str, Any]]) -> str:
     """The documents as the YAML that `kubectl apply` reads, each under its file name."""
     text = ""
@@ -188,10 +212,15 @@ def _job_spec(launch: Launch, settings: KubernetesSettings, *, labels: dict[str,
         "podReplacementPolicy": "Failed",
         "podFailurePolicy": {
             "rules": [
-                {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+                # first, so that a 137 after a preemption, a drain or an eviction is not final; counted, so that it ends
+                {"action": "Count", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
                 {
                     "action": "FailIndex",
-                    "onExitCodes": {"containerName": "job", "operator": "In", "values": list(PERMANENT_EXIT_CODES)},
+                    "onExitCodes": {
+                        "containerName": CONTAINER,
+                        "operator": "NotIn",
+                        "values": list(RETRYABLE_EXIT_CODES),
+                    },
                 },
             ]
         },
@@ -223,7 +252,7 @@ def _pod_spec(launch: Launch, settings: KubernetesSettings) -> dict[str, Any]:
         ],
         "containers": [
             {
-                "name": "job",
+                "name": CONTAINER,
                 "image": settings.image,
                 "args": inside.arguments,
                 **({"env": environment} if environment else {}),

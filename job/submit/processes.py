@@ -180,6 +180,7 @@ def run_processes(
             if stopped:  # while the process was being started
                 process.terminate()
             code, is_late = _wait(process, timeout_seconds)
+            code = 128 - code if code < 0 else code  # a signal ended it: Python says -9 where a container says 137
             running.discard(process)
             if is_late or code not in RETRYABLE_EXIT_CODES:
                 return Ended(index, code, number)

@@ -1,7 +1,7 @@
 """A sweep as one object: the state of each of its runs, from the records in storage and what the back ends say.
 
 records in storage:  result.json → done;  files without it → `job.runs.judge_unfinished`;  no files → waiting
-back ends:           exit codes, and why a container waits
+back ends:           exit codes, why a container waits, and whether it is still known (`job.submit.submissions`)
 """
 
 from __future__ import annotations
@@ -14,17 +14,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, assert_never, get_args
 
-from job.errors import ObjectMissing, UsageError
-from job.plan import Submission, SubmittedJob, plan_key, read_plan, submissions_prefix
+from job.errors import JobError, ObjectMissing, UsageError
+from job.logs import get_logger
+from job.plan import plan_key, read_plan
 from job.runs import Judgement, RunKeys, judge_unfinished, runs_prefix
 from job.storage import Store
 from job.submit.backend import Child
-from job.submit.registry import find_backend, load_backend
+from job.submit.registry import load_backend
+from job.submit.submissions import observe_children, read_submitted
 
-State = Literal["done", "running", "waiting", "interrupted", "failed", "lost", "corrupt"]
+State = Literal["done", "running", "waiting", "interrupted", "failed", "lost", "gone", "corrupt"]
 STATES: tuple[State, ...] = get_args(State)
 """In the order in which they are shown."""
-Unfinished = Literal["running", "waiting", "interrupted", "failed", "lost", "corrupt"]
+Unfinished = Literal["running", "waiting", "interrupted", "failed", "lost", "gone", "corrupt"]
 """The states that a run without a result can be in."""
 NUM_LAST_WORDS, LAST_LINES = 5, 3
 """How many failed runs have their log shown, and how many lines of it."""
@@ -42,7 +44,7 @@ class RunStatus:
     """The fraction of its training steps that is done."""
     exit_code: int | None = None
     reason: str = ""
-    """Why it waits, failed or is lost; empty where there is nothing to say."""
+    """Why it waits, failed, is lost or gone; empty where there is nothing to say."""
     seconds_left: float | None = None
     attempt: int = 0
 
@@ -68,20 +70,8 @@ class SweepStatus:
 
     @property
     def is_over(self) -> bool:
-        """Whether no run will go on by itself: each is done, failed, lost or corrupt."""
-        return all(run.state in ("done", "failed", "lost", "corrupt") for run in self.runs)
-
-
-@dataclass(frozen=True)
-class Submitted:
-    """A submission, and the name under which its back end knows it."""
-
-    submission: Submission
-    job: SubmittedJob
-
-    def index_of(self, run_id: str) -> int | None:
-        """The index of the container that does `run_id`; None if there is none."""
-        return next((i for i, runs in enumerate(self.submission.containers) if run_id in runs), None)
+        """Whether no run will go on by itself: each is done, failed, lost, gone or corrupt."""
+        return all(run.state in ("done", "failed", "lost", "gone", "corrupt") for run in self.runs)
 
 
 def find_experiment(store: Store, experiment: str | None) -> str:
@@ -109,44 +99,31 @@ def read_planned(store: Store, experiment: str) -> list[str]:
         raise UsageError(f"{store.locate(key)}: not a plan ({fault}); submit the sweep again") from error
 
 
-def read_submitted(store: Store, experiment: str) -> list[Submitted]:
-    """What was sent to back ends, in no order. Raises `UsageError` for a back end that this version does not know."""
-    found = []
-    for key in store.list_keys(submissions_prefix(experiment)):
-        if key.endswith(".job.json"):
-            job = SubmittedJob.model_validate_json(store.read(key))
-            try:
-                find_backend(job.backend)
-            except UsageError as error:
-                raise UsageError(f"{store.locate(key)}: {error}") from error
-            submission = Submission.model_validate_json(store.read(key.replace(".job.json", ".json")))
-            found.append(Submitted(submission, job))
-    return found
-
-
 def find_done(run_ids: Iterable[str], store: Store, *, experiment: str) -> set[str]:
     """Those of `run_ids` that have a result. It takes one listing, however many there are."""
     return _select_done(run_ids, set(store.list_keys(runs_prefix(experiment))), experiment=experiment)
 
 
-def find_busy(store: Store, *, experiment: str) -> set[str]:
-    """The ids of the runs whose containers wait or run."""
+def find_busy(store: Store, *, experiment: str, now: datetime | None = None) -> set[str]:
+    """The ids of the runs whose containers wait or run.
+
+    Where a back end cannot be asked, a warning says why, and those of its runs count whose own word is fresh.
+    """
     children = observe_children(read_submitted(store, experiment))
-    return {run_id for run_id, child in children.items() if child.state in ("waiting", "running")}
+    unknown = {run_id: child.reason for run_id, child in children.items() if child.state == "unknown"}
+    for reason in sorted(set(unknown.values())):
+        get_logger().warning("back_end_not_asked", reason=reason, consequence="its runs count as their records say")
+    judged = _judge_begun(store, experiment, unknown, now=now) if unknown else {}
+    fresh = {run_id for run_id, judgement in judged.items() if judgement.state == "running"}
+    return fresh | {run_id for run_id, child in children.items() if child.state in ("waiting", "running")}
 
 
 def observe_sweep(store: Store, experiment: str, *, now: datetime | None = None) -> SweepStatus:
     """The state of every run. It takes one listing, and a read for each run that has begun and is not done."""
     planned = read_planned(store, experiment)
-    prefix = runs_prefix(experiment)
-    keys = set(store.list_keys(prefix))
+    keys = set(store.list_keys(runs_prefix(experiment)))
     done = _select_done(planned, keys, experiment=experiment)
-    begun = {key.removeprefix(prefix).partition("/")[0] for key in keys} - done
-    started = [run_id for run_id in planned if run_id in begun]
-    when = now or datetime.now(UTC)
-    with ThreadPoolExecutor(READERS) as pool:
-        read = pool.map(lambda run_id: _read_progress(store, RunKeys(experiment, run_id)), started)
-        judged = {run_id: judge_unfinished(last, now=when) for run_id, last in zip(started, read, strict=True)}
+    judged = _judge_begun(store, experiment, [run_id for run_id in planned if run_id not in done], keys=keys, now=now)
     children = observe_children(read_submitted(store, experiment))
     runs = [
         RunStatus(run_id, "done", done_fraction=1.0)
@@ -160,26 +137,32 @@ def observe_sweep(store: Store, experiment: str, *, now: datetime | None = None)
 
 def read_log(store: Store, experiment: str, run_id: str, *, num_lines: int) -> list[str]:
     """The last log lines of a run, from its container or else its log.jsonl. Raises `UsageError` if there are none."""
+    refusals = []
     for submitted in read_submitted(store, experiment):
         index = submitted.index_of(run_id)
         if index is not None:
             job = submitted.job
-            lines = load_backend(job.backend).read_log(job, index=index, num_lines=num_lines)
+            try:
+                lines = load_backend(job.backend).read_log(job, index=index, num_lines=num_lines)
+            except JobError as error:
+                refusals.append(f"{job.backend} does not show its container's: {error}")
+                continue
             if lines:
                 return lines
     key = RunKeys(experiment, run_id).log
     try:
         return store.read(key).decode().splitlines()[-num_lines:]
     except ObjectMissing as error:
-        raise UsageError(f"{store.locate(key)}: no log; `job status` lists the runs") from error
+        reasons = "; ".join(["no log", *refusals, "`job status` lists the runs"])
+        raise UsageError(f"{store.locate(key)}: {reasons}") from error
 
 
 def read_last_words(store: Store, status: SweepStatus) -> dict[str, list[str]]:
-    """The last log lines of the first few failed runs, by run id."""
+    """The last log lines of the first few failed runs, by run id. Where a log is missing or refused, there are none."""
     failed = [run.run_id for run in status.runs if run.state == "failed"][:NUM_LAST_WORDS]
     words: dict[str, list[str]] = {}
     for run_id in failed:
-        with contextlib.suppress(UsageError):  # neither a container nor a log is left
+        with contextlib.suppress(JobError):  # neither a container nor a log is left, or no right to read them
             words[run_id] = read_log(store, status.experiment, run_id, num_lines=LAST_LINES)
     return words
 
@@ -191,19 +174,20 @@ def judge_run(run_id: str, judgement: Judgement | None, child: Child | None) -> 
     """
     code, said = (child.exit_code, child.reason) if child else (None, "")
     if judgement is None:
-        is_failed = child is not None and child.state in ("failed", "succeeded")  # it ended, and left no record
-        return RunStatus(run_id, "failed" if is_failed else "waiting", exit_code=code, reason=said)
+        return RunStatus(run_id, _settle_unbegun(child), exit_code=code, reason=said)
     last = judgement.progress
     state = _settle(judgement, child)
     match state:
         case "failed":
             reason = (judgement.reason if last and last.error else "") or said
         case "waiting":
-            reason = said
-        case "lost" | "corrupt":
+            reason = said or judgement.reason
+        case "lost" | "gone" | "corrupt":
             reason = "; ".join(filter(None, (judgement.reason, said)))
         case "running" | "interrupted":
-            reason = "" if judgement.reason == state else judgement.reason
+            own = "" if judgement.reason == state else judgement.reason or judgement.state
+            also = "its container runs" if judgement.state != state else said if _is_unknown(child) else ""
+            reason = "; ".join(filter(None, (own, also)))
         case _:
             assert_never(state)
     fraction = last.done_fraction if last else 0.0
@@ -220,23 +204,42 @@ def judge_run(run_id: str, judgement: Judgement | None, child: Child | None) -> 
 
 
 def _settle(judgement: Judgement, child: Child | None) -> Unfinished:
-    """The state by both. If the container failed, the run will not go on; if it waits, a lost or corrupt run will."""
+    """The state by both. If the container failed, the run will not go on.
+
+    If it waits or runs, the scheduler has tried again or will, whatever the last attempt left. If the back end has
+    forgotten it, what had not ended by itself will not go on.
+    """
+    own = judgement.state
     if child and child.state == "failed":
         return "failed"
-    if child and child.state == "waiting" and judgement.state in ("lost", "corrupt"):
-        return "waiting"
-    return judgement.state
+    if child and child.state in ("waiting", "running") and own != "running":
+        return child.state
+    return "gone" if child and child.state == "gone" and own in ("interrupted", "lost") else own
 
 
-def observe_children(submitted: Iterable[Submitted]) -> dict[str, Child]:
-    """The container of each run, by run id. If several submissions hold a run, one that waits or runs counts."""
-    found: dict[str, Child] = {}
-    for submission in submitted:
-        for child in load_backend(submission.job.backend).observe(submission.job):
-            for run_id in submission.submission.containers[child.index]:
-                if run_id not in found or child.state in ("waiting", "running"):
-                    found[run_id] = child
-    return found
+def _settle_unbegun(child: Child | None) -> Unfinished:
+    """The state of a run without any record. A container that ended without leaving one has failed."""
+    if child and child.state in ("failed", "succeeded"):
+        return "failed"
+    return "gone" if child and child.state == "gone" else "waiting"
+
+
+def _is_unknown(child: Child | None) -> bool:
+    return child is not None and child.state == "unknown"
+
+
+def _judge_begun(
+    store: Store, experiment: str, run_ids: Iterable[str], *, keys: set[str] | None = None, now: datetime | None
+) -> dict[str, Judgement]:
+    """What became of those of `run_ids` that have files, by their own word. They are read several at a time."""
+    prefix = runs_prefix(experiment)
+    listed = set(store.list_keys(prefix)) if keys is None else keys
+    begun = {key.removeprefix(prefix).partition("/")[0] for key in listed}
+    started = [run_id for run_id in run_ids if run_id in begun]
+    when = now or datetime.now(UTC)
+    with ThreadPoolExecutor(READERS) as pool:
+        read = pool.map(lambda run_id: _read_progress(store, RunKeys(experiment, run_id)), started)
+        return {run_id: judge_unfinished(last, now=when) for run_id, last in zip(started, read, strict=True)}
 
 
 def _select_done(run_ids: Iterable[str], keys: set[str], *, experiment: str) -> set[str]:

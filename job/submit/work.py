@@ -17,7 +17,6 @@ from job.plan import (
     SubmittedJob,
     SweepPlan,
     build_submission,
-    job_key,
     plan_key,
     submission_key,
 )
@@ -26,6 +25,7 @@ from job.submit.backend import Launch, Settings
 from job.submit.inputs import find_weights
 from job.submit.stale import Stale, find_stale, put_aside
 from job.submit.status import find_busy, find_done
+from job.submit.submissions import Submitted, write_submitted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +94,7 @@ class Work:
     def write_job(self, job: SubmittedJob) -> None:
         """Store the name under which the back end knows the submission."""
         if self.store:
-            self.store.write(job_key(self.experiment, self.submission.id), job.model_dump_json(indent=1).encode())
+            write_submitted(self.store, self.experiment, Submitted(self.submission, job))
 
 
 def prepare(sweep: Sweep, plan: SweepPlan, order: Order) -> Work:

@@ -15,7 +15,8 @@ import yaml
 
 from job.storage import open_store
 from job.storage.staged import FOLDERS, IMAGENET_WEIGHTS, SUMS_NAME
-from tests.conftest import Answer
+from job.submit.doctor.cluster import OWN_ACCOUNT_RIGHT, RIGHTS
+from tests.conftest import ROOT, Answer
 from tests.models.faulty_s3 import FaultyS3
 from tests.models.faulty_s3 import answer as answer_with
 from tests.models.moto_queue import create_queue
@@ -270,6 +271,19 @@ def test_rights_that_are_missing_are_named(doctor: Doctor, cluster: Facts, bucke
     ok, said = doctor(*on_cluster(bucket))["rights"]
     assert not ok
     assert said.startswith("these credentials may not create jobs, get pods/log in namespace job")
+
+
+def test_rights_that_are_asked_for_are_those_of_the_submitter_s_role() -> None:
+    documents = yaml.safe_load_all((ROOT / "infra/submitter-rbac.yaml").read_text())
+    (role,) = (document for document in documents if document["kind"] == "Role")
+    given = [
+        (group, resource, verb)
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    ]
+    assert sorted(given) == sorted([*RIGHTS, OWN_ACCOUNT_RIGHT])
 
 
 def test_what_the_pods_name_must_be_there(doctor: Doctor, cluster: Facts, bucket: str) -> None:

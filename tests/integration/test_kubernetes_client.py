@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from job.plan import SweepPlan
 from job.runs import Progress, RunKeys
 from job.storage import open_store
 from tests.conftest import Answer
-from tests.models.stub_kubernetes import Cluster, serve_cluster
+from tests.models.stub_kubernetes import Cluster, serve_cluster, write_kubeconfig
 
 Job = Callable[..., Answer]
 UNSCHEDULABLE = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
@@ -24,27 +23,22 @@ UNSCHEDULABLE = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
 @pytest.fixture
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     with serve_cluster() as stub:
-        config = {
-            "apiVersion": "v1", "kind": "Config", "current-context": "stub", "users": [{"name": "me", "user": {}}],
-            "clusters": [{"name": "stub", "cluster": {"server": stub.url}}],
-            "contexts": [{"name": "stub", "context": {"cluster": "stub", "user": "me"}}],
-        }  # fmt: skip
         path = tmp_path / "kubeconfig"
-        path.write_text(yaml.safe_dump(config))
+        write_kubeconfig(path, {"stub": stub.url})
         monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(path))
         yield stub
 
 
 @pytest.fixture
 def submit(job: Job, tmp_path: Path, bucket: str) -> Callable[..., Answer]:
-    """Submits a sweep of so many learning rates, with output in the bucket."""
+    """Submits a sweep of so many learning rates, with output in the bucket by default."""
 
-    def call(num_runs: int = 4) -> Answer:
+    def call(num_runs: int = 4, *, output: str = bucket) -> Answer:
         rates = [0.001 * (1 + i) for i in range(num_runs)]
         block = {"base": {"optimizer": {"name": "adam"}}, "vary": {"optimizer.lr": rates}}
         path = tmp_path / "sweep.json"
         path.write_text(json.dumps({"name": "rates", "blocks": [block]}))
-        arguments = ("--to", "kubernetes", "--image", "r/job:1", "--output", bucket, "--data", f"{bucket}/data")
+        arguments = ("--to", "kubernetes", "--image", "r/job:1", "--output", output, "--data", f"{bucket}/data")
         return job("submit", "-m", path, *arguments)
 
     return call
@@ -139,7 +133,84 @@ def test_running_container_shows_its_run_s_progress(
 def test_suspended_job_waits_for_kueue(job: Job, submit: Callable[..., Answer], cluster: Cluster, bucket: str) -> None:
     submit()
     cluster.job["spec"]["suspend"] = True
+    cluster.job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] = "gpu"
     assert {run["reason"] for run in status(job, bucket)["runs"]} == {"suspended: Kueue has not admitted it"}
+
+
+def test_job_that_a_person_suspended_waits_until_it_is_resumed(
+    job: Job, submit: Callable[..., Answer], cluster: Cluster, bucket: str
+) -> None:
+    submit()
+    cluster.set_condition("Suspended", "JobSuspended", "Job suspended")
+    seen = status(job, bucket)
+    assert {(run["state"], run["reason"]) for run in seen["runs"]} == {
+        ("waiting", "suspended: it starts when its Job is resumed")
+    }
+    assert "4 under way" in submit().stdout
+
+
+FAILURES = {
+    "Failed": ("DeadlineExceeded", "Job was active longer than specified deadline"),
+    "FailureTarget": ("BackoffLimitExceeded", "Job has reached the specified backoff limit"),
+}
+
+
+@pytest.mark.parametrize("condition", FAILURES)
+def test_job_that_has_failed_as_a_whole_fails_every_index_that_is_not_complete(
+    condition: str, job: Job, submit: Callable[..., Answer], cluster: Cluster, bucket: str
+) -> None:
+    submit()
+    reason, message = FAILURES[condition]
+    cluster.set_condition(condition, reason, message)
+    cluster.job["status"] |= {"completedIndexes": "0", "failedIndexes": "2"}
+    cluster.add_pod(1, {"phase": "Running", "containerStatuses": [container({"running": {}})]})
+    cluster.add_pod(2, {"phase": "Failed", "containerStatuses": [ended(137, "OOMKilled")]})
+    finish(bucket, run_ids(bucket)[0])
+    said = f"{reason}: {message}"
+    assert [(run["state"], run["exit_code"], run["reason"]) for run in status(job, bucket)["runs"]] == [
+        ("done", None, ""),
+        ("failed", None, said),
+        ("failed", 137, "OOMKilled with exit code 137"),
+        ("failed", None, said),
+    ]
+    assert "3 runs in 3 containers" in submit().stdout
+
+
+def test_complete_job_has_nothing_under_way(
+    job: Job, submit: Callable[..., Answer], cluster: Cluster, bucket: str
+) -> None:
+    """Even where its pods are gone: a run without result has failed then, because its container left nothing."""
+    submit()
+    cluster.set_condition("Complete", "CompletionsReached", "Reached expected number of succeeded pods")
+    assert status(job, bucket)["counts"]["failed"] == 4
+
+
+def test_evicted_pod_tells_what_the_kubelet_says(
+    job: Job, submit: Callable[..., Answer], cluster: Cluster, bucket: str
+) -> None:
+    submit()
+    said = "Pod ephemeral local storage usage exceeds the total limit of containers 30Gi."
+    evicted = {"phase": "Failed", "reason": "Evicted", "message": said}
+    cluster.add_pod(0, evicted | {"containerStatuses": [ended(137, "ContainerStatusUnknown")]})
+    disruption = {"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler",
+                  "message": "preempting to accommodate a higher priority pod"}  # fmt: skip
+    cluster.add_pod(1, {"phase": "Failed", "containerStatuses": [ended(143, "Error")], "conditions": [disruption]})
+    seen = status(job, bucket)["runs"][:2]
+    assert [(run["state"], run["exit_code"], run["reason"]) for run in seen] == [
+        ("waiting", 137, f"Evicted: {said}"),
+        ("waiting", 143, "PreemptionByScheduler: preempting to accommodate a higher priority pod"),
+    ]
+
+
+def test_containers_beside_ours_do_not_speak_for_it(
+    job: Job, submit: Callable[..., Answer], cluster: Cluster, bucket: str
+) -> None:
+    submit()
+    proxy = container({"terminated": {"exitCode": 1, "reason": "Error"}}) | {"name": "proxy"}
+    cluster.add_pod(0, {"phase": "Running", "containerStatuses": [proxy, container({"running": {}})]}, log="ours\n")
+    run = status(job, bucket)["runs"][0]
+    assert (run["exit_code"], run["reason"]) == (None, "")
+    assert job("logs", bucket, run["run_id"]).stdout == "ours\n"
 
 
 def test_logs_are_the_newest_pod_s_and_then_the_run_s_own(
@@ -168,9 +239,15 @@ def test_cancel_deletes_the_job_with_its_pods_and_status_goes_on_from_the_record
     assert answer.exit_code == 0, answer.stderr
     assert answer.stdout.startswith("cancelled: kubernetes rates-")
     assert cluster.deletions == ["Foreground"]
-    assert status(job, bucket)["counts"] == {
-        "done": 1, "running": 0, "waiting": 3, "interrupted": 0, "failed": 0, "lost": 0, "corrupt": 0,
+    name = cluster.job["metadata"]["name"]
+    left = [run for run in status(job, bucket)["runs"] if run["state"] != "done"]
+    assert {(run["state"], run["reason"]) for run in left} == {("gone", f"the Job {name} is being deleted")}
+    cluster.finish_deletions()
+    seen = status(job, bucket)
+    assert seen["counts"] == {
+        "done": 1, "running": 0, "waiting": 0, "interrupted": 0, "failed": 0, "lost": 0, "gone": 3, "corrupt": 0,
     }  # fmt: skip
+    assert job("status", bucket, "--watch").exit_code == 0  # nothing is under way
     assert job("cancel", bucket).exit_code == 0  # there is nothing left to delete
 
 

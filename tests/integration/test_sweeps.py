@@ -24,7 +24,7 @@ from job.storage import FolderStore, open_store
 from job.submit.backend import Child, Ended
 from job.submit.estimate import read_prices
 from job.submit.processes import run_processes
-from job.submit.status import RunStatus, judge_run, observe_sweep
+from job.submit.status import RunStatus, SweepStatus, judge_run, observe_sweep
 from tests.conftest import TINY, Answer
 from tests.models.faulty_s3 import FaultyS3, delay
 from tests.records import made_by, make_result, store_results
@@ -483,6 +483,9 @@ def judge(content: bytes, *, silent_seconds: float = 0.0, child: Child | None = 
     return judge_run("r", judge_unfinished(content, now=NOW + timedelta(seconds=silent_seconds)), child)
 
 
+SILENT = "says that it is running, silent for 20 minutes"
+
+
 def test_progress_and_time_left_come_from_the_run_s_own_word() -> None:
     status = judge(progress(), silent_seconds=20)
     assert status.state == "running"
@@ -493,19 +496,53 @@ def test_progress_and_time_left_come_from_the_run_s_own_word() -> None:
 @pytest.mark.parametrize(
     ("child", "state", "reason"),
     [
-        (None, "lost", "says that it is running, silent for 20 minutes"),
+        (None, "lost", SILENT),
         (
             Child(0, "waiting", None, "Host EC2 (instance i-1) terminated"),
             "waiting",
             "Host EC2 (instance i-1) terminated",
         ),
-        (Child(0, "running", None, ""), "lost", "says that it is running, silent for 20 minutes"),
+        (Child(0, "running", None, ""), "running", f"{SILENT}; its container runs"),
         (Child(0, "failed", 137, "OOMKilled"), "failed", "OOMKilled"),
+        (Child(0, "succeeded", 0, ""), "lost", SILENT),
+        (Child(0, "gone", None, "spool no longer knows it"), "gone", f"{SILENT}; spool no longer knows it"),
+        (Child(0, "unknown", None, "spool does not answer"), "lost", f"{SILENT}; spool does not answer"),
     ],
 )
 def test_back_end_knows_of_a_silent_run_whether_it_goes_on(child: Child | None, state: str, reason: str) -> None:
     status = judge(progress(), silent_seconds=1200, child=child)
     assert (status.state, status.reason) == (state, reason)
+
+
+ENDED: dict[str, bytes] = {
+    "failed": progress(state="failed", exit_code=74, error="no bucket"),
+    "interrupted": progress(state="interrupted", exit_code=143),
+    "lost": progress(updated_at="2025-12-31T00:00:00Z"),
+    "corrupt": b"{",
+}
+"""What an attempt left, by what became of it."""
+
+
+@pytest.mark.parametrize("ended", ENDED)
+@pytest.mark.parametrize("child", [Child(0, "waiting", 74, "Error with exit code 74"), Child(0, "running", None, "")])
+def test_container_that_waits_or_runs_wins_over_what_the_last_attempt_left(child: Child, ended: str) -> None:
+    """Because the scheduler will try again, or has begun to, whoever watches goes on watching."""
+    status = judge(ENDED[ended], child=child)
+    assert status.state == child.state
+    assert not SweepStatus("small", [status], None).is_over
+    assert status.reason
+
+
+@pytest.mark.parametrize("ended", [*ENDED, None])
+def test_run_that_its_back_end_has_forgotten_is_gone_unless_it_had_ended(ended: str | None) -> None:
+    child = Child(0, "gone", None, "spool no longer knows it")
+    status = judge(ENDED[ended], child=child) if ended else judge_run("r", None, child)
+    assert status.state == (ended if ended in ("failed", "corrupt") else "gone")
+    assert SweepStatus("small", [status], None).is_over
+
+
+def test_run_that_speaks_is_running_whatever_its_back_end_has_forgotten() -> None:
+    assert judge(progress(), child=Child(0, "gone", None, "spool no longer knows it")).state == "running"
 
 
 @pytest.mark.parametrize("child", [None, Child(0, "failed", 66, "Error")])

@@ -39,7 +39,7 @@ def failure_rules(documents: Documents) -> list[dict[str, Any]]:
 
 
 def decide(documents: Documents, *, exit_code: int, disrupted: bool) -> str:
-    """What the failure policy does with a pod; Count where no rule matches.
+    """What the failure policy does with a pod; Count where no rule matches. No operator matches exit code 0.
 
     https://kubernetes.io/docs/concepts/workloads/controllers/job/#pod-failure-policy
     """
@@ -48,7 +48,7 @@ def decide(documents: Documents, *, exit_code: int, disrupted: bool) -> str:
         if disrupted and any(one["type"] == "DisruptionTarget" and one["status"] == "True" for one in conditions):
             return str(rule["action"])
         codes = rule.get("onExitCodes")
-        if codes and (exit_code in codes["values"]) == (codes["operator"] == "In"):
+        if codes and exit_code and (exit_code in codes["values"]) == (codes["operator"] == "In"):
             return str(rule["action"])
     return "Count"
 
@@ -73,16 +73,22 @@ def check_success_in_rule(documents: Documents) -> list[str]:
 
 def check_disruption_first(documents: Documents) -> list[str]:
     first = failure_rules(documents)[0]
-    return fault(first["action"] == "Ignore" and "onPodConditions" in first, "a disruption must be ignored first")
+    return fault(first["action"] == "Count" and "onPodConditions" in first, "a disruption must be counted first")
 
 
 def check_exit_codes(documents: Documents) -> list[str]:
-    own = {code: again for code, again in exit_codes().items() if code in (1, 2) or 65 <= code <= 79 or code == 143}
+    worth_it = {code for code, again in exit_codes().items() if again}
     return [
-        f"exit code {code} must be {'counted' if again else 'final'}"
-        for code, again in own.items()
-        if (decide(documents, exit_code=code, disrupted=False) == "Count") != again
+        f"exit code {code} must be {'counted' if code in worth_it else 'final'}"
+        for code in range(1, 256)
+        if decide(documents, exit_code=code, disrupted=False) != ("Count" if code in worth_it else "FailIndex")
     ]
+
+
+def check_values_of_exit_codes(documents: Documents) -> list[str]:
+    """Ordered and without duplicates, as the API server demands."""
+    values = [rule["onExitCodes"]["values"] for rule in failure_rules(documents) if "onExitCodes" in rule]
+    return [f"{codes} must be ordered" for codes in values if codes != sorted(set(codes)) or not codes]
 
 
 def check_container_name(documents: Documents) -> list[str]:

@@ -24,13 +24,16 @@ RIGHTS = (
     ("batch", "jobs", "get"),
     ("batch", "jobs", "delete"),
     ("", "configmaps", "create"),
+    ("", "configmaps", "get"),
     ("", "pods", "list"),
     ("", "pods/log", "get"),
 )
-"""API group, resource and verb of what `job submit`, `status`, `logs` and `cancel` do."""
+"""API group, resource and verb of what `job submit`, `status`, `logs` and `cancel` do: the role of
+infra/submitter-rbac.yaml."""
 KUEUE_VERSIONS = ("v1beta2", "v1beta1")
 OWN_ACCOUNT = "job"
 """The service account that `job submit` creates."""
+OWN_ACCOUNT_RIGHT = ("", "serviceaccounts", "create")
 
 
 def check_kubernetes(options: Options) -> Iterator[Finding]:
@@ -77,7 +80,7 @@ def _check_rights(cluster: Cluster, options: Options) -> str:
     reviews = client.AuthorizationV1Api(cluster.core.api_client)
     wanted = [*RIGHTS]
     if not options.service_account:
-        wanted.append(("", "serviceaccounts", "create"))
+        wanted.append(OWN_ACCOUNT_RIGHT)
     refused = []
     for group, resource, verb in wanted:
         name, _, part = resource.partition("/")
@@ -94,7 +97,7 @@ def _check_rights(cluster: Cluster, options: Options) -> str:
     if refused:
         raise AccessDeniedError(
             f"these credentials may not {', '.join(refused)} in namespace {options.namespace}; an administrator can "
-            "give them the role of infra/kubernetes.md"
+            "give them the role of infra/submitter-rbac.yaml"
         )
     return f"all {len(wanted)} that submit, status, logs and cancel need in namespace {options.namespace}"
 
