@@ -7,6 +7,7 @@ IMAGE ?= job:local
 BASE_IMAGE ?=
 WEIGHTS ?= none
 OUTPUT ?= s3://my-bucket/study
+DATA ?= s3://my-bucket/data
 VENV := .venv
 BIN := $(VENV)/bin
 AUDIT := .venv-audit
@@ -112,9 +113,9 @@ image:    ## build the container image IMAGE (default job:local); WEIGHTS=imagen
 smoke-docker: $(READY) image  ## run the smoke manifest in a container against an S3 server, and show what it left
 	$(BIN)/python -m tests.container.smoke $(IMAGE)
 
-manifests: $(READY)  ## render manifests/*.yaml anew from the sweep optimizers.json; IMAGE and OUTPUT as you have them
+manifests: $(READY)  ## render manifests/*.yaml anew from the sweep optimizers.json; IMAGE, OUTPUT and DATA as you have them
 	$(BIN)/job submit --manifest manifests/sweeps/optimizers.json --to kubernetes --dry-run \
-	    --image registry.example.com/job:0.1.0 --output $(OUTPUT) 2>/dev/null \
+	    --image registry.example.com/job:0.1.0 --output $(OUTPUT) --data $(DATA) 2>/dev/null \
 	    | awk '/^# [0-9]/ {file = "manifests/" $$2; print "# Rendered by make manifests from sweeps/optimizers.json." > file; next} \
 	           !/^---$$/ {print > file}'
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from job.cli.options import ManifestOption, OverridesOption, check_place, name_source, read_document, read_sweep
 from job.errors import ManifestError
+
+if TYPE_CHECKING:
+    from job.submit.measured import Measurement
 
 
 class Kind(StrEnum):
@@ -68,7 +71,21 @@ def plan(
     prices: Annotated[
         str | None,
         typer.Option(
-            callback=check_place, help="JSON file of instances with prices and speeds, in place of the bundled one."
+            callback=check_place,
+            help="`aws` asks AWS for today's prices; a path names a JSON file of instances with prices and speeds. "
+            "By default a bundled one.",
+        ),
+    ] = None,
+    region: Annotated[
+        str | None, typer.Option(help="AWS region for --prices aws; by default that of the environment or profile.")
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            callback=check_place,
+            help="Folder or s3:// URI of finished runs. Where some fit, their speed counts and not the table's.",
         ),
     ] = None,
     per_container: Annotated[int, typer.Option(min=1, help="Runs that one container does, one after another.")] = 1,
@@ -79,13 +96,38 @@ def plan(
 
     from job.cli.tables import print_estimate, print_plan
     from job.plan import build_plan
-    from job.submit.estimate import estimate, read_prices
+    from job.submit.estimate import (
+        PRICES_OF_AWS,
+        estimate,
+        find_instance,
+        read_current_prices,
+        read_prices,
+        with_paid,
+    )
+    from job.submit.measured import find_prices, find_speeds
 
     planned = build_plan(read_sweep(manifest, overrides or []), source=name_source(manifest))
-    table = read_prices(prices)
+    table = read_current_prices([instance], region=region) if prices == PRICES_OF_AWS else read_prices(prices)
     if as_json:
         typer.echo(planned.model_dump_json(indent=1))
         return
-    expected = estimate(planned, table, instance=instance, per_container=per_container)
+    machine = find_instance(table, instance)
+    seen = _read_measurements(output) if output else []
+    paid = find_prices(seen, instance=instance) if prices is None else {}
+    expected = estimate(
+        planned,
+        with_paid(table, instance, paid),
+        instance=instance,
+        per_container=per_container,
+        measured=find_speeds(seen, instance=instance, gpu=machine.gpu),
+    )
     print_plan(planned)
-    print_estimate(expected, today=datetime.now(UTC).date())
+    print_estimate(expected, today=datetime.now(UTC).date(), output=output, paid=paid)
+
+
+def _read_measurements(output: str) -> list[Measurement]:
+    """What the finished runs of `output` took and paid; nothing where none has run there yet."""
+    from job.storage import open_store
+    from job.submit.measured import read_measurements
+
+    return read_measurements(open_store(output))

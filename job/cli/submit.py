@@ -18,8 +18,9 @@ from job.submit.registry import Reach, find_backend, load_backend
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from job.plan import SubmittedJob
+    from job.plan import SubmittedJob, SweepPlan
     from job.submit.backend import Ended, Settings
+    from job.submit.inputs import Places
     from job.submit.options import Options
     from job.submit.work import Work
 
@@ -46,7 +47,7 @@ def submit(
     from job.logs import configure_logs
     from job.plan import build_plan
     from job.submit.backend import DEFAULT_OUTPUT
-    from job.submit.inputs import Places, check_inputs, check_output
+    from job.submit.inputs import DOWNLOAD, Places, check_inputs, check_output
     from job.submit.stale import read_origin
     from job.submit.work import Order, prepare
 
@@ -57,7 +58,8 @@ def submit(
     check_inputs(plan, Places(to=to, output=options.output or DEFAULT_OUTPUT, data=data))
     backend, reach = load_backend(to), find_backend(to).reach
     settings: Settings = backend.configure(options)
-    check_output(Places(to=to, output=settings.output))
+    places = Places(to=to, output=settings.output, data=data)
+    check_output(places)
     order = Order(
         experiment=name_experiment(experiment, sweep),
         output=settings.output,
@@ -67,10 +69,14 @@ def submit(
     )
     work = prepare(sweep, plan, order)
     _show_stale(work, asked=stale)
-    check_done(work, data=data, is_here=reach is not Reach.NONE)
+    check_done(work, data=None if data == DOWNLOAD else data, is_here=reach is not Reach.NONE)
     if not work.submission.containers:
         typer.echo(f"{work.experiment}: nothing to do; {len(work.done)} runs are done, {work.num_busy} under way")
         return
+    if options.max_usd is not None:
+        work, options = _keep_to_budget(work, options, settings)
+        settings = backend.configure(options)
+    data = _choose_data(plan, places, is_dry_run=dry_run)
     launch = work.launch(settings, data=data, env=options.resolve_env(os.environ))
     request = backend.render(launch, settings)
     if dry_run:
@@ -79,6 +85,30 @@ def submit(
     outlive_reader()
     work.write()
     _finish(backend.submit(request, settings), work)
+
+
+def _keep_to_budget(work: Work, options: Options, settings: Settings) -> tuple[Work, Options]:
+    """What --max-usd buys of `work`, and `options` with the deadline that keeps it to that. Standard error tells."""
+    from job.submit.budget import describe_budget, fit_budget
+    from job.submit.costs import read_costs
+
+    budget = fit_budget(
+        read_costs(work, options, settings),
+        max_usd=options.max_usd or 0.0,
+        deadline_seconds=options.timeout or getattr(settings, "timeout_seconds", None),
+    )
+    typer.echo(f"{work.experiment}: {describe_budget(budget)}", err=True)
+    return work.keep_first(budget.num_containers), options.model_copy(update={"timeout": budget.deadline_seconds})
+
+
+def _choose_data(plan: SweepPlan, places: Places, *, is_dry_run: bool) -> str | None:
+    """The --data of the containers. If it was not given, standard error says what was taken."""
+    from job.submit.inputs import choose_data
+
+    chosen = choose_data(plan, places, is_dry_run=is_dry_run)
+    if chosen is not None and places.data is None:
+        typer.echo(f"{plan.name}: containers read their data from {chosen}", err=True)
+    return chosen
 
 
 def _show_stale(work: Work, *, asked: bool) -> None:

@@ -13,6 +13,7 @@ from rich.table import Table
 from job.logs import show_line
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import date
 
     from job.plan import SweepPlan
@@ -51,8 +52,14 @@ def print_plan(plan: SweepPlan) -> None:
     Console().print(f"{plan.name}: {len(plan.runs)} runs, {len(seeds)} configurations", soft_wrap=True)
 
 
-def print_estimate(estimate: Estimate | None, *, today: date) -> None:
-    """Print images, steps, hours and dollars, the month of the prices, and their age where that may matter."""
+def print_estimate(
+    estimate: Estimate | None, *, today: date, output: str | None = None, paid: Mapping[str, float] | None = None
+) -> None:
+    """Print images, steps, hours and dollars, the month of the prices, and their age where that may matter.
+
+    `output` is where finished runs were looked for, if they were. `paid` are the prices among the estimate's that these
+    runs paid, by market.
+    """
     console = Console()
     if estimate is None:
         console.print("time and cost: unknown, because only the containers see how many images the folder holds")
@@ -68,8 +75,36 @@ def print_estimate(estimate: Estimate | None, *, today: date) -> None:
         f"about ${estimate.spot_usd:.2f} on spot"
     )
     age = prices.age_in_months(today=today)
-    old = f", {age} months old: --prices FILE takes newer ones" if age >= OLD_PRICES_MONTHS else ""
-    console.print(f"speeds {instance.speed}; prices of {prices.region} in {prices.as_of}{old}", style="dim")
+    old = f", {age} months old: --prices aws takes today's" if age >= OLD_PRICES_MONTHS else ""
+    console.print(
+        f"{describe_speeds(estimate, output=output)}; {describe_paid(paid or {})}"
+        f"prices of {prices.region} in {prices.as_of}{old}",
+        style="dim",
+        soft_wrap=True,
+    )
+
+
+def describe_paid(paid: Mapping[str, float]) -> str:
+    """Which prices of an estimate are those that finished runs paid; empty if none is."""
+    names = {"spot": "on spot", "on-demand": "on demand"}
+    known = [f"${usd:.3f} an hour {names[market]}" for market, usd in sorted(paid.items()) if market in names]
+    return f"{' and '.join(known)} as paid here, other " if known else ""
+
+
+def describe_speeds(estimate: Estimate, *, output: str | None) -> str:
+    """Where the speeds of an estimate come from. `output` is where finished runs were looked for, if they were."""
+    table = f"speeds {estimate.instance.speed}"
+    if output is None:
+        return table
+    if not estimate.num_measured:
+        return f"{table}, for {output} has no finished run of this network and image size on {estimate.instance.name}"
+    here = f"measured here: the medians of {estimate.num_results:,} finished runs of {output}"
+    if estimate.num_measured == estimate.num_runs:
+        return f"speeds and overhead {here}"
+    rest = estimate.num_runs - estimate.num_measured
+    return (
+        f"speeds and overhead of {estimate.num_measured:,} runs {here}; of the other {rest:,} {estimate.instance.speed}"
+    )
 
 
 def print_status(status: SweepStatus, last_words: dict[str, list[str]]) -> None:

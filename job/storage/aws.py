@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+from botocore.config import Config
 from botocore.exceptions import BotoCoreError, NoCredentialsError
 
 from job.errors import AccessDeniedError, UsageError
 from job.secrets import remember
 from job.storage.translation import translate_errors
 
+CONNECT_SECONDS, ANSWER_SECONDS = 3, 10
+"""Waits of a quick client, for one attempt."""
 FILE_VARIABLES = {"AWS_CONFIG_FILE": "~/.aws/config", "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials"}
 FIELDS = {
     "access_key": ("AWS_ACCESS_KEY_ID",),
@@ -46,6 +49,16 @@ def build_client(service: str, *, region: str | None = None, config: Any = None,
             raise UsageError(f"{error}; AWS_ENDPOINT_URL must be like https://HOST:PORT") from error
     client.meta.events.register("before-call", lambda **_: _check_credentials(session))
     return client
+
+
+def build_quick_client(service: str, *, region: str | None = None) -> Any:
+    """A client for one question that a person waits for: each attempt is given up after seconds, and there are two."""
+    config = Config(
+        connect_timeout=CONNECT_SECONDS,
+        read_timeout=ANSWER_SECONDS,
+        retries={"mode": "standard", "total_max_attempts": 2},
+    )
+    return build_client(service, region=region, config=config)
 
 
 def _default_session() -> Any:

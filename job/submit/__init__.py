@@ -9,4 +9,9 @@ submissions   what was sent out, and what became of its containers
 status        a sweep as one object, from storage and back ends
 stale         results whose origin differs from that of what would run now
 estimate      images, steps, time and cost of a plan
+measured      how fast the finished runs of an output were
+pool          which machines a container may get
+costs         what the containers of a submission are estimated to cost
+budget        which containers a sum of money buys, and with what deadline
+doctor        what is missing for a back end, before money is spent
 """

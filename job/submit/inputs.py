@@ -11,11 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_never
 
-from job.errors import UsageError
-from job.manifest.models import NAMED_WEIGHTS, Folder
+from job.errors import AccessDeniedError, StorageError, UsageError
+from job.logs import get_logger
+from job.manifest.models import NAMED_WEIGHTS, Folder, OfficialDataset
 from job.places import CLAIM_SCHEME, is_remote
 from job.plan import SweepPlan
+from job.storage import open_store
+from job.storage.staged import is_staged
 from job.submit.registry import BACKENDS, Entry, Reach, find_backend, join_words
+
+DOWNLOAD = "download"
+"""The value of --data with which every container downloads the data set. A folder of that name is `./download`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +67,50 @@ def check_output(places: Places) -> None:
         )
 
 
+def choose_data(plan: SweepPlan, places: Places, *, is_dry_run: bool = False) -> str | None:
+    """What the containers are given as --data; None if each looks into its own cache and downloads what is missing.
+
+    Containers that run elsewhere and are told nothing take the data sets from `data/` in the output's bucket, where
+    `job stage` has put them. Raises `UsageError` if they are not there, because each container would download them
+    anew, and the errors of the bucket. A dry run that cannot look there warns, and takes them for staged.
+    """
+    if places.data == DOWNLOAD:
+        return None
+    wanted: list[str] = sorted(
+        {run.manifest.dataset.name for run in plan.runs if isinstance(run.manifest.dataset, OfficialDataset)}
+    )
+    if places.data is not None or places.entry.reach is not Reach.NONE or not wanted:
+        return places.data
+    if not is_remote(places.output) or places.output.startswith(CLAIM_SCHEME):
+        raise UsageError(f"--data is not given: {_advise_staging('s3://BUCKET/data', wanted)}")
+    staged = find_own_data(places.output)
+    try:
+        store = open_store(staged)
+        missing = [dataset for dataset in wanted if not is_staged(store, dataset)]
+    except (AccessDeniedError, StorageError) as error:
+        if not is_dry_run:
+            raise
+        get_logger().warning("data_not_looked_for", reason=str(error), consequence=f"{staged} is taken for staged")
+        return staged
+    if missing:
+        raise UsageError(f"--data is not given, and {staged} does not hold it: {_advise_staging(staged, missing)}")
+    return staged
+
+
+def find_own_data(output: str) -> str:
+    """Where the data sets of an output's bucket lie, by this project's custom: s3://BUCKET/data."""
+    return f"s3://{output.removeprefix('s3://').partition('/')[0]}/data"
+
+
+def _advise_staging(place: str, datasets: list[str]) -> str:
+    """What to do so that not every container downloads `datasets`."""
+    commands = join_words([f"`job stage {place} --dataset {dataset}`" for dataset in datasets]).replace(" or ", " and ")
+    return (
+        f"every container would download {join_words(datasets).replace(' or ', ' and ')}; run {commands} once, name "
+        f"another place with --data, or have it downloaded each time with --data {DOWNLOAD}"
+    )
+
+
 def find_weights(plan: SweepPlan) -> list[str]:
     """The places of pretrained weights that runs of `plan` name."""
     return sorted({run.manifest.model.weights for run in plan.runs} - set(NAMED_WEIGHTS))
@@ -88,7 +138,7 @@ def _find_weights_faults(weights: str, places: Places) -> Iterator[str]:
 
 
 def _find_data_faults(plan: SweepPlan, places: Places) -> Iterator[str]:
-    data, reach = places.data, places.entry.reach
+    data, reach = None if places.data == DOWNLOAD else places.data, places.entry.reach
     folders = [run.run_id for run in plan.runs if isinstance(run.manifest.dataset, Folder)]
     if folders and data is None:
         yield f"dataset.name is folder in {folders[0]}, but --data is not given: {_advise_folder(places)}"

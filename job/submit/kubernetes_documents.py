@@ -41,7 +41,7 @@ NOTES = {
 # Without --server-side kubectl keeps a copy of each object in an annotation, whose 262144 bytes a large sweep exceeds.
 """,
     "30-job.yaml": """\
-# Yours to set: `image`, and `--output` in `args`. Without S3 let the volume `output` be a claim,
+# Yours to set: `image`, and `--output` and `--data` in `args`. Without S3 let the volume `output` be a claim,
 #   persistentVolumeClaim: {claimName: NAME}
 # and write to it with `--output /output`.
 """,

@@ -6,7 +6,7 @@ sweep → plan − finished runs − runs under way = submission → launch → 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from job.errors import AccessDeniedError, StorageError
 from job.logs import get_logger
@@ -71,6 +71,16 @@ class Work:
             weights=tuple(find_weights(self.plan)),
             device="cuda" if settings.needs_gpu else "auto",
             environment=({"JOB_IMAGE_DIGEST": digest} if digest else {}) | dict(env),
+        )
+
+    def keep_first(self, num_containers: int) -> Work:
+        """The same with its first containers alone. Stale results of the others stay where they are."""
+        containers = self.submission.containers[:num_containers]
+        kept = {run_id for container in containers for run_id in container}
+        return replace(
+            self,
+            submission=self.submission.model_copy(update={"containers": containers}),
+            stale=[result for result in self.stale if result.run_id in kept],
         )
 
     def write(self) -> None:

@@ -117,6 +117,15 @@ How = Callable[[Command, Job], None] | str
 WAYS: dict[str, How] = {
     r"job report .*--fail-unless .*": "depends on what the runs show; with runs that show it, it is done by "
     "integration/test_report.py::test_script_can_ask_whether_something_is_shown",
+    r"job plan .*--prices aws\b.*": "asks AWS; a stub of its price list is asked by "
+    "integration/test_prices.py::test_plan_asks_aws_for_the_prices_of_its_region",
+    r"job doctor .*--to local .*": _job,
+    r"job doctor .*--to batch .*": "looks at a stack in AWS; moto's services are looked at by "
+    "integration/test_doctor.py::test_account_that_is_ready_is_ok_in_every_line_and_the_bucket_is_as_it_was",
+    r"job doctor .*--to kubernetes .*": "looks at a cluster; a stub of one is looked at by "
+    "integration/test_doctor.py::test_cluster_that_is_ready_is_ok_in_every_line",
+    r"job doctor .*--to docker .*": "looks at the engine of this machine; a program in its place is asked by "
+    "integration/test_doctor.py::test_docker_is_asked_for_its_engine_the_image_and_the_gpu",
     r"job (plan|validate|schema|status|report|logs|cancel)\b.*": _job,
     r"job submit .*--dry-run.*": _job,
     r"job submit .*--to batch .*": "needs a stack in AWS; with moto's it is done by "

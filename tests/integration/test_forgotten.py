@@ -60,7 +60,8 @@ def submit(job: Job, tmp_path: Path, bucket: str) -> Submit:
         block = {"base": {"optimizer": {"name": "adam"}}, "vary": {"optimizer.lr": rates}}
         path = tmp_path / "sweep.json"
         path.write_text(json.dumps({"name": "rates", "blocks": [block]}))
-        return job("submit", "-m", path, "--to", to, "--image", "r/job:1", "--output", bucket, *options)
+        arguments = ("--to", to, "--image", "r/job:1", "--output", bucket, "--data", f"{bucket}/data")
+        return job("submit", "-m", path, *arguments, *options)
 
     return call
 

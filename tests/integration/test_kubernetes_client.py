@@ -38,7 +38,8 @@ def submit(job: Job, tmp_path: Path, bucket: str) -> Callable[..., Answer]:
         block = {"base": {"optimizer": {"name": "adam"}}, "vary": {"optimizer.lr": rates}}
         path = tmp_path / "sweep.json"
         path.write_text(json.dumps({"name": "rates", "blocks": [block]}))
-        return job("submit", "-m", path, "--to", "kubernetes", "--image", "r/job:1", "--output", output)
+        arguments = ("--to", "kubernetes", "--image", "r/job:1", "--output", output, "--data", f"{bucket}/data")
+        return job("submit", "-m", path, *arguments)
 
     return call
 

@@ -34,7 +34,8 @@ def submit(job: Job, tmp_path: Path) -> Callable[[str], Answer]:
     path.write_text(json.dumps({"name": "rates", "blocks": [block]}))
 
     def call(output: str) -> Answer:
-        return job("submit", "-m", path, "--to", "kubernetes", "--image", "r/job:1", "--output", output)
+        arguments = ("--to", "kubernetes", "--image", "r/job:1", "--output", output, "--data", "s3://bucket/data")
+        return job("submit", "-m", path, *arguments)
 
     return call
 

@@ -267,7 +267,7 @@ def test_kubernetes_takes_what_is_made_again_for_another_job(job: Job, tmp_path:
     arguments = ("submit", "-m", path, "--to", "kubernetes", "--image", f"job:{OTHER[:12]}", "--experiment", "default")
 
     def name() -> str:
-        lines = job(*arguments, "--output", bucket, "--dry-run", "--stale").stdout.splitlines()
+        lines = job(*arguments, "--output", bucket, "--data", "download", "--dry-run", "--stale").stdout.splitlines()
         return next(line for line in lines if line.startswith("  name: default-"))
 
     first = name()

@@ -27,6 +27,7 @@ from job.submit.processes import run_processes
 from job.submit.status import RunStatus, SweepStatus, judge_run, observe_sweep
 from tests.conftest import TINY, Answer
 from tests.models.faulty_s3 import FaultyS3, delay
+from tests.records import made_by, make_result, store_results
 
 Job = Callable[..., Answer]
 SWEEP: dict[str, Any] = {
@@ -80,7 +81,29 @@ def test_plan_says_of_when_its_prices_are_and_how_old_where_that_matters(
     (tmp_path / "prices.json").write_text(table.model_dump_json())
     said = " ".join(job("plan", "--manifest", tiny(), "--prices", tmp_path / "prices.json").stdout.split())
     assert f"prices of us-east-1 in {table.as_of}" in said
-    assert (f"{months} months old: --prices FILE takes newer ones" in said) == (months >= 6)
+    assert (f"{months} months old: --prices aws takes today's" in said) == (months >= 6)
+
+
+def test_plan_takes_the_speed_of_finished_runs_where_it_is_told_of_them(
+    job: Job, sweep: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, output, table = ("plan", "--manifest", sweep()), tmp_path / "out", tmp_path / "prices.json"
+    table.write_text(read_prices(None).model_dump_json())
+    without = job(*plan).stdout
+    assert "measured here" not in without
+    assert "has no finished run of this network and image size" in job(*plan, "--output", output).stdout
+    manifests = [run.manifest for run in SweepPlan.model_validate_json(job(*plan, "--json").stdout).runs]
+    store_results(FolderStore(output), *(made_by(make_result(each), instance_type="g5.xlarge") for each in manifests))
+    said = job(*plan, "--output", output).stdout
+    assert f"speeds and overhead measured here: the medians of 2 finished runs of {output}" in said
+    for path in output.glob("*/runs/*/result.json"):
+        attempt = {"number": 1, "instance_type": "g5.xlarge", "market": "spot", "usd_per_hour": 0.0125}
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"attempt_records": [attempt]}))
+    priced = job(*plan, "--output", output).stdout
+    assert "; $0.013 an hour on spot as paid here, other prices of us-east-1 in " in priced
+    assert "as paid here" not in job(*plan, "--output", output, "--prices", table).stdout
+    monkeypatch.setenv("JOB_OUTPUT", str(output))
+    assert job(*plan).stdout == without  # an answer that changed with a variable for runs would be a surprise
 
 
 def test_plan_of_one_manifest_is_a_sweep_of_one(job: Job, tiny: Callable[..., Path]) -> None:

@@ -255,9 +255,9 @@ def write_kubeconfig(path: Path, clusters: dict[str, str], *, current: str | Non
 
 
 @contextmanager
-def serve_cluster() -> Iterator[Cluster]:
+def serve_cluster(stub: Cluster | None = None) -> Iterator[Cluster]:
     """A cluster that answers on `Cluster.url`."""
-    cluster = Cluster()
+    cluster = stub or Cluster()
 
     class Handler(BaseHTTPRequestHandler):
         def handle_one(self) -> None:

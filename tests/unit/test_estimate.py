@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from job.cli.tables import describe_speeds
 from job.errors import ManifestError, UsageError
 from job.manifest import Manifest, Sweep
 from job.plan import build_plan
 from job.submit.estimate import RUN_OVERHEAD_SECONDS, Prices, estimate, measure_work, read_prices
+from job.submit.measured import Speeds, workload_of
 from job.training.engine.batches import batch_bounds
 
 PRICES = Prices.model_validate(
@@ -60,6 +62,24 @@ def test_time_and_cost_are_the_sum_over_containers_runs_and_images() -> None:
     assert seen.hours == pytest.approx(seconds / 3600)
     assert seen.on_demand_usd == pytest.approx(seconds / 1000)
     assert seen.spot_usd == pytest.approx(seconds / 2000)
+
+
+def test_runs_like_finished_ones_count_with_their_speed_and_the_others_with_the_table_s() -> None:
+    sweep = Sweep.model_validate(
+        {"name": "s", "blocks": [{"base": {"optimizer": {"name": "adam"}}, "vary": {"image_size": [96, 48]}}]}
+    )
+    plan = build_plan(sweep, source="")
+    measured = {workload_of(plan.runs[0].manifest): Speeds(500.0, 800.0, overhead_seconds=7.0, num_results=5)}
+    seen = estimate(plan, PRICES, instance="box", per_container=1, measured=measured)
+    assert seen is not None
+    assert (seen.num_measured, seen.num_results) == (1, 5)
+    slow = 7 + 50_000 / 500 + 80_000 / 800
+    quick = RUN_OVERHEAD_SECONDS + (50_000 / 1000 + 80_000 / 4000) / 4
+    assert seen.hours == pytest.approx((2 * 100 + slow + quick) / 3600)
+    assert describe_speeds(seen, output="study") == (
+        "speeds and overhead of 1 runs measured here: the medians of 5 finished runs of study; of the other 1 measured"
+    )
+    assert describe_speeds(seen, output=None) == "speeds measured"
 
 
 def test_folder_is_unknown_before_it_is_seen() -> None:

@@ -239,7 +239,7 @@ def test_manifests_are_what_submit_renders(job: Callable[..., Answer], monkeypat
         monkeypatch.setenv(name, "/dev/null")  # without credentials: a dry run needs no storage
     answer = job(
         "submit", "--manifest", MANIFESTS / "sweeps/optimizers.json", "--to", "kubernetes", "--dry-run",
-        "--image", "registry.example.com/job:0.1.0", "--output", "s3://my-bucket/study",
+        "--image", "registry.example.com/job:0.1.0", "--output", "s3://my-bucket/study", "--data", "s3://my-bucket/data",
     )  # fmt: skip
     assert answer.exit_code == 0, answer.stderr
     rendered = list(yaml.safe_load_all(answer.stdout))

@@ -19,13 +19,11 @@ from pydantic import TypeAdapter
 from job.errors import AccessDeniedError, DataError, ObjectMissing, StorageError
 from job.logs import get_logger
 from job.storage import FolderStore, Store, is_remote, open_store, reported
+from job.storage.staged import SUMS_NAME
 from job.training.engine.image_data import Labels
 from job.training.inputs.cache import find_cached, store_cached, writable_folder
 from job.training.inputs.download import receive
 
-MANIFEST_NAME = "SHA256SUMS.json"
-"""The file with the SHA-256 of every data file, for those without an official digest. It is written last, so where it
-stands all data files are there."""
 ADVICE = "fetch it elsewhere and name its folder with --data, or stage it in a bucket with `job stage`"
 _DIGESTS = TypeAdapter(dict[str, str])
 
@@ -46,7 +44,7 @@ class BinaryFiles:
     def locate(self, data: str | None, *, cache: Path | None) -> Path:
         """The folder where the verified files lie. Raises `DataError` if they cannot be had or are corrupt."""
         if data is None:
-            found = [find_cached(cache, f"{self.folder}/{name}") for name in (MANIFEST_NAME, *self.names)]
+            found = [find_cached(cache, f"{self.folder}/{name}") for name in (SUMS_NAME, *self.names)]
             folder = found[0].parent if found[0] and all(found) else self.download(writable_folder(cache))
         elif is_remote(data):
             return self._fetch(open_store(data), cache=cache)
@@ -66,7 +64,7 @@ class BinaryFiles:
 
     def _is_staged(self, store: Store) -> bool:
         try:
-            store.read(f"{self.folder}/{MANIFEST_NAME}")
+            store.read(f"{self.folder}/{SUMS_NAME}")
         except (StorageError, AccessDeniedError):
             return False
         return True
@@ -87,7 +85,7 @@ class BinaryFiles:
 
     def verify(self, folder: Path) -> None:
         """Raises `DataError` for a file that differs from its digest."""
-        recorded = folder / MANIFEST_NAME
+        recorded = folder / SUMS_NAME
         sha256 = self._parse_digests(recorded.read_bytes(), source=str(recorded)) if recorded.is_file() else {}
         for name in self.names:
             if name in sha256 or name in self.md5:
@@ -144,7 +142,7 @@ class BinaryFiles:
 
     def _fetch(self, store: Store, *, cache: Path | None) -> Path:
         """Copy the staged files into the cache, unless they are there already. Verifies all, and returns the folder."""
-        sums = f"{self.folder}/{MANIFEST_NAME}"
+        sums = f"{self.folder}/{SUMS_NAME}"
         digests = self._parse_digests(self._read_staged(store, sums), source=store.locate(sums))
         unlisted = [name for name in self.names if name not in digests]
         if unlisted:
@@ -212,8 +210,8 @@ class BinaryFiles:
             ) from error
 
     def _write_digests(self, digests: dict[str, str], store: Store) -> None:
-        """Write `MANIFEST_NAME`. This comes last, so where it stands the files are whole."""
-        store.write(f"{self.folder}/{MANIFEST_NAME}", _digest_lines(digests))
+        """Write `SUMS_NAME`. This comes last, so where it stands the files are whole."""
+        store.write(f"{self.folder}/{SUMS_NAME}", _digest_lines(digests))
 
     def _read_staged(self, store: Store, key: str) -> bytes:
         try:
@@ -226,7 +224,7 @@ class BinaryFiles:
 
 
 def _digest_lines(digests: dict[str, str]) -> bytes:
-    """The content of `MANIFEST_NAME`."""
+    """The content of `SUMS_NAME`."""
     return json.dumps(digests, indent=1).encode()
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from job.storage.staged import FOLDERS
 from job.training.engine.image_data import ImageData
 from job.training.inputs.datasets.cifar100 import read_records
 from job.training.inputs.files import BinaryFiles
@@ -13,7 +14,7 @@ from job.training.inputs.files import BinaryFiles
 TRAIN_NAMES = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 FILES = BinaryFiles(
     dataset="cifar10",
-    folder="cifar-10-batches-bin",
+    folder=FOLDERS["cifar10"],
     names=(*TRAIN_NAMES, "test_batch.bin", "batches.meta.txt"),
     url="https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
     archive_md5="c32a1d4ab5d03f1284b67883e8d87530",  # as published on that page; the single files have no digests

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
+from job.storage.staged import FOLDERS
 from job.training.engine.image_data import ImageData, Images, Labels
 from job.training.inputs.files import BinaryFiles
 
 SIZE = 32
 FILES = BinaryFiles(
     dataset="cifar100",
-    folder="cifar-100-binary",
+    folder=FOLDERS["cifar100"],
     names=("train.bin", "test.bin", "fine_label_names.txt"),
     url="https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
     archive_md5="03b5dce01913d631647c71ecec9e9cb8",  # as published on that page; the single files have no digests

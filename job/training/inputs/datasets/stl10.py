@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
+from job.storage.staged import FOLDERS
 from job.training.engine.image_data import ImageData, Images, Labels
 from job.training.inputs.files import BinaryFiles
 
 SIZE = 96
 FILES = BinaryFiles(
     dataset="stl10",
-    folder="stl10_binary",
+    folder=FOLDERS["stl10"],
     names=("train_X.bin", "train_y.bin", "test_X.bin", "test_y.bin", "class_names.txt"),
     url="https://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz",
     archive_md5="91f7769df0f17e558f3565bffb0c7dfb",
