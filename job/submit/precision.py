@@ -1,15 +1,6 @@
 """What `auto` means in every run of a submission, so that the machines that a pool happens to give do not decide it.
 
-`job submit` calls `choose_auto_precision` before it builds plan and submission, and writes the answer into both:
-
-    planned = read_auto_precision(content of sweep.json) if the experiment has one, else None
-    pool = Pool(needs_gpu=…, machines=…) for a back end with machines of its own; None for `local` and `docker`
-    chosen = choose_auto_precision(asked=…, planned=planned, pool=pool)
-    build_plan(sweep, source=…, auto_precision=chosen)
-    build_submission(sweep, runs, per_container=…, auto_precision=chosen)
-
-`machines` are whatever names the back end knows: a stack's instance types (`["g4dn.xlarge", "g5.xlarge"]`), or the
-names of GPUs that a node selector asks for (`["NVIDIA-A100-SXM4-40GB"]`, `["nvidia-l4"]`).
+`job.submit.work.Work.settle_precision` asks for it, and writes the answer into plan and submission.
 """
 
 from __future__ import annotations
@@ -37,22 +28,22 @@ name such as p6-b200 says it itself."""
 
 
 @dataclass(frozen=True)
-class Pool:
+class Machines:
     """What is known of the machines from which a back end may take one for each container."""
 
     needs_gpu: bool
     """Whether every container gets a GPU."""
-    machines: Sequence[str] = ()
-    """Names of instance types or GPUs, in any case; empty where nothing is known."""
+    names: Sequence[str] = ()
+    """Instance types (`g5.xlarge`) or GPUs (`NVIDIA-A100-SXM4-40GB`), in any case; empty where nothing is known."""
 
 
 def choose_auto_precision(
-    *, asked: AutoPrecision | None, planned: AutoPrecision | None, pool: Pool | None
+    *, asked: AutoPrecision | None, planned: AutoPrecision | None, machines: Machines | None
 ) -> AutoPrecision | None:
     """What `auto` is to mean in every run of a submission; None where each machine may choose for itself.
 
     `asked` is the user's --auto-precision. `planned` is what the plan of the experiment says: a second submission
-    trains in the same arithmetic as the first. `pool` is None where all containers run on this machine, so that one
+    trains in the same arithmetic as the first. `machines` is None where all containers run on this one, so that one
     machine chooses for all of them.
 
     A mixed pool gets what its weakest card has. A card that is not known may be a weak one, so it gets fp16, which
@@ -60,11 +51,11 @@ def choose_auto_precision(
     """
     if asked is not None or planned is not None:
         return asked or planned
-    if pool is None:
+    if machines is None:
         return None
-    if not pool.needs_gpu:
+    if not machines.needs_gpu:
         return "fp32"
-    capabilities = [find_capability(name) for name in pool.machines]
+    capabilities = [find_capability(name) for name in machines.names]
     weakest = min((found or (0, 0) for found in capabilities), default=(0, 0))
     return "bf16" if weakest >= FIRST_WITH_BF16 else "fp16"
 

@@ -9,7 +9,7 @@ import pytest
 
 from job.manifest import Sweep
 from job.plan import Submission, build_plan, build_submission, parse_document, read_auto_precision
-from job.submit.precision import Pool, choose_auto_precision, find_capability
+from job.submit.precision import Machines, choose_auto_precision, find_capability
 
 SWEEP = Sweep.model_validate_json(json.dumps({"name": "one", "blocks": [{"base": {"optimizer": {"name": "adam"}}}]}))
 
@@ -36,21 +36,26 @@ SWEEP = Sweep.model_validate_json(json.dumps({"name": "one", "blocks": [{"base":
     ],
 )
 def test_pool_of_gpus_gets_what_its_weakest_card_has(machines: list[str], expected: str) -> None:
-    assert choose_auto_precision(asked=None, planned=None, pool=Pool(needs_gpu=True, machines=machines)) == expected
+    assert (
+        choose_auto_precision(asked=None, planned=None, machines=Machines(needs_gpu=True, names=machines)) == expected
+    )
 
 
 def test_pool_without_gpus_gets_fp32_because_only_some_cpus_have_bf16() -> None:
-    assert choose_auto_precision(asked=None, planned=None, pool=Pool(needs_gpu=False, machines=["m7i.large"])) == "fp32"
+    assert (
+        choose_auto_precision(asked=None, planned=None, machines=Machines(needs_gpu=False, names=["m7i.large"]))
+        == "fp32"
+    )
 
 
 def test_one_machine_chooses_for_itself() -> None:
-    assert choose_auto_precision(asked=None, planned=None, pool=None) is None
+    assert choose_auto_precision(asked=None, planned=None, machines=None) is None
 
 
-@pytest.mark.parametrize("pool", [None, Pool(needs_gpu=False), Pool(needs_gpu=True, machines=["g5.xlarge"])])
-def test_users_word_counts_before_the_plan_and_the_plan_before_the_pool(pool: Pool | None) -> None:
-    assert choose_auto_precision(asked="fp16", planned="bf16", pool=pool) == "fp16"
-    assert choose_auto_precision(asked=None, planned="fp16", pool=pool) == "fp16"
+@pytest.mark.parametrize("pool", [None, Machines(needs_gpu=False), Machines(needs_gpu=True, names=["g5.xlarge"])])
+def test_users_word_counts_before_the_plan_and_the_plan_before_the_pool(pool: Machines | None) -> None:
+    assert choose_auto_precision(asked="fp16", planned="bf16", machines=pool) == "fp16"
+    assert choose_auto_precision(asked=None, planned="fp16", machines=pool) == "fp16"
 
 
 @pytest.mark.parametrize(
