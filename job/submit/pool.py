@@ -7,8 +7,6 @@ from typing import Any
 
 from job.errors import JobError, UsageError
 from job.logs import get_logger
-from job.storage.aws import build_quick_client
-from job.storage.translation import translate_errors
 from job.submit.backend import Settings
 from job.submit.options import Options
 from job.submit.precision import Machines, find_capability
@@ -34,6 +32,9 @@ class Pool:
 
 def read_pool(queue: str, *, region: str | None) -> Pool:
     """The pool of a queue. Raises `UsageError` if there is no such queue, and the errors of AWS."""
+    from job.storage.aws import build_quick_client  # boto3 is for Batch alone
+    from job.storage.translation import translate_errors
+
     client = build_quick_client("batch", region=region)
     with translate_errors(f"Batch queue {queue}"):
         queues = client.describe_job_queues(jobQueues=[queue])["jobQueues"]

@@ -47,7 +47,9 @@ def spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def sweep(tmp_path: Path) -> Path:
     block = {"base": {"optimizer": {"name": "sgd"}}, "vary": {"optimizer.lr": [0.01, 0.1]}}
-    defaults = {name: value for name, value in TINY.items() if name not in ("name", "optimizer")}
+    defaults = {name: value for name, value in TINY.items() if name not in ("name", "optimizer")} | {
+        "precision": "fp32"
+    }
     path = tmp_path / "sweep.json"
     path.write_text(json.dumps({"name": "small", "defaults": defaults, "blocks": [block]}))
     return path
