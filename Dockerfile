@@ -52,11 +52,15 @@ COPY --from=dependencies /layers/nvidia /
 COPY --from=dependencies /layers/torch /
 COPY --from=dependencies /opt/job /opt/job
 # A run writes below /tmp and /output alone: the rest of the file system may be read-only, and the user any.
-ENV PATH=/opt/job/bin:$PATH \
+# GKE mounts NVIDIA's driver at /usr/local/nvidia, where no linker looks; elsewhere the folder is absent, which does no
+# harm. NVIDIA_VISIBLE_DEVICES is not set: where nvidia is Docker's default runtime it would give every card to containers
+# that asked for none. Whoever asks for a card (docker --gpus, the device plugin, ECS) has it set.
+ENV PATH=/opt/job/bin:$PATH:/usr/local/nvidia/bin \
+    LD_LIBRARY_PATH=/usr/local/nvidia/lib64 \
     PYTHONDONTWRITEBYTECODE=1 \
     HOME=/tmp MPLCONFIGDIR=/tmp/matplotlib JOB_CACHE=/tmp/cache JOB_OUTPUT=/output \
     TORCH_HOME=/opt/torch PYTHONPYCACHEPREFIX=/opt/bytecode \
-    NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility
 
 # ImageNet weights baked into the image, so that a thousand containers do not call a download server: none, imagenet
 # (downloaded now), or a folder of the build context that holds torchvision's file. Its SHA-256 is checked.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from job.errors import ManifestError
 from job.manifest import Manifest, Since, Sweep, apply_overrides, expand, later_defaults, parse_json_object, validate
@@ -17,6 +17,10 @@ from job.runs import SCHEMA_VERSION, Record, run_id
 
 SWEEP_FIELDS = frozenset({"name", "seeds"})
 """The fields that `--set` changes in the sweep itself. Every other field is changed in each of its configurations."""
+
+
+AutoPrecision = Literal["bf16", "fp16", "fp32"]
+"""What `auto` in a manifest may be set to for all runs of a comparison (`Submission.auto_precision`)."""
 
 
 class PlannedId(Record):
@@ -39,6 +43,9 @@ class SweepPlan(Record):
     schema_version: int = SCHEMA_VERSION
     name: str
     runs: list[PlannedRun]
+    auto_precision: AutoPrecision | None = None
+    """What `auto` means in every run, so that a later submission trains in the same arithmetic; null where each machine
+    chooses for itself."""
 
     @property
     def run_ids(self) -> list[str]:
@@ -49,6 +56,12 @@ class _PlannedIds(Record):
     """sweep.json, without the manifests in it."""
 
     runs: list[PlannedId]
+
+
+class _AutoPrecision(Record):
+    """sweep.json, without all the rest."""
+
+    auto_precision: AutoPrecision | None = None
 
 
 class Submission(Record):
@@ -66,6 +79,9 @@ class Submission(Record):
     replaces: Annotated[str | None, Since("0.2.0")] = None
     """If runs are done again: when the newest of their old results was finished. Without it this submission could be
     equal to the one that made them, and a back end that goes by the content would take the two for one."""
+    auto_precision: Annotated[AutoPrecision | None, Since("0.2.0")] = None
+    """What `auto` means in every run of this submission, whichever machine the container gets. Without it each machine
+    chooses for itself."""
 
     @property
     def id(self) -> str:
@@ -145,21 +161,31 @@ def read_plan(content: bytes) -> list[str]:
     return [planned.run_id for planned in _PlannedIds.model_validate_json(content).runs]
 
 
-def build_plan(sweep: Sweep, *, source: str) -> SweepPlan:
+def read_auto_precision(content: bytes) -> AutoPrecision | None:
+    """What a sweep.json says that `auto` means; None where it says nothing. Raises `ValueError` if it is no plan."""
+    return _AutoPrecision.model_validate_json(content).auto_precision
+
+
+def build_plan(sweep: Sweep, *, source: str, auto_precision: AutoPrecision | None = None) -> SweepPlan:
     """All runs of `sweep`. Raises `ManifestError` with every fault of every configuration."""
     runs = [
         PlannedRun(run_id=run_id(configuration.manifest), manifest=configuration.manifest, varied=configuration.varied)
         for configuration in expand(sweep, source=source)
     ]
-    return SweepPlan(name=sweep.name, runs=runs)
+    return SweepPlan(name=sweep.name, runs=runs, auto_precision=auto_precision)
 
 
 def build_submission(
-    sweep: Sweep, run_ids: list[str], *, per_container: int, replaces: str | None = None
+    sweep: Sweep,
+    run_ids: list[str],
+    *,
+    per_container: int,
+    replaces: str | None = None,
+    auto_precision: AutoPrecision | None = None,
 ) -> Submission:
     """The runs `run_ids` of `sweep`, in this order, `per_container` to a container."""
     groups = [run_ids[first : first + per_container] for first in range(0, len(run_ids), per_container)]
-    return Submission(sweep=sweep, containers=groups, replaces=replaces)
+    return Submission(sweep=sweep, containers=groups, replaces=replaces, auto_precision=auto_precision)
 
 
 def select_manifests(

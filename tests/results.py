@@ -8,8 +8,8 @@ from job.runs import RunResult
 from job.storage import Store
 
 TIMES = {"train_seconds", "evaluate_seconds", "train_images_per_second", "evaluate_images_per_second"}
-VARIES = {"attempt_id", "attempts", "lost_seconds", "timings", "finished_at", "train_images_per_second",
-          "peak_memory_bytes", "estimated_cost_usd", "experiment", "efficiency"}  # fmt: skip
+VARIES = {"attempt_id", "attempts", "attempt_records", "lost_seconds", "timings", "finished_at",
+          "train_images_per_second", "peak_memory_bytes", "estimated_cost_usd", "experiment", "efficiency"}  # fmt: skip
 
 
 def metrics(result: RunResult) -> dict[str, Any]:

@@ -63,8 +63,11 @@ def read_log(job: SubmittedJob, *, index: int, num_lines: int) -> list[str]:
     return _read(job.job)[index]["log"][-num_lines:]
 
 
-def cancel(job: SubmittedJob, *, reason: str) -> None:
-    _write(job.job, [{"state": "failed", "exit_code": 143, "reason": reason, "log": []} for _ in _read(job.job)])
+def cancel(job: SubmittedJob, *, reason: str) -> bool:
+    state = [{"state": "failed", "exit_code": 143, "reason": reason, "log": []} for _ in _read(job.job)]
+    if state:
+        _write(job.job, state)
+    return bool(state)
 
 
 def _path(name: str) -> Path:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -42,6 +42,14 @@ if TYPE_CHECKING:
 _STARTED = time.perf_counter()
 
 
+class AutoPrecision(StrEnum):
+    """What --auto-precision accepts."""
+
+    BF16 = "bf16"
+    FP16 = "fp16"
+    FP32 = "fp32"
+
+
 class Device(StrEnum):
     """What --device accepts."""
 
@@ -68,6 +76,14 @@ def run(
     device: Annotated[
         Device, typer.Option(envvar="JOB_DEVICE", help="With cuda, a machine without GPU is a fault (71).")
     ] = Device.AUTO,
+    auto_precision: Annotated[
+        AutoPrecision | None,
+        typer.Option(
+            envvar="JOB_AUTO_PRECISION",
+            help="What `auto` means in every manifest; a machine without it is a fault (71). By default what the "
+            "submission says, or what this machine is best at.",
+        ),
+    ] = None,
     threads: Annotated[
         int | None,
         typer.Option(envvar="JOB_THREADS", min=1, help="CPU threads; by default the cores that the process may use."),
@@ -84,20 +100,41 @@ def run(
         ),
     ] = None,
     checkpoint_interval: Annotated[
-        float, typer.Option(envvar="JOB_CHECKPOINT_INTERVAL", min=0, help="Least seconds between checkpoints.")
+        float,
+        typer.Option(
+            envvar="JOB_CHECKPOINT_INTERVAL", min=0, help="Least seconds between checkpoints of whole epochs."
+        ),
     ] = 10.0,
+    checkpoint_age: Annotated[
+        float,
+        typer.Option(
+            envvar="JOB_CHECKPOINT_AGE",
+            min=0,
+            callback=check_number,
+            help="Most seconds that the training goes on without a checkpoint, within an epoch too. With 0 only whole "
+            "epochs are saved.",
+        ),
+    ] = 300.0,
     price_per_hour: Annotated[
         float | None,
-        typer.Option(envvar="JOB_PRICE_PER_HOUR", min=0, callback=check_number, help="USD, for the estimated cost."),
+        typer.Option(
+            envvar="JOB_PRICE_PER_HOUR",
+            min=0,
+            callback=check_number,
+            help="USD, for the estimated cost. By default AWS is asked, where the machine is known.",
+        ),
     ] = None,
 ) -> None:
     """Train what the manifest says. Repeat the command, and it carries on where the run stopped, or says it is done."""
     from job.cli.terminal import TrainingBar
     from job.logs import configure_logs
     from job.manifest import Manifest
+    from job.plan import as_sweep, build_plan, plan_key, select_manifests
     from job.runs import RunKeys, run_id
     from job.storage import open_store
     from job.training.control import Control
+    from job.training.host import read_host
+    from job.training.price import HourlyPrice
     from job.training.record.background import Completions
     from job.training.record.folder import RunFolder
     from job.training.run import Process, run_manifest
@@ -108,21 +145,29 @@ def run(
     control.take_signals()
     document = read_document(manifest, overrides or [])
     experiment = name_experiment(experiment, document)
+    configure_logs()
+    host = read_host(os.environ)
     settings = RunSettings(
         data=data,
         cache=cache,
         device=device.value,
         num_threads=threads,
+        auto_precision=_find_auto_precision(document, auto_precision),
         graphs=graphs,
         checkpoint_interval_seconds=checkpoint_interval,
-        price_per_hour=price_per_hour,
+        checkpoint_age_seconds=checkpoint_age,
+        host=host,
     )
     store = open_store(output)
     if isinstance(document, Manifest):
         manifests = [document]
     else:
-        manifests = _select(document, index=index, source=name_source(manifest), store=store, experiment=experiment)
-    process, failures = Process(settings, control), list[JobError]()
+        plan = build_plan(as_sweep(document), source=name_source(manifest), auto_precision=settings.auto_precision)
+        manifests = select_manifests(document, plan, index=index, source=name_source(manifest))
+        with contextlib.suppress(ObjectExists):  # `job submit` has written it
+            store.create(plan_key(experiment), plan.model_dump_json(indent=1).encode())
+    process = Process(settings, control, price=HourlyPrice(host, given=price_per_hour))
+    failures = list[JobError]()
     with Completions(on_result=partial(_show, store=store)) as completions:
         for number, wanted in enumerate(manifests):
             configure_logs()
@@ -141,17 +186,15 @@ def run(
         raise failures[0]
 
 
-def _select(
-    document: Sweep | Submission, *, index: int | None, source: str, store: Store, experiment: str
-) -> list[Manifest]:
-    """This process's part of a sweep. The plan is written to the output, unless `job submit` has done so."""
-    from job.plan import as_sweep, build_plan, plan_key, select_manifests
+def _find_auto_precision(
+    document: Manifest | Sweep | Submission, option: AutoPrecision | None
+) -> Literal["bf16", "fp16", "fp32"] | None:
+    """What the option says, else the submission; None where neither says anything."""
+    from job.plan import Submission
 
-    plan = build_plan(as_sweep(document), source=source)
-    manifests = select_manifests(document, plan, index=index, source=source)
-    with contextlib.suppress(ObjectExists):
-        store.create(plan_key(experiment), plan.model_dump_json(indent=1).encode())
-    return manifests
+    if option is not None:
+        return option.value
+    return document.auto_precision if isinstance(document, Submission) else None
 
 
 @contextlib.contextmanager

@@ -73,6 +73,7 @@ def submit(
     if not work.submission.containers:
         typer.echo(f"{work.experiment}: nothing to do; {len(work.done)} runs are done, {work.num_busy} under way")
         return
+    work = _settle_precision(work, options, settings)
     if options.max_usd is not None:
         work, options = _keep_to_budget(work, options, settings)
         settings = backend.configure(options)
@@ -85,6 +86,18 @@ def submit(
     outlive_reader()
     work.write()
     _finish(backend.submit(request, settings), work)
+
+
+def _settle_precision(work: Work, options: Options, settings: Settings) -> Work:
+    """`work` with one precision for all runs whose manifest leaves it open. Standard error tells which."""
+    from job.submit.pool import find_machines
+
+    settled, said = work.settle_precision(
+        asked=options.auto_precision, find_machines=lambda: find_machines(options, settings)
+    )
+    if said:
+        typer.echo(f"{work.experiment}: {said}", err=True)
+    return settled
 
 
 def _keep_to_budget(work: Work, options: Options, settings: Settings) -> tuple[Work, Options]:

@@ -90,12 +90,12 @@ def cancel(
     for submission in submitted:
         job = submission.job
         try:
-            load_backend(job.backend).cancel(job, reason=f"job cancel {name}")
+            was_there = load_backend(job.backend).cancel(job, reason=f"job cancel {name}")
         except JobError as error:  # the others are cancelled all the same
             refusals.append(error)
             typer.echo(f"not cancelled: {job.backend} {job.job}: {error}", err=True)
         else:
-            typer.echo(f"cancelled: {job.backend} {job.job}")
+            typer.echo(f"{'cancelled' if was_there else 'gone already'}: {job.backend} {job.job}")
     if refusals:
         raise typer.Exit(refusals[0].exit_code)
     if not submitted:

@@ -31,6 +31,7 @@ from job.runs.origins import describe_origin, differences, is_same_commit
 from job.runs.progress import LOST_AFTER_SECONDS, Judgement, judge_unfinished
 from job.runs.records import (
     SCHEMA_VERSION,
+    AttemptRecord,
     CheckpointDigest,
     Diagnostics,
     EpochRecord,
@@ -60,6 +61,7 @@ __all__ = [
     "MEASURED_EVERY",
     "REPORT_KEY",
     "SCHEMA_VERSION",
+    "AttemptRecord",
     "BestEpoch",
     "CheckpointDigest",
     "Diagnostics",

@@ -102,6 +102,26 @@ class CheckpointDigest(Record):
     sha256: str
     configuration: str
     """`configuration_digest` of the manifest that the checkpoint belongs to."""
+    precision: Literal["bf16", "fp16", "tf32", "fp32"] | None = None
+    """In which it was trained; null in records from before 2026-11-29."""
+
+
+class AttemptRecord(Record):
+    """One attempt at a run, and the machine that it had."""
+
+    number: Annotated[int, Field(ge=1)]
+    started_at: Moment
+    """When the process began; of a later run in one process, when the run began."""
+    ended_at: Moment
+    """When its training was over or it failed. Of an attempt that was lost, its last sign of life."""
+    seconds: Seconds
+    """From start to end."""
+    instance_type: str | None = None
+    zone: str | None = None
+    market: str | None = None
+    """`spot` or `on-demand`."""
+    usd_per_hour: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    """What the user named, else what AWS told; null where it is not known."""
 
 
 class Progress(Record):
@@ -126,6 +146,8 @@ class Progress(Record):
     """Time of the training and evaluation that led to this state, over all attempts."""
     lost_seconds: Seconds = 0.0
     """Time of the training and evaluation that had to be done again, as far as earlier attempts reported it."""
+    attempt_records: list[AttemptRecord] = Field(default_factory=list)
+    """Every attempt so far, the present one last; without those from before 2026-11-29."""
     updated_at: Moment
     error: str | None = None
     exit_code: int | None = None

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from job.manifest import Manifest
-from job.runs.records import SCHEMA_VERSION, EpochRecord, Moment, Record, Scores
+from job.runs.records import SCHEMA_VERSION, AttemptRecord, EpochRecord, Moment, Record, Scores
 from job.runs.right_images import RightImages
 
 
@@ -138,7 +140,11 @@ class RunResult(Record):
     environment: Environment | None = None
     """The same as environment.json; null in results from before 2026-11."""
     attempts: int
+    attempt_records: list[AttemptRecord] = Field(default_factory=list)
+    """The attempts one by one, those that were lost included; without those from before 2026-11-29."""
     lost_seconds: float
     estimated_cost_usd: float | None
-    """The price per hour, for the time of all attempts; null if no price was given."""
+    """Price times time of every attempt whose price is known (`attempt_records`); null if none is. Without the boot of
+    the machines, the pull of the image, and the storing of the last artefacts. In results from before 2026-11-29 it is
+    the price that was given, for the time of all attempts."""
     finished_at: Moment

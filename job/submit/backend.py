@@ -134,5 +134,8 @@ class Backend(Protocol[AnySettings, Request]):
     def read_log(self, job: SubmittedJob, *, index: int, num_lines: int) -> list[str]:
         """The last `num_lines` log lines of one container; an empty list if the back end no longer has them."""
 
-    def cancel(self, job: SubmittedJob, *, reason: str) -> None:
-        """Stop all containers that wait or run. Those that run save their checkpoints. What is gone stays gone."""
+    def cancel(self, job: SubmittedJob, *, reason: str) -> bool:
+        """Stop all containers that wait or run. Those that run save their checkpoints.
+
+        Returns False if the back end knows nothing of them any more.
+        """

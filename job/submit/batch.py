@@ -172,7 +172,8 @@ def _child_id(client: Any, job: SubmittedJob, index: int) -> str:
     return f"{job.job}:{index}" if is_array else job.job
 
 
-def cancel(job: SubmittedJob, *, reason: str) -> None:
+def cancel(job: SubmittedJob, *, reason: str) -> bool:
     """End all containers that wait or run, in one call. Running ones save their checkpoints."""
     with translate_errors(f"Batch job {job.job}"):
         build_client("batch", region=job.region).terminate_job(jobId=job.job, reason=reason)
+    return True

@@ -151,8 +151,11 @@ def read_log(job: SubmittedJob, *, index: int, num_lines: int) -> list[str]:
     return text.splitlines()
 
 
-def cancel(job: SubmittedJob, *, reason: str) -> None:
-    """Delete the Job with its pods in one call. The pods save their checkpoints. `reason` is not sent."""
+def cancel(job: SubmittedJob, *, reason: str) -> bool:
+    """Delete the Job with its pods in one call, and return whether it was there. The pods save their checkpoints.
+
+    `reason` is not sent.
+    """
     del reason
     client = import_client()
     cluster = connect(job.context)
@@ -162,8 +165,10 @@ def cancel(job: SubmittedJob, *, reason: str) -> None:
                 job.job, job.namespace, propagation_policy="Foreground", _request_timeout=TIMEOUT_SECONDS
             )
         except client.ApiException as error:
-            if error.status != 404:  # it is gone already
+            if error.status != 404:
                 raise
+            return False
+    return True
 
 
 def _read_job(cluster: Cluster, name: str, namespace: str | None) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 from job.errors import AccessDeniedError, StorageError, UsageError
 from job.versions import extra
 
-TIMEOUT_SECONDS = (10, 120)
+TIMEOUT_SECONDS = (10, 60)
 """Of one request: until the cluster takes the connection, and between two parts of its answer."""
 NUM_RETRIES = 1
 """Further tries to connect; the client's own default of three lets a dead cluster take four times the time-out."""
@@ -87,7 +87,8 @@ def translate_errors(what: str) -> Iterator[None]:
             raise UsageError(f"{what}: {said}") from error
         raise StorageError(f"{what}: {said}") from error
     except HTTPError as error:
-        raise StorageError(f"{what}: the cluster cannot be reached: {error}") from error
+        why = getattr(error, "reason", None) or error  # without the request, which the retries put before it
+        raise StorageError(f"{what}: the cluster cannot be reached: {why}") from error
 
 
 def _message(error: Any) -> str:

@@ -5,9 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from job.errors import UsageError
+from job.errors import JobError, UsageError
+from job.logs import get_logger
 from job.storage.aws import build_quick_client
 from job.storage.translation import translate_errors
+from job.submit.backend import Settings
+from job.submit.options import Options
+from job.submit.precision import Machines, find_capability
+from job.submit.registry import Reach, find_backend
 
 INSTANCE_TYPE_LABEL = "node.kubernetes.io/instance-type"
 """https://kubernetes.io/docs/reference/labels-annotations-taints/#nodekubernetesioinstance-type."""
@@ -48,6 +53,23 @@ def read_pool(queue: str, *, region: str | None) -> Pool:
         faults=[*_find_faults("queue", queues[0], queues[0]["jobQueueName"])]
         + [fault for each in environments for fault in _find_faults("compute environment", each, _name(each))],
     )
+
+
+def find_machines(options: Options, settings: Settings) -> Machines | None:
+    """What is known of the machines that the containers may get; None for those of this machine.
+
+    A pool that cannot be asked is one of which nothing is known.
+    """
+    if find_backend(options.to).reach is not Reach.NONE:
+        return None
+    labels = filter(None, options.node_selector.values())
+    names = [label for label in labels if find_capability(label)]  # the others say nothing of the card
+    if options.to == "batch" and settings.needs_gpu:
+        try:
+            names = read_pool(getattr(settings, "queue", ""), region=getattr(settings, "region", None)).instance_types
+        except JobError as error:
+            get_logger().warning("pool_not_known", reason=str(error))
+    return Machines(needs_gpu=settings.needs_gpu, names=names)
 
 
 def _name(environment: dict[str, Any]) -> str:

@@ -106,9 +106,10 @@ def read_log(job: SubmittedJob, *, index: int, num_lines: int) -> list[str]:
     return []
 
 
-def cancel(job: SubmittedJob, *, reason: str) -> None:
+def cancel(job: SubmittedJob, *, reason: str) -> bool:
     """Do nothing. To stop the processes, send a signal to `job submit`: it ends all that it has started."""
     del job, reason
+    return False
 
 
 def _render_local(launch: Launch) -> list[str]:

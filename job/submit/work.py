@@ -5,24 +5,27 @@ sweep → plan − finished runs − runs under way = submission → launch → 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from job.errors import AccessDeniedError, StorageError
+from job.errors import AccessDeniedError, StorageError, UsageError
 from job.logs import get_logger
 from job.manifest import Sweep
 from job.places import CLAIM_SCHEME
 from job.plan import (
+    AutoPrecision,
     Submission,
     SubmittedJob,
     SweepPlan,
     build_submission,
     plan_key,
+    read_auto_precision,
     submission_key,
 )
 from job.storage import Store, open_store
 from job.submit.backend import Launch, Settings
 from job.submit.inputs import find_weights
+from job.submit.precision import Machines, choose_auto_precision
 from job.submit.stale import Stale, find_stale, put_aside
 from job.submit.status import find_busy, find_done
 from job.submit.submissions import Submitted, write_submitted
@@ -72,6 +75,38 @@ class Work:
             device="cuda" if settings.needs_gpu else "auto",
             environment=({"JOB_IMAGE_DIGEST": digest} if digest else {}) | dict(env),
         )
+
+    def settle_precision(
+        self, *, asked: AutoPrecision | None, find_machines: Callable[[], Machines | None]
+    ) -> tuple[Work, str]:
+        """The same with what `auto` means in every run, and a sentence on it; no sentence if no run leaves it open.
+
+        Raises `UsageError` if `asked` is another precision than that in which runs of this experiment were trained.
+        """
+        if all(run.manifest.precision != "auto" for run in self.plan.runs):
+            return self, ""
+        planned = self._read_planned_precision()
+        if asked and planned and asked != planned:
+            raise UsageError(
+                f"--auto-precision {asked}: the plan of {self.experiment} says {planned}, and runs of two precisions "
+                "do not compare; leave the option out, or name another --experiment"
+            )
+        machines = None if asked or planned else find_machines()
+        chosen = choose_auto_precision(asked=asked, planned=planned, machines=machines)
+        settled = {"auto_precision": chosen}
+        work = replace(
+            self,
+            plan=self.plan.model_copy(update=settled),
+            submission=self.submission.model_copy(update=settled),
+        )
+        return work, f"`precision: auto` means {chosen} in every run" if chosen else ""
+
+    def _read_planned_precision(self) -> AutoPrecision | None:
+        """What the experiment's stored plan says that `auto` means; None where there is none, or it cannot be read."""
+        try:
+            return read_auto_precision(self.store.read(plan_key(self.experiment))) if self.store else None
+        except (StorageError, AccessDeniedError, ValueError):
+            return None
 
     def keep_first(self, num_containers: int) -> Work:
         """The same with its first containers alone. Stale results of the others stay where they are."""

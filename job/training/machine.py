@@ -10,7 +10,6 @@ import json
 import os
 import platform
 import re
-import subprocess
 from collections.abc import Callable
 from importlib import resources
 
@@ -23,65 +22,68 @@ from job.cpus import available_cpus
 from job.errors import HostError
 from job.logs import get_logger
 from job.runs import Efficiency, Environment, GradientCheck
-from job.training.engine.device import Device, Precision
+from job.training.cards import ASK, check_card, check_driver, find_driver
+from job.training.engine.device import Device
+from job.training.precision import choose_precision
 from job.training.settings import RunSettings
 from job.versions import find_commit, find_packages
 
-MAX_SIZE_OF_FP32 = 16
-"""Pixels. With images up to this size the last stage of a ResNet gets maps of 1x1, and oneDNN's bf16 gradient of its
-3x3 kernel with stride 2 reads memory that nobody wrote (channels-last; seen with torch 2.15 on AVX512-BF16; maps of 2x2
-and 3x3 are right). There `auto` takes fp32 on every CPU."""
-
 
 def choose_device(
-    settings: RunSettings, *, precision: str, deterministic: bool = False, image_size: int | None = None
+    settings: RunSettings,
+    *,
+    precision: str,
+    trained_in: str | None = None,
+    deterministic: bool = False,
+    image_size: int | None = None,
 ) -> Device:
-    """The device that `settings` ask for, in the manifest's `precision`, or in one that this machine has instead.
+    """The device that `settings` ask for, in the precision that manifest, submission and checkpoint lead to.
 
-    `image_size` is in pixels; where it is known, it may speak against a precision. Sets torch's threads and switches.
-    Raises `HostError` when the GPU that is asked for is not there.
+    `precision` is the manifest's, `trained_in` the checkpoint's; see `choose_precision`. Sets torch's threads and
+    switches. Raises `HostError` when the GPU that is asked for is not there, its driver is too old, or the device lacks
+    the precision; `UsageError` for a card that torch has no code for.
     """
-    name = settings.device
-    if name == "cuda" and not torch.cuda.is_available():
-        raise HostError(
-            "device is cuda, but torch sees no GPU; start the container with --gpus all, or use --device cpu"
-        )
-    device = torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+    device = _find_device(settings.device)
     num_threads = settings.num_threads or available_cpus()
     torch.set_num_threads(num_threads)
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # needed by deterministic matrix products
     torch.use_deterministic_algorithms(deterministic)
     torch.backends.cudnn.benchmark = not deterministic
-    chosen = _choose_precision(device, precision, image_size)
+    chosen = choose_precision(
+        device, named=precision, auto=settings.auto_precision, trained_in=trained_in, image_size=image_size
+    )
     return Device(device, chosen, num_threads, graphs=settings.graphs and device.type == "cuda").in_precision(chosen)
 
 
-def _choose_precision(device: torch.device, precision: str, image_size: int | None) -> Precision:
-    """bf16 is chosen only where the hardware has it, since emulated it is ten times slower than fp32."""
-    if device.type == "cuda":
-        if precision == "auto":
-            return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-        return precision  # type: ignore[return-value]  # the manifest allows these values only
-    if precision == "auto":
-        if not (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
-            return "fp32"
-        if image_size is not None and image_size <= MAX_SIZE_OF_FP32:
-            reason = f"images of {image_size} pixels: some bf16 kernels of CPUs are wrong up to {MAX_SIZE_OF_FP32}"
-            get_logger().warning("precision_replaced", wanted="bf16", used="fp32", reason=reason)
-            return "fp32"
-        return "bf16"
-    if precision == "tf32":
-        get_logger().warning("precision_replaced", wanted="tf32", used="fp32", reason="a CPU has no tf32")
-        return "fp32"
-    return precision  # type: ignore[return-value]
+def _find_device(name: str) -> torch.device:
+    """The GPU or the CPU, as --device says. A GPU that `auto` cannot use is told of, and the CPU is taken."""
+    if name == "cpu":
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        try:
+            check_driver(find_driver(), cuda=torch.version.cuda)
+        except HostError as error:
+            if name == "cuda":
+                raise
+            get_logger().warning("gpu_not_used", reason=str(error))
+        if name == "cuda":
+            raise HostError(f"device is cuda, but torch sees no GPU; {ASK}")
+        return torch.device("cpu")
+    check_card(torch.cuda.get_device_name(), torch.cuda.get_device_capability(), built_for=torch.cuda.get_arch_list())
+    return torch.device("cuda")
 
 
 PACKAGES = ("torch", "torchvision", "torchmetrics", "numpy", "pydantic", "boto3")
 
 
 def describe_environment(
-    device: Device, *, checks: list[GradientCheck], data_sha256: str, weights_sha256: str | None
+    device: Device,
+    *,
+    checks: list[GradientCheck],
+    data_sha256: str,
+    weights_sha256: str | None,
+    instance_type: str | None = None,
 ) -> Environment:
     """Versions, hardware and digests of this process."""
     return Environment(
@@ -90,7 +92,7 @@ def describe_environment(
         platform=platform.platform(),
         packages=find_packages(PACKAGES),
         device=device.name,
-        driver=_driver_version() if device.is_cuda else None,
+        driver=find_driver() if device.is_cuda else None,
         cuda=torch.version.cuda if device.is_cuda else None,
         cpu_capability=torch.backends.cpu.get_cpu_capability(),
         num_threads=device.num_threads,
@@ -98,18 +100,10 @@ def describe_environment(
         gradient_checks=checks,
         git_sha=find_commit(),
         image_digest=os.environ.get("JOB_IMAGE_DIGEST"),
-        instance_type=os.environ.get("JOB_INSTANCE_TYPE"),
+        instance_type=instance_type,
         data_sha256=data_sha256,
         weights_sha256=weights_sha256,
     )
-
-
-def _driver_version() -> str | None:
-    try:
-        command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader", "--id=0"]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
 
 
 def count_flop(model: nn.Module, *, image_size: int) -> int:

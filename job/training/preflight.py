@@ -78,18 +78,18 @@ class _Batch:
 
 
 def check_gradients(
-    device: Device, model: nn.Module, source: BatchSource, manifest: Manifest
+    device: Device, model: nn.Module, source: BatchSource, manifest: Manifest, *, may_replace: bool = False
 ) -> tuple[Device, list[GradientCheck]]:
     """The device in a precision whose gradients were found right, and what was found of each precision that was tried.
 
-    With the manifest's precision `auto`, a precision that fails is replaced by fp32, with a warning. Raises
-    `HostError` where the manifest names the precision that fails, or where fp32 fails too. BatchNorm takes its running
-    statistics here, so that rounding is not amplified by those of a few images. `model`, `source` and torch's random
-    numbers stay as they were, but for what `source` has drawn: each epoch draws its own.
+    Where this machine chose the precision for itself, it `may_replace` one that fails by fp32, with a warning. Raises
+    `HostError` where manifest, submission or checkpoint say the precision that fails, or where fp32 fails too.
+    BatchNorm takes its running statistics here, so that rounding is not amplified by those of a few images. `model`,
+    `source` and torch's random numbers stay as they were, but for what `source` has drawn: each epoch draws its own.
     """
     batches = list(_first_batches(device, model, source, manifest))
     checks = [_check_precision(batches, device)]
-    if not checks[0].passed and manifest.precision == "auto" and device.precision != "fp32":
+    if not checks[0].passed and may_replace and device.precision != "fp32":
         get_logger().warning(
             "precision_replaced", wanted=device.precision, used="fp32", reason=describe_fault(checks[0])
         )
@@ -98,7 +98,8 @@ def check_gradients(
     if device.is_cuda:
         torch.cuda.empty_cache()  # the training's graphs want one piece of memory
     if not checks[-1].passed:
-        advice = "take another machine" if device.precision == "fp32" else 'set precision to "auto" or "fp32"'
+        named = manifest.precision == device.precision != "fp32"
+        advice = 'set precision to "auto" or "fp32"' if named else "take another machine"
         raise HostError(f"precision {device.precision} is not usable here: {describe_fault(checks[-1])}; {advice}")
     return device, checks
 

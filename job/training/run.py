@@ -20,8 +20,10 @@ from job.home import prepare_matplotlib
 from job.manifest import Manifest
 from job.training.control import Control
 from job.training.inputs.loading import Inputs
+from job.training.price import HourlyPrice
 from job.training.record.attempt import Attempt
 from job.training.record.folder import RunFolder
+from job.training.record.machine_time import MachineTime
 from job.training.settings import RunSettings
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ class Process:
     """Says when to stop."""
     inputs: Inputs = field(default_factory=Inputs)
     """The data and weights that were read last."""
+    price: HourlyPrice = field(default_factory=HourlyPrice)
+    """What the machine costs."""
 
 
 def run_manifest(
@@ -56,9 +60,11 @@ def run_manifest(
     """
     started = perf_counter() - startup_seconds
     control, inputs, settings = process.control, process.inputs, process.settings
-    with Attempt(manifest, folder) as attempt:
+    machine_time = MachineTime(host=settings.host, price=process.price, startup_seconds=startup_seconds)
+    with Attempt(manifest, folder, machine_time=machine_time) as attempt:
         with control.starting():
             attempt.open()
+            process.price.begin()
             loading = perf_counter()
             with _importing_torch():
                 inputs.load_data(manifest, settings)  # in this thread, because a signal stops this one
@@ -69,11 +75,12 @@ def run_manifest(
 
             startup_seconds = perf_counter() - started - loading_seconds
             staging = perf_counter()
-            staged = stage(manifest, settings, inputs)
+            staged = stage(manifest, settings, inputs, trained_in=attempt.find_precision())
             staging_seconds = loading_seconds + perf_counter() - staging - staged.preflight_seconds
         outcome = train(staged, attempt, settings=settings, control=control, show=show)
+        machine_time.stop()
     spent = Spent(started, startup_seconds, staging_seconds, staged.preflight_seconds)
-    return Completion(outcome, attempt, control, spent, price_per_hour=settings.price_per_hour)
+    return Completion(outcome, attempt, control, spent)
 
 
 @contextmanager

@@ -31,10 +31,11 @@ class Staged:
     preflight_seconds: float
 
 
-def stage(manifest: Manifest, settings: RunSettings, inputs: Inputs) -> Staged:
+def stage(manifest: Manifest, settings: RunSettings, inputs: Inputs, *, trained_in: str | None = None) -> Staged:
     """Data, network and optimizer, ready on the device, in a precision whose gradients were found right.
 
-    Raises `DataError` for unusable data or weights, and `HostError` for a machine that cannot do it.
+    `trained_in` is the precision of the checkpoint that is to be restored, where there is one. Raises `DataError` for
+    unusable data or weights, and `HostError` for a machine that cannot do it.
     """
     gc.collect()  # a step and its graph hold each other: without this, the run before might still fill the device
     verified = inputs.load_data(manifest, settings)
@@ -42,6 +43,7 @@ def stage(manifest: Manifest, settings: RunSettings, inputs: Inputs) -> Staged:
     device = choose_device(
         settings,
         precision=manifest.precision,
+        trained_in=trained_in,
         deterministic=manifest.deterministic,
         image_size=manifest.image_size or data.train_images.shape[-1],
     )
@@ -57,11 +59,16 @@ def stage(manifest: Manifest, settings: RunSettings, inputs: Inputs) -> Staged:
         test=build_source(parts.test),
     )
     started = perf_counter()
-    device, checks = check_gradients(device, model, sources.train, manifest)
+    is_free = manifest.precision == "auto" and settings.auto_precision is None and trained_in is None
+    device, checks = check_gradients(device, model, sources.train, manifest, may_replace=is_free)
     preflight_seconds = perf_counter() - started
     device.reset_peak_memory()
     environment = describe_environment(
-        device, checks=checks, data_sha256=verified.sha256, weights_sha256=weights.sha256 if weights else None
+        device,
+        checks=checks,
+        data_sha256=verified.sha256,
+        weights_sha256=weights.sha256 if weights else None,
+        instance_type=settings.host.instance_type,
     )
     num_steps = len(batch_bounds(len(parts.train), manifest.batch_size))
     state = TrainingState(manifest, model, device=device, num_steps=num_steps, data_sha256=verified.sha256)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import closing
 from time import perf_counter
@@ -41,6 +42,7 @@ def train(
     )  # fmt: skip
     energy = EnergyMeter(state.device)
     began, saved = (state.epoch, state.step), perf_counter()
+    saved_at, most_seconds = began, settings.checkpoint_age_seconds or math.inf
     last: Epoch | None = None
     divergence: Divergence | None = None
     try:
@@ -51,13 +53,17 @@ def train(
                 match event:
                     case Pause():
                         control.check(has_gained=(state.epoch, state.step) != began)
+                        if perf_counter() - saved >= most_seconds and _is_worth_saving(state, saved_at, attempt):
+                            attempt.save_step(state)
+                            saved, saved_at = perf_counter(), (state.epoch, state.step)
                     case Epoch():
                         last = event
                         _log_epoch(last)
                         is_due = perf_counter() - saved >= settings.checkpoint_interval_seconds
                         is_due = is_due or state.epoch == state.manifest.epochs
                         attempt.save_epoch(state, with_checkpoint=is_due)
-                        saved = perf_counter() if is_due else saved
+                        if is_due:
+                            saved, saved_at = perf_counter(), (state.epoch, state.step)
                     case _:
                         assert_never(event)
     except Diverged as error:
@@ -68,6 +74,11 @@ def train(
         attempt.save_checkpoint(state)
         raise
     return read_outcome(staged, last, divergence=divergence, energy_joules=energy.joules())
+
+
+def _is_worth_saving(state: TrainingState, saved_at: tuple[int, int], attempt: Attempt) -> bool:
+    """Not between two batches of an evaluation, which begins anew in any case, nor while storage is behind."""
+    return (state.epoch, state.step) != saved_at and attempt.is_idle
 
 
 def _log_epoch(epoch: Epoch) -> None:

@@ -22,6 +22,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from job.training.host import read_host
 from job.training.machine import describe_environment
 from tests.benchmarks.bench import Bench, build_bench
 from tests.benchmarks.concurrency import measure_concurrency
@@ -92,7 +93,13 @@ def write(document: Document, folder: Path) -> None:
 
 def describe(bench: Bench, options: argparse.Namespace) -> Document:
     """Machine, versions, commit and what was asked for."""
-    environment = describe_environment(bench.device, checks=[], data_sha256=bench.data.sha256(), weights_sha256=None)
+    environment = describe_environment(
+        bench.device,
+        checks=[],
+        data_sha256=bench.data.sha256(),
+        weights_sha256=None,
+        instance_type=read_host(os.environ).instance_type,
+    )
     return {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": shlex.join(["python", "-m", "tests.benchmarks.speed", *sys.argv[1:]]),

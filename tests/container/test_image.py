@@ -168,9 +168,17 @@ def test_image_keeps_within_its_budget_and_names_its_user(engine: docker.DockerC
     assert attributes["Config"]["User"] == "10001:10001"
     assert attributes["Config"]["Entrypoint"] == ["job", "run"]
     assert attributes["Config"]["WorkingDir"] == "/opt/job/manifests/jobs"
-    assert {"NVIDIA_VISIBLE_DEVICES=all", "NVIDIA_DRIVER_CAPABILITIES=compute,utility"} <= set(
-        attributes["Config"]["Env"]
-    )
+
+
+def test_image_finds_the_driver_of_gke_and_takes_no_card_that_nobody_gave_it(
+    engine: docker.DockerClient, image: str
+) -> None:
+    environment = dict(line.split("=", 1) for line in engine.images.get(image).attrs["Config"]["Env"])
+    assert environment["NVIDIA_DRIVER_CAPABILITIES"] == "compute,utility"
+    assert environment["LD_LIBRARY_PATH"] == "/usr/local/nvidia/lib64"
+    assert environment["PATH"].split(":")[0] == "/opt/job/bin"
+    assert environment["PATH"].split(":")[-1] == "/usr/local/nvidia/bin"
+    assert "NVIDIA_VISIBLE_DEVICES" not in environment
 
 
 def test_every_library_that_was_kept_loads_without_those_that_were_not(engine: docker.DockerClient, image: str) -> None:

@@ -10,6 +10,7 @@ import torch
 
 from job.manifest import Manifest
 from job.manifest.optimizers import OPTIMIZERS
+from job.training.cards import check_card, check_driver, find_driver
 from job.training.engine.batches import BatchSource, batch_bounds, split_data
 from job.training.engine.loop import Sources
 from job.training.engine.model import build_model
@@ -108,3 +109,9 @@ def test_run_on_the_gpu_records_it(job: Callable[..., Answer], tiny: Callable[..
     assert answer.exit_code == 0, answer.stderr
     (path,) = tmp_path.rglob("environment.json")
     assert torch.cuda.get_device_name() in path.read_text()
+
+
+def test_card_and_driver_that_train_here_are_found_good() -> None:
+    check_card(torch.cuda.get_device_name(), torch.cuda.get_device_capability(), built_for=torch.cuda.get_arch_list())
+    assert find_driver()
+    check_driver(find_driver(), cuda=torch.version.cuda)

@@ -209,6 +209,7 @@ def test_what_is_no_place_is_refused_in_every_variable(
         ("--time-budget", "nan", "must be more than 0 seconds"),
         ("--time-budget", "inf", "must be a finite number"),
         ("--price-per-hour", "inf", "must be a finite number"),
+        ("--checkpoint-age", "inf", "must be a finite number"),
     ],
 )
 def test_number_that_cannot_be_meant_is_refused_as_an_option_and_as_a_variable(

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from job.errors import UsageError
 from job.plan import SweepPlan
 from job.runs import Progress, RunKeys
 from job.storage import open_store
+from job.submit.kubernetes_cluster import connect
 from job.submit.registry import BACKENDS
 from tests import spool_backend
 from tests.conftest import Answer
@@ -112,6 +114,20 @@ def test_named_context_is_never_replaced_by_another_cluster(submit: Submit, clus
     assert answer.exit_code == 2
     assert "no cluster: context north" in answer.stderr
     assert all(cluster.requests == [] for cluster in clusters.values())
+
+
+def test_pod_without_a_kubeconfig_means_its_own_cluster(
+    kubeconfig: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which has no name, so that a record of it says None."""
+    for name, value in {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    for name in ("SERVICE_TOKEN_FILENAME", "SERVICE_CERT_FILENAME"):
+        (tmp_path / name).write_text("token")
+        monkeypatch.setattr(f"kubernetes.config.incluster_config.{name}", str(tmp_path / name))
+    assert connect(None).context is None
+    with pytest.raises(UsageError, match="no cluster: context east: "):
+        connect("east")
 
 
 @pytest.mark.parametrize("to", ["kubernetes", "spool"])

@@ -19,7 +19,7 @@ import pytest
 from job.runs import RunResult, checkpoint_digest_key
 from job.signals import ENDING_SIGNALS
 from job.storage import Store, open_store
-from tests.conftest import BUCKET, Tiny, in_each_precision
+from tests.conftest import BUCKET, TINY, Tiny, in_each_precision
 from tests.models.faulty_s3 import FaultyS3, delay, lose_answer
 from tests.processes import start_job, wait_for_end, wait_until, warm_up
 from tests.results import metrics, result_in
@@ -171,7 +171,7 @@ def test_twenty_kills_at_any_moment_change_no_result(
     longest = time.monotonic() - began
     num_kills = num_runs = 0
     while num_kills < 20:
-        process = start(manifest, f"{output}/{num_runs}")
+        process = start(manifest, f"{output}/{num_runs}", "--checkpoint-age", "0.01")  # within epochs too
         process.join(moments.uniform(0, longest))
         if process.exitcode is None:
             process.kill()
@@ -184,6 +184,33 @@ def test_twenty_kills_at_any_moment_change_no_result(
         store = open_store(f"{output}/{number}")
         assert_whole_checkpoints(store)
         assert metrics(result_in(store)) == expected
+
+
+@in_each_precision
+def test_run_that_is_killed_within_an_epoch_goes_on_from_its_last_checkpoint_by_time(
+    start: Start, tiny: Tiny, output: str, tmp_path: Path, precision_fields: dict[str, Any]
+) -> None:
+    """One epoch of two hundred steps: without checkpoints within it, everything would be trained again."""
+    data = (TINY | precision_fields)["dataset"] | {"num_train": 4000}
+    fields = precision_fields | {"epochs": 1, "dataset": data, "optimizer": {"name": "sgd", "lr": 0.01}}
+    manifest = tiny(**fields)
+    expected = uninterrupted(start, manifest, tmp_path / "whole")
+    process = start(manifest, output, "--checkpoint-age", "0.05")
+    store = open_store(output)
+    wait_until(lambda: any("_step-" in key and key.endswith(".json") for key in store.list_keys("")), process)
+    process.kill()
+    process.join()
+    assert_whole_checkpoints(store)
+    assert wait_for_end(start(manifest, output), seconds=120) == 0
+    result = result_in(store)
+    assert metrics(result) == expected
+    (log,) = (store.read(key).decode() for key in store.list_keys("") if key.endswith("log.jsonl"))
+    (started,) = (json.loads(line) for line in log.splitlines() if '"training_started"' in line)
+    assert (started["epoch"], started["step"] > 0) == (0, True)
+    lost, last = result.attempt_records  # a killed attempt is known by its last sign of life
+    assert (lost.number, last.number) == (1, 2)
+    assert lost.seconds > 0
+    assert lost.ended_at < last.started_at
 
 
 def test_finished_run_ends_at_once_and_changes_no_key(start: Start, tiny: Tiny, output: str, wire: FaultyS3) -> None:

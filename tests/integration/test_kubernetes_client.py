@@ -248,7 +248,8 @@ def test_cancel_deletes_the_job_with_its_pods_and_status_goes_on_from_the_record
         "done": 1, "running": 0, "waiting": 0, "interrupted": 0, "failed": 0, "lost": 0, "gone": 3, "corrupt": 0,
     }  # fmt: skip
     assert job("status", bucket, "--watch").exit_code == 0  # nothing is under way
-    assert job("cancel", bucket).exit_code == 0  # there is nothing left to delete
+    again = job("cancel", bucket)
+    assert (again.exit_code, again.stdout) == (0, f"gone already: kubernetes {name}\n")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Callable
 from functools import partial
@@ -17,7 +18,7 @@ from job.manifest import Manifest
 from job.manifest.models import Synthetic
 from job.manifest.optimizers import OPTIMIZERS
 from job.training.engine.batches import BatchSource, batch_bounds, split_data
-from job.training.engine.loop import Diverged, Epoch, Sources
+from job.training.engine.loop import Diverged, Epoch, Sources, train_epochs
 from job.training.engine.model import Weights, build_model
 from job.training.engine.optimizers import find_torch_class, learning_rate_factor
 from job.training.engine.state import TrainingState
@@ -299,3 +300,17 @@ def test_manifests_of_the_lab_report_start_from_the_same_fc_and_order(few: Image
         train(state, sources)
         first_losses.add(float(state.history[0].diagnostics.fc.gradient_norm[0] or 0))
     assert len(first_losses) == 1
+
+
+@pytest.mark.usefixtures("narrow")
+def test_checkpoint_within_an_epoch_holds_the_time_up_to_there(few: ImageData) -> None:
+    state, sources = prepare(TRAINED_BY_DEFAULT, few)
+    seconds = []
+    for _ in train_epochs(state, sources):
+        content = torch.load(io.BytesIO(state.serialise()), weights_only=True)
+        seconds.append((content["step"], content["train_seconds"], content["evaluate_seconds"]))
+    first, second, evaluating, over = seconds
+    assert (first[0], second[0], evaluating[0], over[0]) == (1, 2, 2, 0)
+    assert 0 < first[1] < second[1] <= evaluating[1]
+    assert first[2] == second[2] == 0 < evaluating[2]
+    assert over[1:] == (0, 0)  # of an epoch that has not begun

@@ -18,7 +18,8 @@ from job.training.engine.batches import BatchSource, split_data
 from job.training.engine.model import Weights, build_model
 from job.training.inputs.datasets.synthetic import load_synthetic
 from job.training.inputs.weights import load_weights
-from job.training.machine import MAX_SIZE_OF_FP32, choose_device
+from job.training.machine import choose_device
+from job.training.precision import MAX_SIZE_OF_FP32
 from job.training.preflight import TOLERANCES, check_gradients
 from job.training.settings import RunSettings
 from tests.conftest import SHARED, TINY, TINY_BF16, Answer
@@ -138,6 +139,17 @@ def test_precision_that_was_asked_for_ends_with_71_where_its_gradient_is_wrong(
     assert not list((tmp_path / "out").rglob("result.json"))
     (progress,) = (json.loads(path.read_text()) for path in (tmp_path / "out").rglob("progress.json"))
     assert (progress["state"], progress["exit_code"]) == ("failed", 71)
+
+
+@pytest.mark.usefixtures("cpu_with_bf16")
+def test_precision_of_the_whole_comparison_is_not_replaced_on_one_machine(
+    job: Job, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoil_kernel(monkeypatch, wrong_by(1400), precisions=(torch.bfloat16,))
+    told = job("run", "--manifest", tiny(**LARGER), "--output", tmp_path / "out", "--auto-precision", "bf16")
+    assert told.exit_code == 71
+    assert f"precision bf16 is not usable here: the gradient of {SPOILED} is off by" in told.stderr
+    assert "take another machine" in told.stderr
 
 
 @pytest.mark.usefixtures("cpu_with_bf16")

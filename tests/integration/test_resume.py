@@ -52,9 +52,12 @@ def train(
     *,
     control: Control | None = None,
     show: Callable[[TrainingState], None] = lambda _state: None,
+    checkpoint_age_seconds: float = 300.0,
 ) -> Completion:
     configure_logs()
-    settings = RunSettings(device="cpu", num_threads=1, checkpoint_interval_seconds=0)
+    settings = RunSettings(
+        device="cpu", num_threads=1, checkpoint_interval_seconds=0, checkpoint_age_seconds=checkpoint_age_seconds
+    )
     folder = RunFolder(FolderStore(output), RunKeys("default", run_id(manifest)))
     return run_manifest(manifest, folder, Process(settings, control or Control()), show=show)
 
@@ -110,6 +113,62 @@ def test_resumed_run_equals_the_uninterrupted_one(
     for name in ("model.safetensors", "predictions.npz"):
         found, expected = (next((tmp_path / part).rglob(name)) for part in ("stopped", "whole"))
         assert found.read_bytes() == expected.read_bytes(), name
+
+
+class Lost(BaseException):
+    """The machine is gone: nothing of the run's own can react to it."""
+
+
+@in_each_precision
+@pytest.mark.parametrize("name", ["adam", "sgd", "muon"])
+def test_run_that_is_lost_within_an_epoch_goes_on_from_a_checkpoint_within_it(
+    name: str, precision_fields: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_narrow_network(monkeypatch)
+    data = (TINY | precision_fields)["dataset"] | {"num_train": 160}
+    fields = {
+        "optimizer": {"name": name},
+        "augmentation": "crop_flip",
+        "schedule": {"name": "onecycle"},
+        "dataset": data,
+    }
+    manifest = Manifest.model_validate(TINY | precision_fields | fields)
+
+    def lose(state: TrainingState) -> None:
+        if (state.epoch, state.step) == (1, 6):
+            raise Lost
+
+    with pytest.raises(Lost):
+        train(manifest, tmp_path / "lost", show=lose, checkpoint_age_seconds=1e-9)
+    kept = sorted(path.name for path in (tmp_path / "lost").rglob("*.pt"))
+    assert len(kept) == 2
+    assert "epoch-0001_step-" in kept[-1]
+    resumed, whole = run(manifest, tmp_path / "lost"), run(manifest, tmp_path / "whole")
+    (restored,) = (line for line in read_log(tmp_path / "lost") if line["event"] == "checkpoint_restored")
+    assert Path(restored["checkpoint"]).name == kept[-1]
+    assert metrics(resumed) == metrics(whole)
+    for file in ("model.safetensors", "predictions.npz"):
+        found, expected = (next((tmp_path / part).rglob(file)) for part in ("lost", "whole"))
+        assert found.read_bytes() == expected.read_bytes(), file
+
+
+def read_log(output: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in next(output.rglob("log.jsonl")).read_text().splitlines()]
+
+
+@pytest.mark.parametrize(("seconds", "is_saved"), [(0.0, False), (300.0, False), (1e-9, True)])
+def test_checkpoint_is_written_within_an_epoch_only_when_the_last_one_is_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, is_saved: bool
+) -> None:
+    """0 stands for whole epochs alone. While an evaluation goes on, nothing new could be saved."""
+    use_narrow_network(monkeypatch)
+    monkeypatch.setattr("job.training.engine.evaluation.BATCH_SIZE", 5)
+    complete = train(Manifest.model_validate(TINY), tmp_path, checkpoint_age_seconds=seconds)
+    complete()
+    taken = [(line["epoch"], line["step"]) for line in read_log(tmp_path) if line["event"] == "checkpoint_taken"]
+    assert bool(taken) is is_saved
+    assert len(set(taken)) == len(taken)
+    assert {step for _, step in taken} <= {1, 2}
 
 
 def test_diverged_run_is_a_result(job: Job, tiny: Tiny, tmp_path: Path) -> None:

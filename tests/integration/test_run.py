@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch.nn.functional import cross_entropy
 from torchvision.models import get_model, resnet18
 
-from job.runs import RunResult
+from job.runs import Progress, RunResult
 from job.storage import open_store
 from job.training.inputs.datasets.synthetic import load_synthetic
 from tests.conftest import ROOT, SHARED, TINY, Answer
@@ -153,6 +153,43 @@ def test_price_per_hour_gives_a_cost(job: Job, tiny: Tiny, tmp_path: Path) -> No
     result = result_of(tmp_path / "out")
     assert result.estimated_cost_usd is not None
     assert 0 < result.estimated_cost_usd <= result.timings.total * 0.001 * 1.01
+
+
+def test_every_attempt_is_recorded_with_its_machine_and_all_are_paid_for(
+    job: Job, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first attempt used its time budget on a machine at 3.6 USD, the second had another one at 7.2 USD."""
+    arguments = ("run", "--manifest", tiny(), "--output", tmp_path / "out")
+    machine = tmp_path / "machine.json"
+    monkeypatch.setenv("JOB_MACHINE_FILE", str(machine))
+    for instance_type, price, *options in (("g5.xlarge", "3.6", "--time-budget", "0.001"), ("g6.xlarge", "7.2")):
+        machine.write_text(json.dumps({"instance_type": instance_type, "zone": "eu-west-1a", "market": "spot"}))
+        assert job(*arguments, "--price-per-hour", price, *options).exit_code == (75 if options else 0)
+        (path,) = tmp_path.rglob("progress.json")
+        told = Progress.model_validate_json(path.read_bytes())
+        assert told.attempt_records[-1].instance_type == instance_type
+        assert told.attempt_records[-1].ended_at <= told.updated_at
+    result = result_of(tmp_path / "out")
+    first, second = result.attempt_records
+    assert (first.number, first.instance_type, first.usd_per_hour) == (1, "g5.xlarge", 3.6)
+    assert (second.number, second.instance_type, second.usd_per_hour) == (2, "g6.xlarge", 7.2)
+    assert {(attempt.zone, attempt.market) for attempt in (first, second)} == {("eu-west-1a", "spot")}
+    assert first.started_at < first.ended_at < second.ended_at <= result.finished_at
+    assert result.estimated_cost_usd == pytest.approx((3.6 * first.seconds + 7.2 * second.seconds) / 3600)
+    assert result.environment is not None
+    assert result.environment.instance_type == "g6.xlarge"
+
+
+def test_runs_of_one_process_do_not_pay_for_the_same_seconds(job: Job, tmp_path: Path) -> None:
+    fields = {name: value for name, value in TINY.items() if name not in ("name", "optimizer")}
+    blocks = [{"base": {"optimizer": {"name": name}}} for name in ("adam", "sgd")]
+    (tmp_path / "sweep.json").write_text(json.dumps({"name": "two", "defaults": fields, "blocks": blocks}))
+    assert job("run", "--manifest", tmp_path / "sweep.json", "--output", tmp_path / "out").exit_code == 0
+    results = [RunResult.model_validate_json(path.read_bytes()) for path in tmp_path.rglob("result.json")]
+    (first,), (second,) = sorted(
+        (result.attempt_records for result in results), key=lambda records: records[0].started_at
+    )
+    assert first.ended_at <= second.started_at
 
 
 def test_gpu_demanded_and_absent_is_a_host_fault_that_leaves_word(job: Job, tiny: Tiny, tmp_path: Path) -> None:

@@ -12,12 +12,14 @@ import torch
 
 from job import cpus
 from job.cpus import available_cpus
-from job.errors import HostError, OutOfMemoryError
+from job.errors import HostError, OutOfMemoryError, UsageError
 from job.logs import configure_logs
 from job.runs import RunKeys
 from job.storage import FolderStore
+from job.training import cards
 from job.training.engine.device import Device
 from job.training.machine import choose_device
+from job.training.precision import choose_precision
 from job.training.record.attempt import Attempt, find_memory_error
 from job.training.record.folder import RunFolder
 from job.training.settings import RunSettings
@@ -167,6 +169,106 @@ def test_deterministic_is_switched_on_and_off() -> None:
     choose(deterministic=False)
     assert not torch.are_deterministic_algorithms_enabled()
     assert torch.backends.cudnn.benchmark
+
+
+# Cards and drivers, as torch would tell of them: none is here
+
+Card = Callable[[str, tuple[int, int]], torch.device]
+WHEEL = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120"]
+
+
+@pytest.fixture
+def card(monkeypatch: pytest.MonkeyPatch) -> Card:
+    """torch sees one GPU of this name and compute capability."""
+
+    def see(name: str, capability: tuple[int, int]) -> torch.device:
+        has_bf16 = capability >= (8, 0)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: name)
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: capability)
+        monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: WHEEL)
+        monkeypatch.setattr(
+            torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation or has_bf16
+        )
+        return torch.device("cuda")
+
+    return see
+
+
+T4, A10G = ("Tesla T4", (7, 5)), ("NVIDIA A10G", (8, 6))
+
+
+@pytest.mark.parametrize(("seen", "best"), [(T4, "fp16"), (A10G, "bf16")])
+def test_auto_on_a_card_is_the_best_that_it_has_unless_the_comparison_has_another(
+    card: Card, seen: tuple[str, tuple[int, int]], best: str
+) -> None:
+    device = card(*seen)
+    assert choose_precision(device, named="auto") == best
+    assert choose_precision(device, named="auto", auto="fp16") == "fp16"
+    assert choose_precision(device, named="auto", auto="fp32") == "fp32"
+
+
+def test_card_without_the_precision_of_the_comparison_or_of_the_checkpoint_is_a_fault_of_the_host(card: Card) -> None:
+    device = card(*T4)
+    for fields in ({"auto": "bf16"}, {"trained_in": "bf16"}, {"trained_in": "tf32"}):
+        with pytest.raises(HostError, match=r"Tesla T4 has no (usable )?(bf16|tf32); ") as caught:
+            choose_precision(device, named="auto", **fields)  # type: ignore[arg-type]
+        assert "take another machine" in str(caught.value)
+
+
+def test_run_goes_on_in_fp16_on_a_card_that_would_take_bf16(card: Card) -> None:
+    with structlog.testing.capture_logs() as events:
+        assert choose_precision(card(*A10G), named="auto", auto="bf16", trained_in="fp16") == "fp16"
+    (event,) = events
+    assert (event["event"], event["wanted"], event["used"]) == ("precision_continued", "bf16", "fp16")
+
+
+def test_tf32_on_a_card_without_it_becomes_fp32_and_says_so(card: Card) -> None:
+    with structlog.testing.capture_logs() as events:
+        assert choose_precision(card(*T4), named="tf32") == "fp32"
+        assert choose_precision(card(*A10G), named="tf32") == "tf32"
+    (event,) = events
+    assert (event["event"], event["reason"]) == ("precision_replaced", "Tesla T4 has no tf32")
+
+
+def test_precision_that_the_manifest_names_may_be_emulated_in_every_attempt(card: Card) -> None:
+    assert choose_precision(card(*T4), named="bf16", trained_in="bf16") == "bf16"
+
+
+@pytest.mark.parametrize("name", ["auto", "cuda"])
+def test_card_that_torch_has_no_code_for_ends_with_2(card: Card, name: str) -> None:
+    card("Tesla V100-SXM2-16GB", (7, 0))
+    with pytest.raises(
+        UsageError, match=r"V100-SXM2-16GB has compute capability 7.0; this torch is built for 7.5, 8.0"
+    ):
+        choose(name)
+
+
+@pytest.fixture
+def old_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine whose kernel has a driver of before CUDA 13, with a torch for CUDA 13."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", "13.2")
+    module = tmp_path / "version"
+    module.write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.161.08  Thu Feb 22 01:59:49 UTC 2024\n")
+    monkeypatch.setattr(cards, "KERNEL_MODULE", module)
+
+
+@pytest.mark.usefixtures("old_driver")
+def test_driver_that_is_too_old_is_named_with_the_one_that_is_needed() -> None:
+    with pytest.raises(HostError) as caught:
+        choose("cuda")
+    assert caught.value.exit_code == 71
+    assert "NVIDIA driver is 535.161.08; torch's CUDA 13.2 needs 580 or newer" in str(caught.value)
+
+
+@pytest.mark.usefixtures("old_driver")
+def test_gpu_that_auto_cannot_use_is_told_of() -> None:
+    with structlog.testing.capture_logs() as events:
+        assert not choose("auto").is_cuda
+    (event,) = events
+    assert (event["event"], event["log_level"]) == ("gpu_not_used", "warning")
+    assert "needs 580 or newer" in event["reason"]
 
 
 # Arithmetic

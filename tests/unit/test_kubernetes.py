@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +17,7 @@ from job.errors import UsageError
 from job.manifest import Sweep
 from job.plan import Submission, build_plan, build_submission
 from job.submit.backend import Launch
-from job.submit.kubernetes_documents import KubernetesSettings, render, show
+from job.submit.kubernetes_documents import KubernetesSettings, name_attempt, render, show
 from tests.conftest import ROOT, Answer
 from tests.models.kubernetes_rules import RULES, Documents, container, decide, failure_rules, find_empty, job, pod
 from tests.models.template_rules import load_template
@@ -25,13 +26,13 @@ MANIFESTS = ROOT / "manifests"
 
 
 def documents(*, num_runs: int = 4, output: str = "s3://bucket/study", image: str = "registry/job:1", gpus: int = 1,
-              data: str | None = None, **settings: Any) -> Documents:  # fmt: skip
+              data: str | None = None, experiment: str = "rates", **settings: Any) -> Documents:  # fmt: skip
     rates = [0.001 * (1 + i) for i in range(num_runs)]
     block = {"base": {"optimizer": {"name": "adam"}}, "vary": {"optimizer.lr": rates}}
     sweep = Sweep.model_validate({"name": "rates", "blocks": [block]})
     submission = build_submission(sweep, build_plan(sweep, source="").run_ids, per_container=1)
     launch = Launch(
-        experiment="rates", output=output, submission=submission, submission_place="", data=data,
+        experiment=experiment, output=output, submission=submission, submission_place="", data=data,
         device="cuda" if gpus else "auto",
         environment={"JOB_IMAGE_DIGEST": image.partition("@")[2]} if "@" in image else {},
     )  # fmt: skip
@@ -145,6 +146,28 @@ def test_name_changes_with_what_is_run_and_with_nothing_else() -> None:
     names = [name(), name(image="registry/job:2"), name(output="s3://bucket/other"), name(num_runs=5), name(gpus=0)]
     assert len(set(names)) == len(names)
     assert name() == name()
+
+
+@pytest.mark.parametrize("number", [1, 2, 100])
+def test_later_attempt_is_the_same_job_under_a_name_of_its_own(number: int) -> None:
+    """Also with the longest name of an experiment and as many containers as there can be."""
+    first = documents(num_runs=10_000, experiment="e" * 40)
+    named = name_attempt(first, number)
+    assert {rule for rule, check in RULES.items() if check(named)} == set()
+    name = job(first)["metadata"]["name"] + (f"-{number}" if number > 1 else "")
+    assert [named[file]["metadata"]["name"] for file in ("20-submission.yaml", "30-job.yaml")] == [name, name]
+    text = json.dumps(first).replace(job(first)["metadata"]["name"], name)
+    assert named == json.loads(text)
+    assert job(first)["metadata"]["name"] != name or number == 1  # what was rendered stays as it was
+
+
+def test_large_sweep_has_no_room_in_an_annotation_and_the_hint_says_what_to_do() -> None:
+    """kubectl puts a whole object into one, unless it applies it on the server's side."""
+    rendered = documents(num_runs=10_000)
+    assert len(json.dumps(rendered["20-submission.yaml"]).encode()) > 262_144
+    for shown in (show(rendered), (MANIFESTS / "00-namespace.yaml").read_text()):
+        assert "# To apply all of it: kubectl apply --server-side -f " in shown
+        assert "262144 bytes" in shown
 
 
 def test_claim_takes_the_place_of_s3() -> None:

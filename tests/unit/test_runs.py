@@ -6,7 +6,7 @@ import hashlib
 import json
 import posixpath
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -19,6 +19,7 @@ from job.errors import ManifestError, UsageError
 from job.manifest import Manifest, parse_manifest
 from job.plan import job_key, plan_key, submission_key
 from job.runs import (
+    AttemptRecord,
     BestEpoch,
     CheckpointDigest,
     Diagnostics,
@@ -259,6 +260,16 @@ DIVERGENCE = Divergence(epoch=2, step=7)
 NOON = datetime(2026, 1, 2, 12, 0, 0, 123456, tzinfo=UTC)
 RIGHT = RightImages(epoch=1, num_images=11, bits="oCA=", test_sha256="a1" * 32)
 """Of the images 0 to 10, 0, 2 and 10 were right: 1010 0000 001 and five bits that are not used."""
+ATTEMPT = AttemptRecord(
+    number=2,
+    started_at=NOON,
+    ended_at=NOON + timedelta(seconds=90),
+    seconds=90.0,
+    instance_type="g5.xlarge",
+    zone="eu-west-1a",
+    market="spot",
+    usd_per_hour=0.5,
+)
 RESULT = RunResult(
     run_id="mine-s0-0123456789",
     experiment="first",
@@ -281,6 +292,7 @@ RESULT = RunResult(
     train_images_per_second=None,
     peak_memory_bytes=2**33,
     attempts=2,
+    attempt_records=[ATTEMPT],
     lost_seconds=0.5,
     estimated_cost_usd=0.0125,
     finished_at=NOON,
@@ -297,7 +309,8 @@ EXAMPLES: list[Record] = [
     Efficiency(flop_per_image=2, achieved_flops=1.5, peak_flops=3.0, utilisation_fraction=0.5, energy_joules=None),
     RIGHT,
     RESULT,
-    CheckpointDigest(size_bytes=1, sha256="00", configuration="0123456789"),
+    CheckpointDigest(size_bytes=1, sha256="00", configuration="0123456789", precision="bf16"),
+    ATTEMPT,
     Progress(
         run_id="mine-s0-0123456789",
         state="failed",

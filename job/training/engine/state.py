@@ -21,7 +21,8 @@ from job.training.engine.optimizers import build_optimizer, learning_rate_factor
 
 NOT_THE_FILE_S_FAULT = (JobError, MemoryError, torch.OutOfMemoryError)
 """What may come up while a checkpoint is read: a signal, or a machine too small."""
-COUNTERS = ("epoch", "step", "measured_steps", "train_seconds", "evaluate_seconds")
+TIMES = ("train_seconds", "evaluate_seconds")
+COUNTERS = ("epoch", "step", "measured_steps", *TIMES)
 
 
 class Pause:
@@ -54,7 +55,8 @@ class TrainingState:
         self.num_correct = torch.zeros((), dtype=torch.int64, device=device.torch_device)
         self.device_step = torch.zeros(1, dtype=torch.int64, device=device.torch_device)
         """`step`, for what runs on the device."""
-        self._open_since: float | None = None
+        self._open: tuple[str, float] | None = None
+        """The time that is being counted, and since when."""
         self.clear_epoch()
 
     def finish_epoch(self, record: EpochRecord) -> None:
@@ -89,28 +91,33 @@ class TrainingState:
     @contextmanager
     def timed(self, name: Literal["train_seconds", "evaluate_seconds"]) -> Iterator[None]:
         """Add the time of this block to `train_seconds` or `evaluate_seconds`, however it ends."""
-        self._open_since = perf_counter()
+        self._open = name, perf_counter()
         try:
             yield
         finally:
             self.device.synchronize()
-            setattr(self, name, getattr(self, name) + perf_counter() - self._open_since)
-            self._open_since = None
+            setattr(self, name, getattr(self, name) + self._open_seconds(name))
+            self._open = None
+
+    def _open_seconds(self, name: str) -> float:
+        """Of the part under way, where it counts for `name`."""
+        return perf_counter() - self._open[1] if self._open is not None and self._open[0] == name else 0.0
 
     @property
     def trained_seconds(self) -> float:
         """Training and evaluation that led here, over all attempts."""
-        under_way = perf_counter() - self._open_since if self._open_since is not None else 0.0
-        return self.total_seconds("train_seconds") + self.total_seconds("evaluate_seconds") + under_way
+        return self.total_seconds("train_seconds") + self.total_seconds("evaluate_seconds")
 
     def total_seconds(self, name: Literal["train_seconds", "evaluate_seconds"]) -> float:
         """Over all epochs, and the part of one that is under way."""
         whole: float = sum(getattr(record, name) for record in self.history)
-        return whole + float(getattr(self, name))
+        return whole + float(getattr(self, name)) + self._open_seconds(name)
 
     def serialise(self) -> bytes:
-        """The content of a checkpoint."""
+        """The content of a checkpoint. Between two steps of an epoch its time includes the part under way."""
+        self.device.synchronize()
         content: dict[str, Any] = {
+            "precision": self.device.precision,
             "configuration": configuration_digest(self.manifest),
             "data_sha256": self.data_sha256,
             "history": [record.model_dump(mode="json") for record in self.history],
@@ -122,6 +129,7 @@ class TrainingState:
         }
         content |= {name: getattr(self, name).state_dict() for name in ("model", "optimizer", "scaler")}
         content |= {name: getattr(self, name) for name in COUNTERS}
+        content |= {name: content[name] + self._open_seconds(name) for name in TIMES}
         buffer = io.BytesIO()
         torch.save(content, buffer)
         return buffer.getvalue()
@@ -132,14 +140,7 @@ class TrainingState:
         Raises `DataError` when it cannot be read, and is then as it was; `ConflictError` when it belongs to something
         else.
         """
-        try:
-            content = torch.load(io.BytesIO(checkpoint), map_location=self.device.torch_device, weights_only=True)
-        except NOT_THE_FILE_S_FAULT:
-            raise
-        except Exception as error:  # a damaged file makes the unpickler raise nearly anything
-            raise DataError(f"{source}: not a checkpoint: {type(error).__name__}") from error
-        if not isinstance(content, dict):
-            raise DataError(f"{source}: not a checkpoint: {type(content).__name__}")
+        content = _load_content(checkpoint, map_location=self.device.torch_device, source=source)
         expected = {"configuration": configuration_digest(self.manifest), "data_sha256": self.data_sha256}
         for key, value in expected.items():
             if content.get(key) != value:
@@ -147,6 +148,11 @@ class TrainingState:
                     f"{source}: belongs to another {key.removesuffix('_sha256')} ({content.get(key)}, here {value}); "
                     "name another --output or --experiment"
                 )
+        trained_in = _find_precision(content)
+        if trained_in != self.device.precision and (trained_in is not None or self.scaler.is_enabled()):
+            raise DataError(
+                f"{source}: was trained in {trained_in or 'another precision'}, not {self.device.precision}"
+            )
         start = copy.deepcopy([part.state_dict() for part in (self.model, self.optimizer, self.scaler)])
         try:
             self._take(content)
@@ -176,3 +182,26 @@ class TrainingState:
         torch.set_rng_state(content["rng"].cpu())
         if content["cuda_rng"] is not None and self.device.is_cuda:
             torch.cuda.set_rng_state(content["cuda_rng"].cpu(), self.device.torch_device)
+
+
+def read_precision(checkpoint: bytes, *, source: str) -> str | None:
+    """In which precision a checkpoint was trained, as far as it says. Raises `DataError` when it cannot be read."""
+    return _find_precision(_load_content(checkpoint, map_location=torch.device("cpu"), source=source))
+
+
+def _find_precision(content: dict[str, Any]) -> str | None:
+    """Checkpoints from before 2026-11-29 do not say it, but only fp16 has a scaler with a state."""
+    return content.get("precision") or ("fp16" if content.get("scaler") else None)
+
+
+def _load_content(checkpoint: bytes, *, map_location: torch.device, source: str) -> dict[str, Any]:
+    """What `serialise` stored; nothing in it is executed. Raises `DataError` when it cannot be read."""
+    try:
+        content = torch.load(io.BytesIO(checkpoint), map_location=map_location, weights_only=True)
+    except NOT_THE_FILE_S_FAULT:
+        raise
+    except Exception as error:  # a damaged file makes the unpickler raise nearly anything
+        raise DataError(f"{source}: not a checkpoint: {type(error).__name__}") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{source}: not a checkpoint: {type(content).__name__}")
+    return content

@@ -15,11 +15,17 @@ import structlog
 from job.errors import Interruption, JobError, OutOfMemoryError
 from job.logs import get_logger, recorded_log
 from job.manifest import Manifest
-from job.runs import Environment, EpochRecord, Progress, configuration_digest
+from job.runs import AttemptRecord, Environment, EpochRecord, Progress, configuration_digest
 from job.secrets import redact
 from job.training.inputs.finished import check_same_inputs
-from job.training.record.checkpoints import checkpoint_artefacts, remove_old_checkpoints, restore_newest
+from job.training.record.checkpoints import (
+    checkpoint_artefacts,
+    find_precision,
+    remove_old_checkpoints,
+    restore_newest,
+)
 from job.training.record.folder import RunFolder
+from job.training.record.machine_time import MachineTime
 from job.training.record.writer import ArtefactWriter
 
 if TYPE_CHECKING:  # an attempt begins before torch is imported
@@ -65,8 +71,11 @@ class Attempt:
     stored, and progress and log say what happened. Several blocks may follow each other, in different threads.
     """
 
-    def __init__(self, manifest: Manifest, folder: RunFolder) -> None:
-        """Raises `ConflictError` when the folder is another configuration's; nothing is written to it then."""
+    def __init__(self, manifest: Manifest, folder: RunFolder, *, machine_time: MachineTime | None = None) -> None:
+        """`machine_time` counts from the start of the attempt; without it from now.
+
+        Raises `ConflictError` when the folder is another configuration's; nothing is written to it then.
+        """
         folder.check_owner(manifest)
         self._manifest, self.folder, self._log = manifest, folder, recorded_log()
         self._previous = folder.read_progress()
@@ -74,6 +83,7 @@ class Attempt:
         self.number = self._previous.attempt + 1 if self._previous else 1
         self.lost_seconds = self._previous.lost_seconds if self._previous else 0.0
         """Training that was done and lost, over all attempts."""
+        self.machine_time = machine_time or MachineTime()
         # until the checkpoint is read, what the attempt before had trained still counts
         self._reached = Reached(trained_seconds=self._previous.trained_seconds if self._previous else 0.0)
         self._writer = ArtefactWriter(folder.store)
@@ -99,6 +109,21 @@ class Attempt:
     def waited_seconds(self) -> float:
         """How long the attempt stood still for storage."""
         return self._writer.waited_seconds
+
+    @property
+    def records(self) -> list[AttemptRecord]:
+        """Every attempt at the run, this one last and as it stands now."""
+        earlier = self._previous.attempt_records if self._previous else []
+        return [*earlier, self.machine_time.record(self.number)]
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is being written."""
+        return self._writer.is_idle
+
+    def find_precision(self) -> str | None:
+        """The precision in which the newest checkpoint was trained; None where there is no checkpoint."""
+        return find_precision(self.folder)
 
     def open(self) -> None:
         """Put the manifest there, as a trial of the storage, and say that the run starts."""
@@ -142,6 +167,12 @@ class Attempt:
         else:
             self._writer.write(artefacts)
 
+    def save_step(self, state: TrainingState) -> None:
+        """Write a checkpoint behind the training, between two steps of an epoch, and progress and log after it."""
+        get_logger().info("checkpoint_taken", epoch=state.epoch, step=state.step)
+        artefacts = self._checkpoint(state) | self._progress("running") | self._log_file()
+        self._writer.write(artefacts, then=self._remove_old_checkpoints)
+
     def save_checkpoint(self, state: TrainingState) -> None:
         """Write a checkpoint, and wait until it is stored."""
         self._writer.write(self._checkpoint(state), then=self._remove_old_checkpoints)
@@ -167,7 +198,12 @@ class Attempt:
     def _checkpoint(self, state: TrainingState) -> dict[str, bytes]:
         """The files of a checkpoint, by their keys."""
         key = self.folder.keys.checkpoint(epoch=state.epoch, step=state.step)
-        return checkpoint_artefacts(key, state.serialise(), configuration=configuration_digest(self._manifest))
+        return checkpoint_artefacts(
+            key,
+            state.serialise(),
+            configuration=configuration_digest(self._manifest),
+            precision=state.device.precision,
+        )
 
     def _remove_old_checkpoints(self) -> None:
         remove_old_checkpoints(self.folder)
@@ -186,6 +222,7 @@ class Attempt:
             attempt=self.number,
             num_epochs=self._manifest.epochs,
             lost_seconds=self.lost_seconds,
+            attempt_records=self.records,
             updated_at=datetime.now(UTC),
             error=error,
             exit_code=exit_code,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -12,11 +13,19 @@ from job.logs import get_logger
 from job.runs import KEPT_CHECKPOINTS, CheckpointDigest, checkpoint_digest_key
 from job.training.record.folder import RunFolder
 
+if TYPE_CHECKING:
+    from job.training.engine.device import Precision
 
-def checkpoint_artefacts(key: str, content: bytes, *, configuration: str) -> dict[str, bytes]:
+
+def checkpoint_artefacts(
+    key: str, content: bytes, *, configuration: str, precision: Precision | None = None
+) -> dict[str, bytes]:
     """A checkpoint and, after it, the digest that makes it count."""
     digest = CheckpointDigest(
-        size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest(), configuration=configuration
+        size_bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        configuration=configuration,
+        precision=precision,
     )
     return {key: content, checkpoint_digest_key(key): digest.model_dump_json().encode()}
 
@@ -26,6 +35,32 @@ def remove_old_checkpoints(folder: RunFolder) -> None:
     checkpoints = [key for key in folder.store.list_keys(folder.keys.checkpoints) if key.endswith(".pt")]
     old = checkpoints[:-KEPT_CHECKPOINTS]
     folder.store.delete([name for key in old for name in (checkpoint_digest_key(key), key)])
+
+
+def find_precision(folder: RunFolder) -> str | None:
+    """The precision in which the run's newest checkpoint was trained; None where there is none, or nobody knows.
+
+    Of a checkpoint from before 2026-11-29, whose digest does not say it, the checkpoint itself may; else it is that of
+    the attempt before.
+    """
+    store, names = folder.store, folder.store.list_keys(folder.keys.checkpoints)
+    for key in sorted((name for name in names if name.endswith(".pt")), reverse=True):
+        if checkpoint_digest_key(key) not in names:
+            continue
+        try:
+            digest = CheckpointDigest.model_validate_json(store.read(checkpoint_digest_key(key)))
+            return digest.precision or _infer_precision(folder, key)
+        except (ValidationError, ObjectMissing, DataError):
+            continue  # when it is restored, it is passed over with a warning
+    return None
+
+
+def _infer_precision(folder: RunFolder, key: str) -> str | None:
+    from job.training.engine.state import read_precision  # torch is imported late
+
+    earlier = folder.read_environment()
+    found = read_precision(folder.store.read(key), source=folder.store.locate(key))
+    return found or (earlier.precision if earlier else None)
 
 
 def restore_newest(folder: RunFolder, *, configuration: str, restore: Callable[[bytes, str], None]) -> str | None:

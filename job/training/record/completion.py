@@ -16,6 +16,7 @@ from job.runs import BestEpoch, EpochRecord, RunResult, Timings
 from job.training.control import Control
 from job.training.inputs.finished import check_same_inputs
 from job.training.record.attempt import Attempt, history_lines
+from job.training.record.machine_time import sum_cost
 from job.training.record.outcome import Outcome, draw_plots
 
 
@@ -39,8 +40,6 @@ class Completion:
     control: Control
     """After a signal nothing more is written: the next attempt completes the run from its last checkpoint."""
     spent: Spent
-    price_per_hour: float | None
-    """USD."""
 
     def __call__(self) -> RunResult:
         """Store everything, the result last; returns the result that counts, which may be another attempt's.
@@ -77,6 +76,7 @@ class Completion:
     def _build_result(self) -> RunResult:
         """The content of result.json."""
         outcome, attempt = self.outcome, self.attempt
+        attempt.machine_time.wait_for_price()
         timings = Timings(
             startup=self.spent.startup_seconds,
             staging=self.spent.staging_seconds,
@@ -110,17 +110,11 @@ class Completion:
             efficiency=outcome.efficiency,
             environment=outcome.environment,
             attempts=attempt.number,
+            attempt_records=attempt.records,
             lost_seconds=attempt.lost_seconds,
-            estimated_cost_usd=self._estimate_cost(timings),
+            estimated_cost_usd=sum_cost(attempt.records),
             finished_at=datetime.now(UTC),
         )
-
-    def _estimate_cost(self, timings: Timings) -> float | None:
-        """USD, for the time of the machine over all attempts; None without a price."""
-        if self.price_per_hour is None:
-            return None
-        parts = (timings.startup, timings.staging, timings.preflight, timings.train, timings.evaluate, timings.upload)
-        return self.price_per_hour * (sum(parts) + self.attempt.lost_seconds) / 3600
 
     def _commit(self, result: RunResult) -> RunResult:
         """Store the result unless there is one already; returns the one that counts."""
