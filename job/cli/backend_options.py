@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from job.cli.options import DataOption, check_place, check_place_or_claim, name_parameter
+from job.cli.options import check_place, check_place_or_claim, name_parameter
 from job.errors import ManifestError, UsageError
-from job.submit.registry import BACKENDS, describe_backends, describe_option, find_backend, join_words
+from job.submit.registry import BACKENDS, Reach, describe_backends, describe_option, find_backend, join_words
 
 if TYPE_CHECKING:
     from job.submit.options import Options
 
 _CLAIM_TAKERS = ", ".join(name for name, entry in BACKENDS.items() if entry.takes_claims)
+_ELSEWHERE = ", ".join(name for name, entry in BACKENDS.items() if entry.reach is Reach.NONE)
 EVERYWHERE = ("to", "output", "data", "per_container", "auto_precision", "max_usd")
 """Options that `job submit` reads itself, whatever the back end."""
 
@@ -60,7 +61,14 @@ def _options(
             "By default the stack's bucket, or the folder runs.",
         ),
     ] = None,
-    data: DataOption = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data", envvar="JOB_DATA", callback=check_place,
+            help="Folder or s3:// URI of the data set; with `download` each container downloads it. By default "
+            f"{_ELSEWHERE}: data/ in the output's bucket, where `job stage` puts it; others: the cache.",
+        ),
+    ] = None,
     per_container: Annotated[
         int | None, typer.Option(help="Runs that one container does, one after another; by default 1.")
     ] = None,

@@ -9,12 +9,11 @@ https://docs.aws.amazon.com/aws-cost-management/latest/APIReference/API_pricing_
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from statistics import median
 from typing import Any
 
-from job.storage.aws import build_quick_client
 from job.storage.translation import translate_errors
 
 PRICE_LIST_REGION = "us-east-1"
@@ -28,44 +27,48 @@ PRODUCT = {
 """A plain Linux machine. The list also has those with a licence, dedicated hosts and reserved capacity."""
 
 
-def read_spot_price(instance_type: str, *, region: str | None = None, zone: str | None = None) -> float | None:
+def read_spot_price(client: Any, instance_type: str, *, zone: str | None = None) -> float | None:
     """USD for an hour of a spot machine now: in `zone`, or the median over the region's zones; None if none is offered.
 
-    Raises `AccessDeniedError`, `StorageError` or `UsageError`.
+    `client` is one of EC2 in the region. Raises `AccessDeniedError`, `StorageError` or `UsageError`.
     """
     now = datetime.now(UTC)
     where = {"AvailabilityZone": zone} if zone else {}
     with translate_errors(f"spot price of {instance_type}"):
-        pages = build_quick_client("ec2", region=region).get_paginator("describe_spot_price_history")
         # from now on: the answer is then the price that holds in each zone, and not its history
-        found = pages.paginate(
+        pages = client.get_paginator("describe_spot_price_history").paginate(
             InstanceTypes=[instance_type], ProductDescriptions=["Linux/UNIX"], StartTime=now, EndTime=now, **where
         )
-        entries = [entry for page in found for entry in page["SpotPriceHistory"]]
+        entries = [entry for page in pages for entry in page["SpotPriceHistory"]]
     newest: dict[str, Any] = {}
     for entry in sorted(entries, key=lambda entry: entry["Timestamp"]):
-        newest[entry["AvailabilityZone"]] = entry
+        if entry["InstanceType"] == instance_type and zone in (None, entry["AvailabilityZone"]):
+            newest[entry["AvailabilityZone"]] = entry
     return median(float(entry["SpotPrice"]) for entry in newest.values()) if newest else None
 
 
-def read_on_demand_price(instance_type: str, *, region: str) -> float | None:
+def read_on_demand_price(client: Any, instance_type: str, *, region: str) -> float | None:
     """USD for an hour of a machine on demand by the price list; None if the region does not offer the type.
 
-    Raises `AccessDeniedError`, `StorageError` or `UsageError`.
+    `client` is one of the price list, in `PRICE_LIST_REGION`. Raises `AccessDeniedError`, `StorageError` or
+    `UsageError`.
     """
     fields = PRODUCT | {"instanceType": instance_type, "regionCode": region}
     filters = [{"Type": "TERM_MATCH", "Field": field, "Value": value} for field, value in fields.items()]
     with translate_errors(f"price of {instance_type}"):
-        client = build_quick_client("pricing", region=PRICE_LIST_REGION)
         answer = client.get_products(ServiceCode="AmazonEC2", FormatVersion="aws_v1", Filters=filters)
-    return max((price for product in answer["PriceList"] for price in _hourly_prices(product)), default=None)
+    return min(parse_price_list(answer["PriceList"]), default=None)
 
 
-def _hourly_prices(product: str) -> Iterator[float]:
-    """The prices of an hour in one entry of the price list, which is JSON within JSON."""
-    for offer in json.loads(product)["terms"].get("OnDemand", {}).values():
-        for dimension in offer["priceDimensions"].values():
-            if dimension["unit"] == "Hrs" and "USD" in dimension["pricePerUnit"]:
-                price = float(dimension["pricePerUnit"]["USD"])
-                if price > 0:
-                    yield price
+def parse_price_list(products: Iterable[str]) -> Iterator[float]:
+    """Every hourly price on demand, in USD, in the JSON documents that the price list gives for products.
+
+    A price of 0 stands for what another product is billed for, and is left out. The form is that of
+    https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/reading-service-price-list-file.html.
+    """
+    for product in products:
+        for term in json.loads(product).get("terms", {}).get("OnDemand", {}).values():
+            for dimension in term.get("priceDimensions", {}).values():
+                usd = float(dimension.get("pricePerUnit", {}).get("USD", 0))
+                if dimension.get("unit") == "Hrs" and usd > 0:
+                    yield usd

@@ -77,11 +77,12 @@ def _find_machine(table: Prices, name: str) -> Instance:
 def _find_price(machine: Instance, *, region: str | None) -> float:
     """USD an hour on demand: what AWS says now, else what the table says."""
     from job.storage.aws import build_quick_client
-    from job.storage.prices import read_on_demand_price
+    from job.storage.prices import PRICE_LIST_REGION, read_on_demand_price
 
     try:
         region = region or str(build_quick_client("ec2").meta.region_name)
-        price = read_on_demand_price(machine.name, region=region)
+        price_list = build_quick_client("pricing", region=PRICE_LIST_REGION)
+        price = read_on_demand_price(price_list, machine.name, region=region)
     except (AccessDeniedError, StorageError, UsageError) as error:
         get_logger().warning("price_of_table", instance=machine.name, reason=str(error))
         return machine.on_demand_usd_per_hour

@@ -118,20 +118,21 @@ def read_current_prices(names: Iterable[str], *, region: str | None) -> Prices:
 
     Raises `UsageError` for a type that is not in the table, or not offered in the region, and the errors of AWS.
     """
-    from job.storage.aws import build_client
-    from job.storage.prices import read_on_demand_price, read_spot_price
+    from job.storage.aws import build_quick_client
+    from job.storage.prices import PRICE_LIST_REGION, read_on_demand_price, read_spot_price
 
     table = read_prices(None)
-    region = region or str(build_client("ec2").meta.region_name)
+    machines_client = build_quick_client("ec2", region=region)
+    price_list, region = build_quick_client("pricing", region=PRICE_LIST_REGION), str(machines_client.meta.region_name)
     machines = []
     for machine in [find_instance(table, name) for name in names]:
         if machine.gpu is None:  # no machine of AWS
             machines.append(machine)
             continue
-        on_demand = read_on_demand_price(machine.name, region=region)
+        on_demand = read_on_demand_price(price_list, machine.name, region=region)
         if on_demand is None:
             raise UsageError(f"{machine.name} has no price in {region}: it is not offered there; take another type")
-        spot = read_spot_price(machine.name, region=region)
+        spot = read_spot_price(machines_client, machine.name)
         prices = {"on_demand_usd_per_hour": on_demand, "spot_usd_per_hour": on_demand if spot is None else spot}
         machines.append(machine.model_copy(update=prices))
     return table.model_copy(update={"region": region, "as_of": f"{datetime.now(UTC):%Y-%m}", "instances": machines})

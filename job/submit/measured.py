@@ -13,11 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from statistics import median
 
-from pydantic import Field
-
 from job.errors import ObjectMissing
 from job.manifest import Manifest
-from job.runs import Record, RunResult, is_result_key
+from job.runs import AttemptRecord, RunResult, is_result_key
 from job.storage import Store
 
 MAX_RESULTS = 400
@@ -48,23 +46,8 @@ class Measurement:
     evaluate_images_per_second: float
     overhead_seconds: float
     """Start-up, staging, preflight and the last uploads."""
-    paid: tuple[Paid, ...] = ()
-    """What its attempts paid, as far as they know."""
-
-
-class Paid(Record):
-    """What one attempt paid for its machine."""
-
-    instance_type: str | None = None
-    market: str | None = None
-    """`spot` or `on-demand`."""
-    usd_per_hour: float | None = None
-
-
-class _Attempts(Record):
-    """result.json, as far as it says what its attempts paid. Results from before 2026-11-29 do not say it."""
-
-    attempt_records: list[Paid] = Field(default_factory=list)
+    attempts: tuple[AttemptRecord, ...] = ()
+    """What machines it had, and what they cost, as far as that is known."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +91,7 @@ def find_speeds(measurements: Iterable[Measurement], *, instance: str, gpu: str 
 def find_prices(measurements: Iterable[Measurement], *, instance: str) -> dict[str, float]:
     """The median price of an hour that attempts paid for the type `instance`, by market; none where none is known."""
     prices: dict[str, list[float]] = defaultdict(list)
-    for attempt in (each for seen in measurements for each in seen.paid):
+    for attempt in (each for seen in measurements for each in seen.attempts):
         if attempt.instance_type == instance and attempt.market and attempt.usd_per_hour is not None:
             prices[attempt.market].append(attempt.usd_per_hour)
     return {market: median(paid) for market, paid in prices.items()}
@@ -116,8 +99,7 @@ def find_prices(measurements: Iterable[Measurement], *, instance: str) -> dict[s
 
 def _read(store: Store, key: str) -> Measurement | None:
     try:
-        content = store.read(key)
-        result, attempts = RunResult.model_validate_json(content), _Attempts.model_validate_json(content)
+        result = RunResult.model_validate_json(store.read(key))
     except (ObjectMissing, ValueError):  # it was put aside a moment ago, or is of a version with other manifests
         return None
     made, timings = result.environment, result.timings
@@ -132,7 +114,7 @@ def _read(store: Store, key: str) -> Measurement | None:
         train_images_per_second=result.train_images_per_second,
         evaluate_images_per_second=median(speeds),
         overhead_seconds=timings.startup + timings.staging + timings.preflight + timings.upload,
-        paid=tuple(attempts.attempt_records),
+        attempts=tuple(result.attempt_records),
     )
 
 

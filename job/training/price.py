@@ -6,11 +6,8 @@ within seconds there is none.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable
 from contextvars import copy_context
-from datetime import UTC, datetime
 from threading import Thread
 from time import monotonic
 from typing import Any
@@ -20,10 +17,6 @@ from job.training.host import Host
 
 WAIT_SECONDS = 5.0
 """How long a result waits at most for the price, from the question on."""
-PRICE_LIST_REGION = "us-east-1"
-"""One of the few regions whose endpoint answers for all: https://docs.aws.amazon.com/general/latest/gr/billing.html."""
-FILTERS = {"operatingSystem": "Linux", "preInstalledSw": "NA", "tenancy": "Shared", "capacitystatus": "Used"}
-"""Attributes that leave one product of an instance type in a region: Linux without extras, on shared hardware."""
 
 
 class HourlyPrice:
@@ -70,60 +63,23 @@ def ask_price(host: Host) -> float:
     Needs the rights ec2:DescribeSpotPriceHistory and pricing:GetProducts. Raises whatever boto3 does, and `ValueError`
     where the machine is not described well enough, or the answer holds no price.
     """
+    from job.storage.prices import PRICE_LIST_REGION, read_on_demand_price, read_spot_price
+
     region = host.region or (re.sub(r"[a-z]$", "", host.zone) if host.zone else None)
+    if host.market not in ("spot", "on-demand"):
+        raise ValueError(f"market {host.market}; must be spot or on-demand")
+    if not region:
+        raise ValueError("the region is not known")
     if host.market == "spot":
-        if not (region and host.zone):
+        if not host.zone:
             raise ValueError("the zone is not known")
-        return _ask_spot(host, region=region)
-    if host.market == "on-demand":
-        if not region:
-            raise ValueError("the region is not known")
-        return _ask_list(host, region=region)
-    raise ValueError(f"market {host.market}; must be spot or on-demand")
-
-
-def _ask_spot(host: Host, *, region: str) -> float:
-    """The last change before now is the price now, says the documentation of `DescribeSpotPriceHistory`."""
-    answer = _build_client("ec2", region=region).describe_spot_price_history(
-        InstanceTypes=[host.instance_type],
-        AvailabilityZone=host.zone,
-        ProductDescriptions=["Linux/UNIX"],
-        StartTime=datetime.now(UTC),
-    )
-    own = [
-        entry
-        for entry in answer["SpotPriceHistory"]
-        if entry["InstanceType"] == host.instance_type and entry["AvailabilityZone"] == host.zone
-    ]
-    if not own:
-        raise ValueError(f"no spot price of {host.instance_type} in {host.zone}")
-    return float(max(own, key=lambda entry: entry["Timestamp"])["SpotPrice"])
-
-
-def _ask_list(host: Host, *, region: str) -> float:
-    wanted = FILTERS | {"instanceType": str(host.instance_type), "regionCode": region}
-    answer = _build_client("pricing", region=PRICE_LIST_REGION).get_products(
-        ServiceCode="AmazonEC2",
-        Filters=[{"Type": "TERM_MATCH", "Field": field, "Value": value} for field, value in wanted.items()],
-    )
-    prices = list(parse_price_list(answer["PriceList"]))
-    if not prices:
-        raise ValueError(f"no price of {host.instance_type} in {region}")
-    return min(prices)
-
-
-def parse_price_list(products: Iterable[str]) -> Iterable[float]:
-    """Every hourly price on demand, in USD, in the JSON documents that the price list gives for products.
-
-    A price of 0 stands for what another product is billed for, and is left out. The form is that of
-    https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/reading-service-price-list-file.html.
-    """
-    for product in products:
-        for term in json.loads(product).get("terms", {}).get("OnDemand", {}).values():
-            for dimension in term.get("priceDimensions", {}).values():
-                usd = float(dimension.get("pricePerUnit", {}).get("USD", 0))
-                if dimension.get("unit") == "Hrs" and usd > 0:
-                    yield usd
+        price = read_spot_price(_build_client("ec2", region=region), str(host.instance_type), zone=host.zone)
+    else:
+        client = _build_client("pricing", region=PRICE_LIST_REGION)
+        price = read_on_demand_price(client, str(host.instance_type), region=region)
+    if price is None:
+        raise ValueError(f"no price of {host.instance_type} in {host.zone or region}")
+    return price
 
 
 def _build_client(service: str, *, region: str) -> Any:

@@ -16,6 +16,8 @@ import yaml
 from job.storage import open_store
 from job.storage.staged import FOLDERS, IMAGENET_WEIGHTS, SUMS_NAME
 from job.submit.doctor.cluster import OWN_ACCOUNT_RIGHT, RIGHTS
+from job.submit.registry import BACKENDS
+from tests import spool_backend
 from tests.conftest import ROOT, Answer
 from tests.models.faulty_s3 import FaultyS3
 from tests.models.faulty_s3 import answer as answer_with
@@ -345,6 +347,22 @@ def test_cluster_that_does_not_answer_is_the_only_fault_of_it(
     assert "cannot be reached" in found["cluster"][1]
     assert "rights" not in found
     assert "output" in found
+
+
+def test_settings_file_is_taken_whole(doctor: Doctor, cluster: Facts, bucket: str) -> None:
+    found = doctor("--settings", ROOT / "infra/settings/on-prem.yaml", "--output", f"{bucket}/runs")
+    assert {"secret s3", "secret registry", "gpu", "output", "data"} <= found.keys()
+    assert found["output"][0]
+
+
+def test_back_end_that_somebody_adds_has_its_output_and_data_looked_at(
+    doctor: Doctor, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPOOL", str(tmp_path))
+    monkeypatch.setitem(BACKENDS, "spool", spool_backend.ENTRY)
+    stage(bucket, "stl10")
+    found = doctor("--to", "spool", "--image", "i", "--queue", "night", "--output", f"{bucket}/runs")
+    assert {name: ok for name, (ok, _) in found.items()} == {"output": True, "data": True}
 
 
 # The output in S3

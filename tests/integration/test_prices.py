@@ -7,12 +7,13 @@ import socket
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from job.errors import AccessDeniedError, StorageError
 from job.storage import aws
-from job.storage.prices import read_on_demand_price, read_spot_price
+from job.storage.prices import PRICE_LIST_REGION, read_on_demand_price, read_spot_price
 from tests.conftest import Answer
 from tests.models.stub_aws import StubAws, serve_aws
 
@@ -25,10 +26,14 @@ def price_list(bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubAws
         yield stub
 
 
+def price_list_client() -> Any:
+    return aws.build_quick_client("pricing", region=PRICE_LIST_REGION)
+
+
 def test_price_on_demand_is_that_of_a_plain_linux_machine_in_the_region(price_list: StubAws) -> None:
     price_list.prices = {("eu-west-1", "g5.xlarge"): 1.123, ("us-east-1", "g5.xlarge"): 1.006}
-    assert read_on_demand_price("g5.xlarge", region="eu-west-1") == 1.123
-    assert read_on_demand_price("g6.xlarge", region="eu-west-1") is None
+    assert read_on_demand_price(price_list_client(), "g5.xlarge", region="eu-west-1") == 1.123
+    assert read_on_demand_price(price_list_client(), "g6.xlarge", region="eu-west-1") is None
     [(_, asked), _] = price_list.requests
     assert {each["Field"]: each["Value"] for each in asked["Filters"]} == {
         "instanceType": "g5.xlarge", "regionCode": "eu-west-1", "operatingSystem": "Linux", "tenancy": "Shared",
@@ -39,17 +44,18 @@ def test_price_on_demand_is_that_of_a_plain_linux_machine_in_the_region(price_li
 def test_missing_right_to_the_price_list_is_access_denied(price_list: StubAws) -> None:
     price_list.refusal = "AccessDeniedException"
     with pytest.raises(AccessDeniedError, match=r"price of g5\.xlarge"):
-        read_on_demand_price("g5.xlarge", region="eu-west-1")
+        read_on_demand_price(price_list_client(), "g5.xlarge", region="eu-west-1")
 
 
 def test_spot_price_is_the_median_of_the_zones_or_that_of_one_zone(bucket: str) -> None:
-    everywhere = read_spot_price("g5.xlarge", region="us-east-1")
-    here = read_spot_price("g5.xlarge", region="us-east-1", zone="us-east-1a")
+    client = aws.build_quick_client("ec2")
+    everywhere = read_spot_price(client, "g5.xlarge")
+    here = read_spot_price(client, "g5.xlarge", zone="us-east-1a")
     assert everywhere is not None
     assert here is not None
     assert 0 < everywhere < 100
     assert 0 < here < 100
-    assert read_spot_price("p99.huge", region="us-east-1") is None
+    assert read_spot_price(client, "p99.huge") is None
 
 
 def test_price_list_that_never_answers_is_given_up_after_seconds(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,7 +63,7 @@ def test_price_list_that_never_answers_is_given_up_after_seconds(bucket: str, mo
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("AWS_ENDPOINT_URL_PRICING", f"http://127.0.0.1:{silent.getsockname()[1]}")
         with pytest.raises(StorageError):
-            read_on_demand_price("g5.xlarge", region="us-east-1")
+            read_on_demand_price(price_list_client(), "g5.xlarge", region="us-east-1")
 
 
 Job = Callable[..., Answer]

@@ -19,7 +19,7 @@ from job import cpus
 from job.plan import SweepPlan
 from job.report.read.holes import describe_unfinished
 from job.report.read.load import read_runs
-from job.runs import RunKeys, judge_unfinished
+from job.runs import AttemptRecord, RunKeys, judge_unfinished
 from job.storage import FolderStore, open_store
 from job.submit.backend import Child, Ended
 from job.submit.estimate import read_prices
@@ -93,12 +93,20 @@ def test_plan_takes_the_speed_of_finished_runs_where_it_is_told_of_them(
     assert "measured here" not in without
     assert "has no finished run of this network and image size" in job(*plan, "--output", output).stdout
     manifests = [run.manifest for run in SweepPlan.model_validate_json(job(*plan, "--json").stdout).runs]
-    store_results(FolderStore(output), *(made_by(make_result(each), instance_type="g5.xlarge") for each in manifests))
+    results = [made_by(make_result(each), instance_type="g5.xlarge") for each in manifests]
+    store_results(FolderStore(output), *results)
     said = job(*plan, "--output", output).stdout
     assert f"speeds and overhead measured here: the medians of 2 finished runs of {output}" in said
-    for path in output.glob("*/runs/*/result.json"):
-        attempt = {"number": 1, "instance_type": "g5.xlarge", "market": "spot", "usd_per_hour": 0.0125}
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"attempt_records": [attempt]}))
+    attempt = AttemptRecord(
+        number=1,
+        started_at=NOW,
+        ended_at=NOW,
+        seconds=60,
+        instance_type="g5.xlarge",
+        market="spot",
+        usd_per_hour=0.0125,
+    )
+    store_results(FolderStore(output), *(each.model_copy(update={"attempt_records": [attempt]}) for each in results))
     priced = job(*plan, "--output", output).stdout
     assert "; $0.013 an hour on spot as paid here, other prices of us-east-1 in " in priced
     assert "as paid here" not in job(*plan, "--output", output, "--prices", table).stdout

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from job.runs import RunKeys, RunResult, Timings
+from job.runs import AttemptRecord, RunKeys, RunResult, Timings
 from job.storage import FolderStore
 from job.submit import measured
 from job.submit.measured import Speeds, find_prices, find_speeds, read_measurements, workload_of
 from tests.records import made_by, make_manifest, make_result, store_results
 
+NOW = datetime(2026, 11, 29, tzinfo=UTC)
 A10G = {"device": "NVIDIA A10G"}
 
 
@@ -80,15 +81,17 @@ def test_results_that_say_too_little_are_passed_over(tmp_path: Path) -> None:
 
 def test_prices_are_medians_of_what_attempts_paid_for_the_type_by_market(tmp_path: Path) -> None:
     store, run = FolderStore(tmp_path), result(0, 1000.0)
-    store_results(store, run)
     paid = [
         ("g5.xlarge", "spot", 0.4), ("g5.xlarge", "spot", 0.5), ("g5.xlarge", "spot", 0.45),
         ("g5.xlarge", "on-demand", 1.1), ("g5.xlarge", None, 9.0), ("g6.xlarge", "spot", 0.1),
         ("g5.xlarge", "spot", None),
     ]  # fmt: skip
-    attempts = [{"instance_type": kind, "market": market, "usd_per_hour": usd} for kind, market, usd in paid]
-    key = RunKeys("default", run.run_id).result
-    store.write(key, json.dumps(json.loads(store.read(key)) | {"attempt_records": attempts}).encode())
+    first = AttemptRecord(number=1, started_at=NOW, ended_at=NOW, seconds=1)
+    attempts = [
+        first.model_copy(update={"instance_type": kind, "market": market, "usd_per_hour": usd})
+        for kind, market, usd in paid
+    ]
+    store_results(store, run.model_copy(update={"attempt_records": attempts}))
     assert find_prices(read_measurements(store), instance="g5.xlarge") == {"spot": 0.45, "on-demand": 1.1}
     assert find_prices(read_measurements(store), instance="p5") == {}
 

@@ -17,8 +17,9 @@ import structlog
 from job.logs import configure_logs
 from job.runs import AttemptRecord
 from job.storage import FolderStore
+from job.storage.prices import parse_price_list
 from job.training.host import Host, read_host
-from job.training.price import HourlyPrice, ask_price, parse_price_list
+from job.training.price import HourlyPrice, ask_price
 from job.training.record.machine_time import MachineTime, sum_cost
 from tests.conftest import Answer
 from tests.results import result_in
