@@ -90,7 +90,8 @@ format: $(READY)  ## format and mend what can be mended
 # From .locked, not from .ready: a requirement that is only in pyproject.toml yet must not stand in the way.
 lock: $(LOCKED)  ## lock what pyproject.toml asks for; a version that is locked and still fits stays
 	$(eval COMPILE := $(BIN)/uv pip compile --quiet $(UPGRADE) --generate-hashes --universal --python-version 3.11 --no-header)
-	$(COMPILE) pyproject.toml --extra train --extra report --extra kubernetes --extra dev -o requirements/dev.txt
+	$(COMPILE) pyproject.toml --extra train --extra report --extra kubernetes --extra optimizers --extra onnx \
+	    --extra tensorboard --extra mlflow --extra wandb --extra dev -o requirements/dev.txt
 	$(COMPILE) pyproject.toml --constraint requirements/dev.txt --extra train -o requirements/train.txt
 	$(COMPILE) pyproject.toml --constraint requirements/dev.txt --extra report -o requirements/report.txt
 	echo hatchling | $(COMPILE) - --constraint requirements/dev.txt -o requirements/build.txt
