@@ -127,6 +127,17 @@ def test_docker_is_asked_for_its_engine_the_image_and_the_gpu(doctor: Doctor, pa
     assert "could not select device driver; install the driver and the NVIDIA Container Toolkit" in said
 
 
+def test_what_a_program_says_is_told_without_secrets(
+    doctor: Doctor, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "planted/by+the/test")
+    program(path, "docker", "sys.exit('cannot log in with planted/by+the/test')")
+    ok, said = doctor("--to", "docker", "--output", tmp_path / "out", "--image", "i")["docker"]
+    assert not ok
+    assert "cannot log in with" in said
+    assert "planted" not in said
+
+
 # AWS
 
 
