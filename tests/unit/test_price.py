@@ -249,6 +249,8 @@ def test_server_that_does_not_answer_is_not_waited_for(prices: type[Prices], mon
     assert price.wait() is None
     assert time.monotonic() - began < 3
     silence.set()
+    for thread in (own for own in threading.enumerate() if own.name == "price"):  # what it says is not another test's
+        thread.join(10)
 
 
 def test_credentials_that_are_missing_are_no_fault(prices: type[Prices], monkeypatch: pytest.MonkeyPatch) -> None:
