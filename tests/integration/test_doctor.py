@@ -144,6 +144,7 @@ def test_what_a_program_says_is_told_without_secrets(
 @pytest.fixture
 def aws(bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubAws]:
     """moto's services, and a stub of the quotas: sixteen vCPUs of spot machines."""
+    monkeypatch.setattr("job.storage.aws.ANSWER_SECONDS", 60)  # moto's first answer of a service takes long
     with serve_aws() as stub:
         monkeypatch.setenv("AWS_ENDPOINT_URL_SERVICE_QUOTAS", stub.url)
         stub.quotas = {"L-3819A6DF": 16.0, "L-DB2E81BA": 0.0}

@@ -190,7 +190,7 @@ def test_price_list_gives_hours_on_demand_alone() -> None:
 def test_spot_prices_are_asked_for_as_a_real_ec2_api_takes_it(
     s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """moto knows one price for every type and zone. Its first answer takes seconds, because it reads its tables then."""
+    """moto knows one price for every type and zone. The first answer takes seconds: it reads its tables then."""
     monkeypatch.setattr("job.training.price.ANSWER_SECONDS", 60)
     for name, value in (("ENDPOINT_URL", s3_endpoint), ("ACCESS_KEY_ID", "test"), ("SECRET_ACCESS_KEY", "test")):
         monkeypatch.setenv(f"AWS_{name}", value)
