@@ -41,16 +41,16 @@ def export(
     to: Annotated[
         Format,
         typer.Option(
-            help="onnx: the network as a file for other programs. The others: parameters, metrics by epoch, figures and "
-            "model of finished runs, as the tool's own objects."
+            help="onnx: the network as a file for other programs. The others: parameters, metrics by epoch, figures "
+            "and model of finished runs, as the tool's own objects."
         ),
     ],
     into: Annotated[
         str | None,
         typer.Option(
-            help="Where to write. onnx: a file; by default model.onnx in the run. tensorboard, wandb-offline: a folder; "
-            "csv: a folder or s3:// URI; by default the tool's name. mlflow: a folder or the URI of a server; by "
-            "default MLFLOW_TRACKING_URI, or mlruns."
+            help="Where to write. onnx: a file; by default model.onnx in the run. tensorboard, wandb-offline: a "
+            "folder; csv: a folder or s3:// URI; by default tensorboard, wandb or csv here. mlflow: a folder or the "
+            "URI of a server; by default MLFLOW_TRACKING_URI, or mlruns."
         ),
     ] = None,
     experiment: Annotated[str | None, typer.Option(help="Only the runs of this experiment of an output.")] = None,

@@ -1,4 +1,4 @@
-"""Runs as two tables: `runs.csv` with a row a run, `epochs.csv` with a row an epoch. They hold the export's runs alone."""
+"""Runs as two tables, which hold the runs of the last export alone: `runs.csv` and `epochs.csv`, a row for each."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class CsvTables:
         self._epochs: list[Row] = []
         self.advice = f"pandas.read_csv({store.locate(RUNS)!r})"
 
-    def add(self, run: RecordedRun, *, with_model: bool) -> Outcome:
+    def add(self, run: RecordedRun, *, with_model: bool) -> Outcome:  # noqa: ARG002
         """Of weights the tables tell the place alone, `with_model` or not."""
         key: Row = {"run": run.keys.prefix}
         self._runs.append({**key, **run.facts, **run.parameters, **run.final})

@@ -36,7 +36,7 @@ class MlflowRuns:
         self._client, self._uri = client, uri
         self._experiments: dict[str, str] = {}
         self._there: dict[str, dict[str, tuple[str, Stamp | None]]] = {}
-        """By experiment and key: MLflow's id of the run, and its stamp; None where an export did not come to its end."""
+        """By experiment and key: MLflow's id of the run, and its stamp; None where an export did not end."""
         self.advice = f"mlflow ui --backend-store-uri {uri}" if uri.startswith(("file:", "sqlite:")) else uri
 
     def add(self, run: RecordedRun, *, with_model: bool) -> Outcome:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
-from job.errors import UsageError
 from job.trackers.recorded import RecordedRun
 from job.trackers.stamps import Outcome
 from job.versions import EXTRAS, extra
@@ -46,14 +46,15 @@ class Replayed:
 
 
 def open_tracker(name: str, place: str | None) -> tuple[Tracker, str]:
-    """The tracker `name` at `place`, or at its default; and the place. Raises `UsageError`, also if its extra is missing."""
-    module = importlib.import_module(TRACKERS[name])
+    """The tracker `name` at `place`, or at its default; and the place.
+
+    Raises `UsageError` if it cannot be at `place`, or if its extra is not installed.
+    """
     package = name.partition("-")[0]
+    with extra(package) if package in EXTRAS else nullcontext():
+        module = importlib.import_module(TRACKERS[name])
     where = place or module.DEFAULT
-    if package not in EXTRAS:
-        return module.open_tracker(where), where
-    with extra(package):
-        return module.open_tracker(where), where
+    return module.open_tracker(where), where
 
 
 def replay(runs: Iterable[RecordedRun], tracker: Tracker, *, with_models: bool) -> Replayed:

@@ -31,7 +31,7 @@ class TensorBoard:
         self._folder = folder
         self.advice = f"tensorboard --logdir {folder}"
 
-    def add(self, run: RecordedRun, *, with_model: bool) -> Outcome:
+    def add(self, run: RecordedRun, *, with_model: bool) -> Outcome:  # noqa: ARG002
         target = self._folder / run.keys.experiment / run.keys.run_id
         outcome = judge(read_stamp(target), run, with_model=False)
         if outcome != "unchanged":
@@ -64,8 +64,9 @@ def build_events(run: RecordedRun) -> list[Event]:
         Event(wall_time=begin, summary=hparams.hparams_pb(parameters, trial_id=run.keys.run_id, start_time_secs=begin)),
         Event(wall_time=begin, summary=text_pb("run", _describe(run))),
     ]
-    for epoch in run.epochs:
-        events.append(Event(wall_time=epoch.at.timestamp(), step=epoch.epoch, summary=_scalars(epoch.values)))
+    events += [
+        Event(wall_time=epoch.at.timestamp(), step=epoch.epoch, summary=_scalars(epoch.values)) for epoch in run.epochs
+    ]
     last = len(run.epochs)
     events.append(Event(wall_time=end, step=last, summary=_scalars(run.final)))
     for name, png in run.read_plots().items():

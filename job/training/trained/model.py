@@ -58,7 +58,7 @@ class TrainedModel(nn.Module):
 
     @property
     def input_size(self) -> int:
-        """Width and height in pixels of what reaches the network: the manifest's `image_size`, else the decoded size."""
+        """Width and height in pixels of what the network takes: the manifest's `image_size`, else the decoded size."""
         return self.manifest.image_size or self.decoded_size
 
     def prepare(self, images: Tensor) -> Tensor:
