@@ -101,7 +101,8 @@ def send(
     source: str,
     show: Callable[[Ended, list[str]], None] = lambda *_: None,
 ) -> Sent:
-    """Send what is left to do of `sweep`, or carry it out where the back end runs here; `show` is told of every end and its runs.
+    """Send what is left to do of `sweep`, or carry it out where the back end runs here; `show` is told of
+    every end, with the runs of the container.
 
     Standard error tells what was decided on the way. `source` names the sweep in messages.
     """
