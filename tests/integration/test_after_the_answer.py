@@ -183,7 +183,7 @@ def test_weights_that_cannot_be_used_are_66(
     assert answer.exit_code == 66
     assert str(copy / "model.safetensors") in answer.stderr
     assert said in answer.stderr
-    with pytest.raises(DataError, match="model.safetensors"):
+    with pytest.raises(DataError, match=r"model\.safetensors"):
         load_model(copy)
 
 
