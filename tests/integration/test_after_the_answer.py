@@ -49,7 +49,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run that was really trained on them, at another size and with ImageNet's normalisation."""
     place = tmp_path_factory.mktemp("trained")
-    manifest = TINY | {"dataset": {"name": "folder", "size": 24}, "image_size": 32, "epochs": 3}
+    manifest = TINY | {"dataset": {"name": "folder", "size": 24}, "image_size": 32, "epochs": 8, "batch_size": 6}
     (place / "tiny.json").write_text(json.dumps(manifest))
     command = [sys.executable, "-m", "job", "run", "--manifest", "tiny.json", "--data", str(photos), "--output", "out"]
     environment = os.environ | {"PYTHONPATH": NARROW_PATH, "JOB_THREADS": "1", "JOB_CACHE": str(place / "cache")}
