@@ -61,6 +61,8 @@ class WandbFiles:
         found = [path.parent for path in made.glob("**/run-*.wandb")]
         if len(found) != 1:
             raise HostError(f"{run.place}: wandb wrote no offline run; its own log may say why")
+        for own in ("logs", "tmp"):  # wandb's of this process, which goes on writing to them during the next runs
+            shutil.rmtree(found[0] / own, ignore_errors=True)
         write_stamp(found[0], run, with_model=with_model)
         target = self._folder / f"offline-run-{run.result.finished_at:%Y%m%d_%H%M%S}-{run_id}"
         for old in {target, replaces} - {None}:

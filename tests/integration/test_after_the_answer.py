@@ -67,7 +67,7 @@ def _narrow(monkeypatch: pytest.MonkeyPatch) -> None:
 def copy(trained: Path, tmp_path: Path) -> Path:
     """The run in an output that a test may damage."""
     run = tmp_path / "out/default/runs" / trained.name
-    shutil.copytree(trained, run, ignore=shutil.ignore_patterns("checkpoints"))
+    shutil.copytree(trained, run, ignore=shutil.ignore_patterns("checkpoints", "model.onnx"))
     return run
 
 
