@@ -24,9 +24,10 @@ from job.runs.keys import (
     is_checkpoint_key,
     is_result_key,
     runs_prefix,
+    split_run,
     superseded_prefix,
 )
-from job.runs.measured import FIRST_STEPS, GROUPS, MEASURED_EVERY
+from job.runs.measured import FIRST_STEPS, GROUPS, MEASURED_EVERY, QUANTITIES
 from job.runs.origins import describe_origin, differences, is_same_commit
 from job.runs.progress import LOST_AFTER_SECONDS, Judgement, judge_unfinished
 from job.runs.records import (
@@ -59,6 +60,7 @@ __all__ = [
     "KEPT_CHECKPOINTS",
     "LOST_AFTER_SECONDS",
     "MEASURED_EVERY",
+    "QUANTITIES",
     "REPORT_KEY",
     "SCHEMA_VERSION",
     "AttemptRecord",
@@ -94,6 +96,7 @@ __all__ = [
     "read_arrays",
     "run_id",
     "runs_prefix",
+    "split_run",
     "superseded_prefix",
     "unpack_right",
     "unpack_samples",
