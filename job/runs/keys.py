@@ -8,6 +8,7 @@ from datetime import datetime
 
 KEPT_CHECKPOINTS = 2
 REPORT_KEY = "report/index.html"
+LIVE_KEY = "report/live.html"
 EPOCHS_KEY = "report/epochs.csv"
 
 

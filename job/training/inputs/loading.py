@@ -68,7 +68,7 @@ class Inputs:
         return self._keep("weights", (manifest.model, settings.data), load)
 
     def data_sha256(self, manifest: Manifest, settings: RunSettings) -> str:
-        """The digest of what `load_data` returns. An unchanged folder is not read again, nor are staged images fetched."""
+        """The digest of what `load_data` returns. Neither an unchanged folder nor staged images are read."""
         from job.training.inputs.cache import expand_cache
         from job.training.inputs.known import KnownDigests
         from job.training.inputs.staged import find_staged
