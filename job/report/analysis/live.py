@@ -144,8 +144,9 @@ def draw_live(sweep: LiveSweep) -> PanelChart | None:
         [other.optimizer for other in sweep.curves[:place]].count(curve.optimizer)
         for place, curve in enumerate(sweep.curves)
     ]
+    dashed = list(zip(sweep.curves, dashes, strict=True))
     panels = [
-        LineChart([_draw_curve(curve, getattr(curve, column), dash) for curve, dash in zip(sweep.curves, dashes, strict=True)],
+        LineChart([_draw_curve(curve, getattr(curve, column), dash) for curve, dash in dashed],
                   title, "epoch", "top-1", accuracy=True)
         for column, title in (("test_top1", "test"), ("train_top1", "training"))
     ]  # fmt: skip
