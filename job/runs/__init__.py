@@ -18,6 +18,7 @@ from job.runs.ids import configuration_digest, run_id
 from job.runs.keys import (
     EPOCHS_KEY,
     KEPT_CHECKPOINTS,
+    LIVE_KEY,
     REPORT_KEY,
     RunKeys,
     checkpoint_digest_key,
@@ -58,6 +59,7 @@ __all__ = [
     "FIRST_STEPS",
     "GROUPS",
     "KEPT_CHECKPOINTS",
+    "LIVE_KEY",
     "LOST_AFTER_SECONDS",
     "MEASURED_EVERY",
     "QUANTITIES",

@@ -11,6 +11,7 @@ from job.places import is_remote
 
 KEPT_CHECKPOINTS = 2
 REPORT_KEY = "report/index.html"
+LIVE_KEY = "report/live.html"
 EPOCHS_KEY = "report/epochs.csv"
 
 
