@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,7 +50,7 @@ class Runs:
         self.store = store
         self.results: list[RunResult] = [make_result(run.manifest, experiment="rates") for run in plan.runs]
 
-    def train(self, number: int, *, epochs: int, state: str = "running", **more: object) -> None:
+    def train(self, number: int, *, epochs: int, state: Any = "running", **more: Any) -> None:
         """The run `number` reports that so many epochs are done, each in 100 s, on a machine of $3.60 an hour."""
         result, keys = self.results[number], self.keys(number)
         attempt = AttemptRecord(

@@ -399,7 +399,9 @@ def test_tables_that_are_no_data_set_are_refused(
 
 
 def test_columns_that_are_named_are_taken(stage: Callable[..., Answer], tmp_path: Path) -> None:
-    columns = {"image": [png(1), png(2)], "mask": [png(3), png(4)], "kind": ["b", "a"]}
+    columns: dict[str, list[Any]] = {
+        "image": [png(1), png(2)], "mask": [png(3), png(4)], "kind": ["b", "a"],
+    }  # fmt: skip
     root = write_rows(tmp_path / "tables", columns)
     answer = stage(tmp_path / "staged", "--image-column", "mask", "--label-column", "kind", data=root)
     assert answer.exit_code == 0, answer.stderr
