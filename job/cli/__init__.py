@@ -13,6 +13,7 @@ import typer
 from job import __version__
 from job.cli.doctor import doctor
 from job.cli.manifests import plan, schema, validate
+from job.cli.race import race
 from job.cli.report import report
 from job.cli.run import run
 from job.cli.stage import stage
@@ -31,7 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # rich would triple the time of --help
 )
-for command in (run, plan, doctor, submit, status, logs, cancel, report, stage, validate, schema):
+for command in (run, plan, doctor, submit, race, status, logs, cancel, report, stage, validate, schema):
     app.command()(command)
 
 

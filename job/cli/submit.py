@@ -18,6 +18,7 @@ from job.submit.registry import Reach, find_backend, load_backend
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from job.manifest import Sweep
     from job.plan import SubmittedJob, SweepPlan
     from job.submit.backend import Ended, Settings
     from job.submit.inputs import Places
@@ -46,14 +47,32 @@ def submit(
     """
     from job.logs import configure_logs
     from job.plan import build_plan
+
+    configure_logs()
+    sweep = read_sweep(manifest, overrides or [])
+    plan = build_plan(sweep, source=name_source(manifest))
+    send(sweep, plan, options, experiment=name_experiment(experiment, sweep), dry_run=dry_run, stale=stale)
+
+
+def send(
+    sweep: Sweep,
+    plan: SweepPlan,
+    options: Options,
+    *,
+    experiment: str,
+    dry_run: bool = False,
+    stale: bool = False,
+    only: frozenset[str] | None = None,
+) -> None:
+    """Send what is left to do of `plan`, or of those of its runs that are in `only`, and follow it where it runs here.
+
+    A dry run prints the requests instead.
+    """
     from job.submit.backend import DEFAULT_OUTPUT
     from job.submit.inputs import DOWNLOAD, Places, check_inputs, check_output
     from job.submit.stale import read_origin
     from job.submit.work import Order, prepare
 
-    configure_logs()
-    sweep = read_sweep(manifest, overrides or [])
-    plan = build_plan(sweep, source=name_source(manifest))
     to, data = options.to, options.data
     check_inputs(plan, Places(to=to, output=options.output or DEFAULT_OUTPUT, data=data))
     backend, reach = load_backend(to), find_backend(to).reach
@@ -61,11 +80,12 @@ def submit(
     places = Places(to=to, output=settings.output, data=data)
     check_output(places)
     order = Order(
-        experiment=name_experiment(experiment, sweep),
+        experiment=experiment,
         output=settings.output,
         per_container=options.per_container,
         is_dry_run=dry_run,
         origin=read_origin(settings, reach) if stale else None,
+        only=only,
     )
     work = prepare(sweep, plan, order)
     _show_stale(work, asked=stale)
