@@ -158,7 +158,8 @@ def _gather(course: Course, runs: Runs | None) -> tuple[Sweep, Bools | None]:
 
 def _compare_origins(known: Sequence[Configuration], places: Sequence[int], num: int) -> Bools | None:
     """Which pairs of rows were made alike, seed by seed: by the same code, torch, data and so on. None if all were."""
-    if len({origin for configuration in known for origin in configuration.origins.values()}) < 2:
+    origins = [origin for configuration in known for origin in configuration.origins.values()]
+    if all(origin == origins[0] for origin in origins):
         return None
     alike = np.ones((num, num), dtype=bool)
     for one, ours in zip(places, known, strict=True):
