@@ -74,7 +74,7 @@ class Block(StrictModel):
     """For `random`: how many configurations are drawn. With more of them, those that were drawn before stay."""
     sampling_seed: Annotated[int, Field(ge=0, lt=2**63), Since("0.2.0")] = 0
     """For `random`: another seed draws other configurations."""
-    configurations: Annotated[list[dict[str, Any]], Since("0.2.0")] = Field(default_factory=list)
+    configurations: Annotated[list[dict[str, Any]], Since("0.2.0")] = Field(default=[])
     """For `listed`: the values of each configuration, by dotted path, such as `{"optimizer.lr": 0.00123}`."""
 
     @model_validator(mode="after")
