@@ -1,7 +1,7 @@
 """How often a race ends with what its whole sweep would have said, and how much of the sweep it takes.
 
-Two kinds of sweeps: those of `tests.simulation`, whose truth is known, and the recorded runs of docs/example-report with
-more seeds, drawn with the accuracies and the noise that the engine finds in them.
+Two kinds of sweeps: those of `tests.simulation`, whose truth is known, and the recorded runs of docs/example-report
+with more seeds, drawn with the accuracies and the noise that the engine finds in them.
 
 `python -m tests.races --repeats 200` prints the tables of docs/measurements/2026-11-29-race.md.
 """

@@ -13,7 +13,7 @@ from job.report.analysis.inference.race import find_within_reach, plan_rungs, ru
 from job.report.analysis.inference.sweep import Sweep
 from job.report.analysis.race import lay_course
 from tests import races
-from tests.simulation import NUM_IMAGES, Case, draw
+from tests.simulation import NUM_IMAGES, UNEQUAL, Case, draw
 
 DRAWS = 1000
 
@@ -100,7 +100,7 @@ def test_what_was_made_otherwise_drops_nobody() -> None:
 @pytest.mark.parametrize("num_seeds", [5, 10])
 def test_race_hardly_ever_loses_the_best_where_nothing_differs(num_seeds: int) -> None:
     """Every one of the configurations is a best one, so each may be lost in 5 % of the races at most."""
-    case = Case((0.8,) * 6, num_seeds, races.UNEQUAL)
+    case = Case((0.8,) * 6, num_seeds, UNEQUAL)
     lost = [~run_race(sweep, num_draws=DRAWS).running for sweep in races.draw_case(case, 100)]
     assert np.mean(lost, axis=0).max() <= 0.05
 
