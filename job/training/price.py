@@ -17,6 +17,8 @@ from job.training.host import Host
 
 WAIT_SECONDS = 5.0
 """How long a result waits at most for the price, from the question on."""
+CONNECT_SECONDS, ANSWER_SECONDS = 2, 3
+"""After these, the question is given up."""
 
 
 class HourlyPrice:
@@ -88,5 +90,10 @@ def _build_client(service: str, *, region: str) -> Any:
 
     from job.storage.aws import build_client
 
-    config = Config(connect_timeout=2, read_timeout=3, retries={"total_max_attempts": 1}, user_agent_extra="job")
+    config = Config(
+        connect_timeout=CONNECT_SECONDS,
+        read_timeout=ANSWER_SECONDS,
+        retries={"total_max_attempts": 1},
+        user_agent_extra="job",
+    )
     return build_client(service, region=region, config=config, is_fresh=True)

@@ -97,8 +97,9 @@ def test_what_ends_submit_closes_the_containers_that_it_follows(
         finally:
             print("closed", file=sys.stderr)
 
-    def end(*arguments: object, **options: object) -> None:
-        raise Terminated("SIGTERM")
+    def end(*arguments: object, err: bool = False, **options: object) -> None:
+        if not err:  # what submit decides is told there, before it sends anything
+            raise Terminated("SIGTERM")
 
     here = SimpleNamespace(**vars(spool_backend) | {"submit": submit_here})
     monkeypatch.setitem(BACKENDS, "spool", replace(spool_backend.ENTRY, load=lambda: here))

@@ -25,6 +25,7 @@ STARTUP, OVERHEAD, RATE = 150, 15, 36.0 / 3600
 
 @pytest.fixture
 def price_list(bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubAws]:
+    monkeypatch.setattr("job.storage.aws.ANSWER_SECONDS", 60)  # moto's first answer of a service takes long
     with serve_aws() as stub:
         monkeypatch.setenv("AWS_ENDPOINT_URL_PRICING", stub.url)
         stub.prices = dict(PRICES)

@@ -127,12 +127,24 @@ def test_docker_is_asked_for_its_engine_the_image_and_the_gpu(doctor: Doctor, pa
     assert "could not select device driver; install the driver and the NVIDIA Container Toolkit" in said
 
 
+def test_what_a_program_says_is_told_without_secrets(
+    doctor: Doctor, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "planted/by+the/test")
+    program(path, "docker", "sys.exit('cannot log in with planted/by+the/test')")
+    ok, said = doctor("--to", "docker", "--output", tmp_path / "out", "--image", "i")["docker"]
+    assert not ok
+    assert "cannot log in with" in said
+    assert "planted" not in said
+
+
 # AWS
 
 
 @pytest.fixture
 def aws(bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubAws]:
     """moto's services, and a stub of the quotas: sixteen vCPUs of spot machines."""
+    monkeypatch.setattr("job.storage.aws.ANSWER_SECONDS", 60)  # moto's first answer of a service takes long
     with serve_aws() as stub:
         monkeypatch.setenv("AWS_ENDPOINT_URL_SERVICE_QUOTAS", stub.url)
         stub.quotas = {"L-3819A6DF": 16.0, "L-DB2E81BA": 0.0}

@@ -21,6 +21,7 @@ from tests.models.stub_aws import StubAws, serve_aws
 @pytest.fixture
 def price_list(bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubAws]:
     """The price list beside moto's services; `bucket` leads boto3 to these."""
+    monkeypatch.setattr("job.storage.aws.ANSWER_SECONDS", 60)  # moto's first answer of a service takes long
     with serve_aws() as stub:
         monkeypatch.setenv("AWS_ENDPOINT_URL_PRICING", stub.url)
         yield stub
@@ -47,7 +48,10 @@ def test_missing_right_to_the_price_list_is_access_denied(price_list: StubAws) -
         read_on_demand_price(price_list_client(), "g5.xlarge", region="eu-west-1")
 
 
-def test_spot_price_is_the_median_of_the_zones_or_that_of_one_zone(bucket: str) -> None:
+def test_spot_price_is_the_median_of_the_zones_or_that_of_one_zone(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("job.storage.aws.ANSWER_SECONDS", 60)  # moto's first answer of a service takes long
     client = aws.build_quick_client("ec2")
     everywhere = read_spot_price(client, "g5.xlarge")
     here = read_spot_price(client, "g5.xlarge", zone="us-east-1a")

@@ -206,14 +206,17 @@ def test_commands_that_succeed_tell_no_secret_of_any_place(
     manifest = tmp_path / "sweep.json"
     base = json.loads(tiny(epochs=1, optimizer={"name": "sgd"}).read_text())
     manifest.write_text(json.dumps({"name": "small", "seeds": [0], "blocks": [{"base": base}]}))
+    image, queue = ("--image", "job:x"), ("--queue", "queue")
     answers = [
         job("run", "--manifest", manifest, "--output", f"{bucket}/study"),
         job("report", f"{bucket}/study"),
         job("status", f"{bucket}/study"),
-        job("plan", "--manifest", manifest),
-        *(job("submit", "--manifest", manifest, "--to", to, "--dry-run", "--image", "job:x", "--queue", "queue",
-              "--output", f"{bucket}/study", "--experiment", "other")
-          for to in ("local", "docker", "batch", "kubernetes")),
+        job("plan", "--manifest", manifest, "--output", f"{bucket}/study"),
+        job("doctor", "--to", "local", "--output", f"{bucket}/study"),
+        *(job("submit", "--manifest", manifest, "--to", to, "--dry-run", "--output", f"{bucket}/study",
+              "--experiment", "other", *options)
+          for to, *options in (("local",), ("docker", *image), ("batch", *image, *queue),
+                               ("kubernetes", *image, *queue))),
         job("stage", f"{bucket}/data", "--dataset", "none", "--no-weights"),
     ]  # fmt: skip
     assert [answer.exit_code for answer in answers] == [0] * len(answers), [answer.stderr for answer in answers]

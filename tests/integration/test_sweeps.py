@@ -143,8 +143,9 @@ def test_faults_of_a_sweep_end_with_65_and_write_nothing(
 def test_sweep_is_run_locally_and_only_what_is_missing_again(
     job: Job, sweep: Callable[..., Path], tmp_path: Path
 ) -> None:
-    output = tmp_path / "out"
-    arguments = ("submit", "--manifest", sweep(), "--to", "local", "--output", output)
+    output, settings = tmp_path / "out", tmp_path / "settings.yaml"
+    settings.write_text(f"to: local\noutput: {output}\njobs: 1\ntimeout: 600\nattempts: 2\nmemory: 4Gi\n")
+    arguments = ("submit", "--manifest", sweep(), "--settings", settings)
     answer = job(*arguments)
     assert answer.exit_code == 0, answer.stderr
     assert "2 runs in 2 containers" in answer.stdout

@@ -190,7 +190,8 @@ def test_price_list_gives_hours_on_demand_alone() -> None:
 def test_spot_prices_are_asked_for_as_a_real_ec2_api_takes_it(
     s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """moto knows one price for every type and zone."""
+    """moto knows one price for every type and zone. The first answer takes seconds: it reads its tables then."""
+    monkeypatch.setattr("job.training.price.ANSWER_SECONDS", 60)
     for name, value in (("ENDPOINT_URL", s3_endpoint), ("ACCESS_KEY_ID", "test"), ("SECRET_ACCESS_KEY", "test")):
         monkeypatch.setenv(f"AWS_{name}", value)
     assert ask_price(SPOT) == 0.00001
@@ -249,6 +250,8 @@ def test_server_that_does_not_answer_is_not_waited_for(prices: type[Prices], mon
     assert price.wait() is None
     assert time.monotonic() - began < 3
     silence.set()
+    for thread in (own for own in threading.enumerate() if own.name == "price"):  # what it says is not another test's
+        thread.join(10)
 
 
 def test_credentials_that_are_missing_are_no_fault(prices: type[Prices], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from job.errors import AccessDeniedError, JobError, UsageError
+from job.secrets import redact
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,21 @@ class Unseen(Exception):
 
 
 def look(name: str, check: Callable[[], str]) -> Finding:
-    """The finding of `check`, which returns what is well, and raises a `JobError` or `Unseen` otherwise."""
+    """The finding of `check`, which returns what is well, and raises a `JobError` or `Unseen` otherwise.
+
+    No secret is in it, whatever services and programs have said.
+    """
+    finding = _carry_out(name, check)
+    return replace(finding, said=redact(" ".join(finding.said.split())))
+
+
+def _carry_out(name: str, check: Callable[[], str]) -> Finding:
     try:
         return Finding(name, True, check())
     except Unseen as unseen:
         return Finding(name, None, str(unseen))
     except JobError as error:
-        return Finding(name, False, " ".join(str(error).split()), error.exit_code)
+        return Finding(name, False, str(error), error.exit_code)
     except Exception as error:  # noqa: BLE001 - a bug in one check must not hide what the others find
         return Finding(
             name, False, f"{type(error).__name__}: {error}; this is a bug of `job doctor`", JobError.exit_code
