@@ -3,7 +3,7 @@
     JobError                    1   a bug, unless a subclass says otherwise
     ├── UsageError              2   the command line cannot be carried out
     │   └── UnusablePlace       2   its place can never do what is asked of it
-    ├── IncompleteError         3   `job report` wrote what --strict or --fail-unless does not accept
+    ├── IncompleteError         3   runs are missing, or a report does not show what it should
     ├── ManifestError          65   the manifest is wrong
     ├── DataError              66   data set or weights missing or corrupt
     ├── AccessDeniedError      67   credentials missing, wrong or not allowed
@@ -82,7 +82,7 @@ class OutOfMemoryError(JobError):
 
 
 class IncompleteError(JobError):
-    """A report was written, but runs are missing (--strict), or it does not show what it should (--fail-unless)."""
+    """Runs are missing (`job report --strict`, `job race --watch`), or a report does not show what it should."""
 
     exit_code = 3
 

@@ -46,6 +46,9 @@ class SweepPlan(Record):
     auto_precision: AutoPrecision | None = None
     """What `auto` means in every run, so that a later submission trains in the same arithmetic; null where each machine
     chooses for itself."""
+    is_race: bool = False
+    """Whether it was `job race` that sent runs of it. Then runs that are in no submission do not wait: a race asks for
+    them only while their configuration may still be the best."""
 
     @property
     def run_ids(self) -> list[str]:
@@ -56,6 +59,18 @@ class _PlannedIds(Record):
     """sweep.json, without the manifests in it."""
 
     runs: list[PlannedId]
+
+
+class _Race(Record):
+    """sweep.json, without all the rest."""
+
+    is_race: bool = False
+
+
+class _Sent(Record):
+    """A submission, without its sweep."""
+
+    containers: list[list[str]]
 
 
 class _AutoPrecision(Record):
@@ -159,6 +174,21 @@ def as_sweep(document: Sweep | Submission) -> Sweep:
 def read_plan(content: bytes) -> list[str]:
     """The run ids of a sweep.json, in its order, whichever version wrote it. Raises `ValueError` if it is no plan."""
     return [planned.run_id for planned in _PlannedIds.model_validate_json(content).runs]
+
+
+def read_is_race(content: bytes) -> bool:
+    """Whether a sweep.json is that of a race. Raises `ValueError` if it is no plan."""
+    return _Race.model_validate_json(content).is_race
+
+
+def read_sent(content: bytes) -> list[str]:
+    """The run ids that a submission sends. Raises `ValueError` if it is no submission."""
+    return [run_id for container in _Sent.model_validate_json(content).containers for run_id in container]
+
+
+def is_submission_key(key: str) -> bool:
+    """Whether `key` is that of what a submission's containers read."""
+    return key.partition("/")[2].startswith("submissions/") and key.endswith(".json") and not key.endswith(".job.json")
 
 
 def read_auto_precision(content: bytes) -> AutoPrecision | None:

@@ -38,6 +38,7 @@ def _render() -> Iterator[str]:
             yield from _section(f"### {field} `{name}`", schema, manifest)
     yield from _section("## A sweep", sweep, sweep)
     yield from _section("### A block of a sweep", sweep["$defs"]["Block"], sweep)
+    yield from _section("### A range of a random block", sweep["$defs"]["Range"], sweep)
 
 
 def _choices(field: Schema, root: Schema) -> Iterator[tuple[str, Schema]]:
@@ -87,19 +88,21 @@ def _accepted(field: Schema, root: Schema) -> str:
     if "const" in field or "enum" in field:
         return ", ".join(f"`{value}`" for value in field.get("enum", [field.get("const")]))
     if "anyOf" in field:
-        return ", or ".join(_accepted(part, root) or "null" for part in field["anyOf"])
+        own = [_accepted(part, root) for part in field["anyOf"] if part.get("type") != "null"]
+        return ", or ".join([*own, *["null"] * (len(own) < len(field["anyOf"]))]) if any(own) else ""
     if field.get("type") == "boolean":
         return "`true`, `false`"
     if "pattern" in field:
         return f"`{field['pattern']}`"
     if "prefixItems" in field:
         parts = list(dict.fromkeys(_accepted(part, root) for part in field["prefixItems"]))
-        return f"each {parts[0]}" if len(parts) == 1 else ", then ".join(parts)
+        return ", then ".join(parts) if len(parts) > 1 else f"each {parts[0]}" if parts[0] else ""
     if "oneOf" in field:
         return ", ".join(f"`{name}`" for name, _ in _choices(field, root))
     if field.get("type") == "array":
         each = _accepted(field["items"], root)
-        return "at least one" + (f", each {each}" if each else "")
+        least = "" if field.get("default") == [] else "at least one"
+        return ", ".join(filter(None, [least, f"each {each}" if each else ""]))
     if field.get("type") == "string":
         return f"{field['minLength']} to {field['maxLength']} characters"
     return " and ".join(_bounds(field))

@@ -71,6 +71,8 @@ def export(
     configure_logs()
     if experiment is not None:
         check_experiment(experiment)
+    if into is not None and to is not Format.MLFLOW:  # which also takes the URI of a server
+        check_into(into)
     if to is Format.ONNX:
         _export_onnx(place, into)
     else:

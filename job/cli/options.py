@@ -130,11 +130,13 @@ CacheOption = Annotated[
 
 
 def read_document(location: str, overrides: list[str]) -> Manifest | Sweep | Submission:
-    """The manifest, sweep or submission at a path or s3:// URI, or on standard input.
+    """The manifest, sweep or submission at a path or s3:// URI, or on standard input. Random blocks are drawn.
 
-    Raises `ManifestError`, also if there is none.
+    Raises `ManifestError`, also if there is none; `UsageError` if a random block cannot be drawn here.
     """
+    from job.manifest import Sweep
     from job.plan import parse_document
+    from job.sampling import draw_samples
     from job.storage import read_uri
 
     try:
@@ -145,7 +147,8 @@ def read_document(location: str, overrides: list[str]) -> Manifest | Sweep | Sub
         if is_remote(location):
             raise
         raise ManifestError(f"{location}: not a readable file") from error
-    return parse_document(content, source=name_source(location), overrides=overrides)
+    document = parse_document(content, source=name_source(location), overrides=overrides)
+    return draw_samples(document) if isinstance(document, Sweep) else document
 
 
 def name_source(location: str) -> str:

@@ -49,7 +49,7 @@ def stage(
     size: Annotated[
         int | None,
         typer.Option(
-            min=16, max=512, help="Of --dataset folder: width and height in pixels, as in the manifest; by default 96."
+            min=16, max=512, help="Of your own images: width and height in pixels, as in the manifest; by default 96."
         ),
     ] = None,
     image_column: Annotated[

@@ -51,7 +51,11 @@ def submit(
     configure_logs()
     sweep = read_sweep(manifest, overrides or [])
     asked = Asked(experiment=experiment, is_dry_run=dry_run, stale=stale)
-    sent = send(sweep, options, asked, source=name_source(manifest), show=_show_ended)
+    tell_sent(send(sweep, options, asked, source=name_source(manifest), show=show_ended))
+
+
+def tell_sent(sent: Sent) -> None:
+    """Print what became of a submission. Exits with the code of the failed container with the lowest index, if any."""
     if sent.request is not None:
         typer.echo(sent.request, nl=False)
     elif not sent.containers:
@@ -72,6 +76,8 @@ class Asked:
     """By default the sweep's name."""
     is_dry_run: bool = False
     stale: bool = False
+    only: frozenset[str] | None = None
+    """The runs of one rung of a race; None for a sweep, all of whose runs are sent."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +118,7 @@ def send(
     from job.submit.stale import read_origin
     from job.submit.work import Order, prepare
 
-    plan = build_plan(sweep, source=source)
+    plan = build_plan(sweep, source=source).model_copy(update={"is_race": asked.only is not None})
     to, data = options.to, options.data
     check_inputs(plan, Places(to=to, output=options.output or DEFAULT_OUTPUT, data=data))
     backend, reach = load_backend(to), find_backend(to).reach
@@ -125,6 +131,7 @@ def send(
         per_container=options.per_container,
         is_dry_run=asked.is_dry_run,
         origin=read_origin(settings, reach) if asked.stale else None,
+        only=asked.only,
     )
     work = prepare(sweep, plan, order)
     _show_stale(work, asked=asked.stale)
@@ -201,7 +208,7 @@ def _show_stale(work: Work, *, asked: bool) -> None:
         typer.echo(f"  {line}", err=True)
 
 
-def _show_ended(container: Ended, run_ids: list[str]) -> None:
+def show_ended(container: Ended, run_ids: list[str]) -> None:
     """Print how one container ended."""
     attempts = f" after {container.attempts} attempts" if container.attempts > 1 else ""
     outcome = f"exit code {container.exit_code}" if container.exit_code else "done"

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
@@ -162,9 +162,11 @@ def _locate(location: tuple[int | str, ...], root: type[BaseModel]) -> tuple[str
     owner: type[BaseModel] | None = root
     holder: type[BaseModel] | None = root
     members: list[type[BaseModel]] = []
+    is_keyed = False
     for part in location:
-        if members and isinstance(part, int):  # a list of models
-            path, holder, owner, members = f"{path}[{part}]", None, members[0], []
+        if members and (isinstance(part, int) or is_keyed):  # a list of models, or models by a key of the user's
+            path += f"[{part}]" if isinstance(part, int) else f".{show_key(part)}"
+            holder, owner, members = None, members[0], []
             continue
         if members:
             owner = next((member for member in members if tag(member) == part), None)
@@ -174,6 +176,7 @@ def _locate(location: tuple[int | str, ...], root: type[BaseModel]) -> tuple[str
         holder = owner
         field = owner.model_fields.get(str(part)) if owner else None
         members = [model for model in _models_of(field.annotation) if model is not field.annotation] if field else []
+        is_keyed = field is not None and get_origin(field.annotation) is dict
         owner = field.annotation if field and _is_model(field.annotation) else None  # type: ignore[assignment]
     return path, holder
 

@@ -1,6 +1,7 @@
 """A sweep as one object: the state of each of its runs, from the records in storage and what the back ends say.
 
-records in storage:  result.json → done;  files without it → `job.runs.judge_unfinished`;  no files → waiting
+records in storage:  result.json → done;  files without it → `job.runs.judge_unfinished`;  no files → waiting,
+                     or held where a race never sent it
 back ends:           exit codes, why a container waits, and whether it is still known (`job.submit.submissions`)
 """
 
@@ -16,18 +17,19 @@ from typing import Literal, assert_never, get_args
 
 from job.errors import JobError, ObjectMissing, UsageError
 from job.logs import get_logger
-from job.plan import plan_key, read_plan
+from job.plan import is_submission_key, plan_key, read_is_race, read_plan, read_sent, submissions_prefix
 from job.runs import Judgement, RunKeys, judge_unfinished, runs_prefix
 from job.storage import Store
 from job.submit.backend import Child
 from job.submit.registry import load_backend
 from job.submit.submissions import observe_children, read_submitted
 
-State = Literal["done", "running", "waiting", "interrupted", "failed", "lost", "gone", "corrupt"]
+State = Literal["done", "running", "waiting", "interrupted", "failed", "lost", "gone", "corrupt", "held"]
 STATES: tuple[State, ...] = get_args(State)
 """In the order in which they are shown."""
 Unfinished = Literal["running", "waiting", "interrupted", "failed", "lost", "gone", "corrupt"]
-"""The states that a run without a result can be in."""
+"""The states that a run without a result can be in, where it was asked for."""
+HELD = "not asked for by `job race`: it sends more seeds of what may still be the best"
 NUM_LAST_WORDS, LAST_LINES = 5, 3
 """How many failed runs have their log shown, and how many lines of it."""
 READERS = 16
@@ -66,12 +68,14 @@ class SweepStatus:
 
     @property
     def done_fraction(self) -> float:
-        return sum(run.done_fraction for run in self.runs) / len(self.runs) if self.runs else 0.0
+        """Of the runs that were asked for."""
+        parts = [run.done_fraction for run in self.runs if run.state != "held"]
+        return sum(parts) / len(parts) if parts else 0.0
 
     @property
     def is_over(self) -> bool:
-        """Whether no run will go on by itself: each is done, failed, lost, gone or corrupt."""
-        return all(run.state in ("done", "failed", "lost", "gone", "corrupt") for run in self.runs)
+        """Whether no run will go on by itself: each is done, failed, lost, gone, corrupt or held."""
+        return all(run.state in ("done", "failed", "lost", "gone", "corrupt", "held") for run in self.runs)
 
 
 def find_experiment(store: Store, experiment: str | None) -> str:
@@ -130,9 +134,12 @@ def observe_sweep(
     done = _select_done(planned, keys, experiment=experiment)
     judged = _judge_begun(store, experiment, [run_id for run_id in planned if run_id not in done], keys=keys, now=now)
     children = observe_children(read_submitted(store, experiment))
+    held = _find_held(store, experiment, planned)
     runs = [
         RunStatus(run_id, "done", done_fraction=1.0)
         if run_id in done
+        else RunStatus(run_id, "held", reason=HELD)
+        if run_id in held and run_id not in judged
         else judge_run(run_id, judged.get(run_id), children.get(run_id))
         for run_id in planned
     ]
@@ -227,6 +234,14 @@ def _settle_unbegun(child: Child | None) -> Unfinished:
     if child and child.state in ("failed", "succeeded"):
         return "failed"
     return "gone" if child and child.state == "gone" else "waiting"
+
+
+def _find_held(store: Store, experiment: str, planned: Iterable[str]) -> set[str]:
+    """Of a race, the runs that no submission has; of another plan none."""
+    if not read_is_race(store.read(plan_key(experiment))):
+        return set()
+    keys = [key for key in store.list_keys(submissions_prefix(experiment)) if is_submission_key(key)]
+    return set(planned) - {run_id for key in keys for run_id in read_sent(store.read(key))}
 
 
 def _is_unknown(child: Child | None) -> bool:

@@ -42,6 +42,8 @@ class Order:
     """In a dry run, an output that cannot be read counts as empty."""
     origin: Mapping[str, str] | None = None
     """The origin of what would run now (`job.runs.origins`). If given, finished runs of another one are done again."""
+    only: frozenset[str] | None = None
+    """The runs that may be sent; by default all of the plan."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,8 @@ def prepare(sweep: Sweep, plan: SweepPlan, order: Order) -> Work:
             if not order.is_dry_run:
                 raise
             get_logger().warning("output_not_read", reason=str(error), consequence="runs of unknown state are rendered")
-    runs = [run_id for run_id in plan.run_ids if run_id not in done | busy]
+    wanted = [run_id for run_id in plan.run_ids if order.only is None or run_id in order.only]
+    runs = [run_id for run_id in wanted if run_id not in done | busy]
     newest = max((result.finished_at for result in stale), default=None)
     replaces = newest.isoformat() if newest else None
     return Work(

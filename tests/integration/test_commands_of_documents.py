@@ -137,6 +137,8 @@ WAYS: dict[str, How] = {
     "integration/test_trackers.py::test_second_export_changes_nothing_and_adds_what_is_new",
     r"job export .*": _job,
     r"job (plan|validate|schema|status|report|logs|cancel)\b.*": _job,
+    r"job race .*--watch": "runs a whole sweep; a smaller one is done by "
+    "integration/test_race.py::test_race_whose_controller_is_killed_is_carried_on_by_another_process",
     r"job submit .*--dry-run.*": _job,
     r"job submit .*--to batch .*": "needs a stack in AWS; with moto's it is done by "
     "unit/test_infra.py::test_submit_reads_queue_roles_bucket_image_and_sizes_from_the_stack",
@@ -146,7 +148,7 @@ WAYS: dict[str, How] = {
     "integration/test_stage.py::test_stage_says_where_it_put_the_files",
     r"make .*": _make_dry,
     r"pytest .*": _collected,
-    r"python -m tests\.(benchmarks\.|simulation).*": _options_known,
+    r"python -m tests\.(benchmarks\.|simulation|races).*": _options_known,
     r"tar .*|mkdir .*": _as_it_stands,
     r"docker run .*--manifest .*": _job_validated,  # container/test_image.py runs the image itself
     r"docker run .*--entrypoint .*": "needs the image; the command in it is Debian's own",

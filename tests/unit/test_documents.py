@@ -12,6 +12,7 @@ from job import errors
 from job.cli import app
 from job.manifest import Manifest
 from job.plan import as_sweep, build_plan, parse_document
+from job.sampling import draw_samples
 from tests import manifest_page
 from tests.conftest import ROOT
 from tests.documents import (
@@ -154,7 +155,7 @@ def test_manifests_and_sweeps_that_are_shown_are_valid(page: str) -> None:
     for block in blocks(page, "json"):
         if block.startswith('{"name"'):
             document = parse_document(block.encode(), source=page)
-            assert isinstance(document, Manifest) or build_plan(as_sweep(document), source=page).runs
+            assert isinstance(document, Manifest) or build_plan(draw_samples(as_sweep(document)), source=page).runs
 
 
 def test_example_is_small_enough_to_be_sent_around() -> None:

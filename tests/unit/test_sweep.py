@@ -136,7 +136,7 @@ def test_every_fault_is_named_once_with_its_block() -> None:
         ({"name": "Not A Name"}, "name is"),
         ({"block": []}, "block is not known; did you mean 'blocks'?"),
         ({"blocks": [{"base": ADAM, "desing": "grid"}]}, "blocks[0].desing is not known; did you mean 'design'?"),
-        ({"blocks": [{"base": ADAM, "design": "random"}]}, "must be 'grid' or 'one_at_a_time'"),
+        ({"blocks": [{"base": ADAM, "design": "all"}]}, "must be 'grid', 'one_at_a_time', 'random' or 'listed'"),
         ({"blocks": [{"base": ADAM, "vary": {"optimizer.lr": []}}]}, "blocks[0].vary"),
         ({"blocks": [{"base": ADAM, "vary": {"optimizer.lr": 0.1}}]}, "blocks[0].vary"),
         ({"blocks": [{"base": ADAM, "vary": {"epochs.more": [1]}}], "defaults": {"epochs": 1}}, "it has no fields"),

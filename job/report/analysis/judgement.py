@@ -85,7 +85,7 @@ def fit_configurations(configurations: Sequence[Configuration], runs: Runs) -> F
     seeds = sorted({seed for configuration in known for seed in configuration.outcomes})
     accuracies = np.array([[own.outcomes.get(seed, np.nan) for seed in seeds] for own in known])
     failed = np.array([[seed in own.outcomes and seed not in own.scores for seed in seeds] for own in known])
-    right = _gather_images(known, seeds, runs)
+    right = gather_images(known, seeds, runs)
     sweep = Sweep(accuracies, int(runs.runs["num_test"].iloc[0]), right, failed)
     num_draws = int(np.clip(DRAWN // len(known), FEWEST_DRAWS, NUM_DRAWS))
     places = {configuration.digest: place for place, configuration in enumerate(known)}
@@ -100,7 +100,7 @@ def _find_best(family: Sequence[Configuration]) -> tuple[Configuration, Configur
     )
 
 
-def _gather_images(
+def gather_images(
     configurations: Sequence[Configuration], seeds: Sequence[int], runs: Runs
 ) -> npt.NDArray[np.bool_] | None:
     """(configurations, seeds, images) which images each run had right; None unless it is known of all that finished.

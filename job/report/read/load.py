@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ import pandas as pd
 
 from job.errors import ObjectMissing, UsageError
 from job.logs import get_logger
-from job.plan import read_plan
+from job.plan import is_submission_key, read_is_race, read_plan, read_sent
 from job.report.read.frames import (
     CLASS_COLUMNS,
     DIAGNOSTIC_COLUMNS,
@@ -166,7 +166,7 @@ def _build_diagnostics(results: list[RunRows]) -> pd.DataFrame:
     return table.astype(dict.fromkeys(QUANTITIES, "float64"))
 
 
-def _read_holes(store: Store, keys: Iterable[str], *, now: datetime) -> list[Hole]:
+def _read_holes(store: Store, keys: Sequence[str], *, now: datetime) -> list[Hole]:
     """Runs without a result, and planned ones without a trace."""
     seen, finished, plans = set(), set(), []
     for key in keys:
@@ -181,7 +181,7 @@ def _read_holes(store: Store, keys: Iterable[str], *, now: datetime) -> list[Hol
     planned = {}
     for key in plans:
         try:
-            planned[key.split("/")[0]] = read_plan(store.read(key))
+            planned[key.split("/")[0]] = _read_planned(store, key, keys)
         except ValueError as error:
             reason = f"is no plan: {str(error).splitlines()[0]}"
             holes.append(Hole(key.split("/")[0], "sweep.json", "corrupt", reason))
@@ -190,6 +190,22 @@ def _read_holes(store: Store, keys: Iterable[str], *, now: datetime) -> list[Hol
         states = readers.map(lambda run: _read_progress(store, *run), unfinished)
         holes += [describe_unfinished(*run, state, now=now) for run, state in zip(unfinished, states, strict=True)]
     return holes + find_missing(planned, seen)
+
+
+def _read_planned(store: Store, plan_key: str, keys: Iterable[str]) -> list[str]:
+    """The runs of a sweep.json; of a race only those that it has sent. Raises `ValueError` if it is no plan."""
+    content = store.read(plan_key)
+    planned = read_plan(content)
+    if not read_is_race(content):
+        return planned
+    folder = plan_key.partition("/")[0] + "/"
+    sent = {
+        run_id
+        for key in keys
+        if key.startswith(folder) and is_submission_key(key)
+        for run_id in read_sent(store.read(key))
+    }
+    return [run_id for run_id in planned if run_id in sent]
 
 
 def _read_progress(store: Store, experiment: str, run_id: str) -> bytes | None:

@@ -45,7 +45,7 @@ def compare_optimizers(
     low, p = np.eye(num) - 1.0, np.ones((num, num))
     pairs, pair_level = find_pairs(model, images, wanted, level=LEVEL), np.nan
     if pairs is not None:
-        bounds, chances, pair_level = _bound_each(pairs, num)
+        bounds, chances, pair_level = bound_each(pairs, error=(1 - LEVEL) / num)
         known = [[member for member in group if np.isfinite(model.logits[member])] for group in groups]
         for ours in range(num):
             for theirs in range(num):
@@ -60,12 +60,15 @@ def _cross(groups: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
     return [(ours[0], theirs[0]) for ours, theirs in itertools.combinations(groups, 2)]
 
 
-def _bound_each(pairs: Pairs, num_groups: int) -> tuple[Floats, Floats, float]:
+def bound_each(pairs: Pairs, *, error: float) -> tuple[Floats, Floats, float]:
     """How far at least each row lies above each column, were the column the best of its group; the p-values; and the
-    error that a typical pair has by itself."""
+    error that a typical pair has by itself.
+
+    All that stands in one column is wrong in at most `error`; the p-values are corrected for 1 - LEVEL.
+    """
     kinds = [(np.ascontiguousarray(errors.T), scale) for errors, scale in zip(pairs.errors, pairs.scales, strict=True)]
     num, num_draws = kinds[0][0].shape
-    place = int(np.ceil((1 - (1 - LEVEL) / num_groups) * (num_draws + 1))) - 1
+    place = int(np.ceil((1 - error) * (num_draws + 1))) - 1
     critical, chances = np.zeros(num), np.ones((num, num))
     for best in range(num):
         rivals = np.flatnonzero(pairs.tested[best])
@@ -80,7 +83,7 @@ def _bound_each(pairs: Pairs, num_groups: int) -> tuple[Floats, Floats, float]:
         )
         critical[best] = max(0.0, maxima[min(place, num_draws - 1)])
         beyond = num_draws - np.searchsorted(maxima, pairs.ratios[rivals, best], side="left")
-        chances[rivals, best] = np.minimum(1.0, num_groups * (1 + beyond) / (1 + num_draws))
+        chances[rivals, best] = np.minimum(1.0, (1 - LEVEL) / error * (1 + beyond) / (1 + num_draws))
     bounds = pairs.bound_below(critical[None, :] * pairs.widths)
     chances = np.where(pairs.failures.some[:, None] & (bounds <= 0), 1.0, chances)
     return bounds, chances, find_pair_level(pairs, float(np.median(critical[pairs.tested.any(axis=1)])))
