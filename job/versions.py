@@ -16,6 +16,7 @@ EXTRAS = {
     "train": {"torch", "torchvision", "torchmetrics", "safetensors"},
     "report": {"jinja2", "markupsafe", "pandas", "pyarrow", "scipy"},
     "kubernetes": {"kubernetes"},
+    "optimizers": {"timm"},
 }
 """Modules by the extra that brings them."""
 

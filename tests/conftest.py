@@ -231,10 +231,10 @@ def bucket(s3_endpoint: str, buckets: Any, monkeypatch: pytest.MonkeyPatch) -> I
 def capturable_on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """torch's capturable implementations run anywhere; it lets them run only where graphs are."""
     from job.manifest.optimizers import OPTIMIZERS
-    from job.training.engine.optimizers import find_torch_class
+    from job.training.engine.optimizers import find_class
 
     for kind in OPTIMIZERS.values():
-        module = sys.modules[find_torch_class(kind).__module__]
+        module = sys.modules[find_class(kind).__module__]
         if hasattr(module, "_get_capturable_supported_devices"):
             monkeypatch.setattr(module, "_get_capturable_supported_devices", lambda *_, **__: ["cpu", "cuda"])
 

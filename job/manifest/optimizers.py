@@ -13,48 +13,24 @@ A field that is added here is marked `Since`, so that no run id changes: `job.ma
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, Self, Union, get_args
 
 from pydantic import Field, model_validator
 
-from job.manifest.base import Since, StrictModel, tag
-
-Positive = Annotated[float, Field(gt=0, le=1e6)]
-LearningRate = Annotated[Positive, Field(description="Learning rate.")]
-Momentum = Annotated[float, Field(ge=0, lt=1)]
-Coefficient = Annotated[float, Field(ge=-1000, le=1000)]
-NonNegative = Annotated[float, Field(ge=0, le=1e6)]
-Betas = Annotated[
-    tuple[Momentum, Momentum],
-    Field(description="Decay rates of the running averages of the gradient and of its square."),
-]
-Eps = Annotated[float, Field(ge=0, le=1e6, description="Added to the denominator for numerical stability.")]
-WeightDecay = Annotated[
-    float, Field(ge=0, le=1e6, description="L2 penalty, or decoupled decay where the optimizer has it.")
-]
-Decoupled = Annotated[
-    bool, Field(description="Decay the weights directly, as AdamW does, instead of through the gradient.")
-]
-
-
-class OptimizerModel(StrictModel):
-    """What every optimizer says about itself besides its attributes."""
-
-    colour: ClassVar[str]
-    """Of its lines and points in the report. Most are Okabe and Ito's, told apart also by colour-blind people
-    (https://jfly.uni-koeln.de/color/); their yellow, unreadable on white, is darkened."""
-    marker: ClassVar[str]
-    """matplotlib's marker of its points, which no other optimizer has."""
-    is_fused: ClassVar[bool] = False
-    """Whether torch has one kernel for its whole step, on CPU and CUDA. The others are stepped tensor list by tensor
-    list on CUDA."""
-    is_capturable: ClassVar[bool] = True
-    """Whether a CUDA graph can hold its step. torch reads numbers back to the host in the others."""
-    needs_backbone: ClassVar[bool] = False
-    """Whether it is for kernels of convolutions, so that a frozen backbone leaves it nothing to train."""
-    torch_release: ClassVar[str] = "2.11"
-    """The oldest release of torch that has the class and that this program works with."""
-
+from job.manifest.attributes import (
+    Betas,
+    Coefficient,
+    Decoupled,
+    Eps,
+    LearningRate,
+    Momentum,
+    NonNegative,
+    OptimizerModel,
+    Positive,
+    WeightDecay,
+)
+from job.manifest.base import Since, tag
+from job.manifest.library import LIBRARY, LibraryOptimizer
 
 class Adam(OptimizerModel):
     """Kingma and Ba 2014, arXiv:1412.6980."""
@@ -306,10 +282,15 @@ class Muon(OptimizerModel):
     """AdamW's decay of the weights."""
 
 
-Optimizer = Annotated[
-    Adam | AdamW | Adamax | NAdam | RAdam | Adagrad | Adadelta | RMSprop | SGD | Adafactor | ASGD | Rprop | Muon,
-    Field(discriminator="name"),
-]
+OWN = (Adam, AdamW, Adamax, NAdam, RAdam, Adagrad, Adadelta, RMSprop, SGD, Adafactor, ASGD, Rprop, Muon)
 
-OPTIMIZERS: dict[str, type[OptimizerModel]] = {tag(kind): kind for kind in get_args(get_args(Optimizer)[0])}
+if TYPE_CHECKING:  # a type checker cannot know classes that are made of data
+    Optimizer = (
+        Adam | AdamW | Adamax | NAdam | RAdam | Adagrad | Adadelta | RMSprop | SGD | Adafactor | ASGD | Rprop | Muon
+        | LibraryOptimizer
+    )  # fmt: skip
+else:
+    Optimizer = Annotated[Union[(*OWN, *LIBRARY)], Field(discriminator="name")]  # noqa: UP007
+
+OPTIMIZERS: dict[str, type[OptimizerModel]] = {tag(kind): kind for kind in (*OWN, *LIBRARY)}
 """The classes by the name that a manifest gives them."""

@@ -20,7 +20,7 @@ from job.manifest.optimizers import OPTIMIZERS
 from job.training.engine.batches import BatchSource, batch_bounds, split_data
 from job.training.engine.loop import Diverged, Epoch, Sources, train_epochs
 from job.training.engine.model import Weights, build_model
-from job.training.engine.optimizers import find_torch_class, learning_rate_factor
+from job.training.engine.optimizers import find_class, learning_rate_factor
 from job.training.engine.state import TrainingState
 from job.training.inputs.datasets import ImageData
 from job.training.inputs.datasets.synthetic import load_synthetic
@@ -94,7 +94,7 @@ def plain_losses(name: str, data: ImageData, *, num_steps: int, normalized: bool
     model = model.to(memory_format=torch.channels_last)
     kind = OPTIMIZERS[name]
     settings = {"fused": True} if kind.is_fused else {}
-    torch_class: Callable[..., torch.optim.Optimizer] = find_torch_class(kind)
+    torch_class: Callable[..., torch.optim.Optimizer] = find_class(kind)
     optimizer = torch_class(model.parameters(), lr=0.001, **settings)
     order = np.random.default_rng((0, 1)).permutation(len(data.train_labels))
     losses = []
@@ -153,7 +153,7 @@ def test_fused_step_equals_the_formula_written_out(name: str) -> None:
     for fused in (True, False):
         weight = torch.nn.Parameter(start.clone())
         weight.grad = gradient.clone()
-        torch_class: Callable[..., torch.optim.Optimizer] = find_torch_class(OPTIMIZERS[name])
+        torch_class: Callable[..., torch.optim.Optimizer] = find_class(OPTIMIZERS[name])
         torch_class([weight], lr=0.01, fused=fused, foreach=False).step()
         results.append(weight.detach())
     torch.testing.assert_close(results[0], results[1], rtol=1e-6, atol=1e-7)
