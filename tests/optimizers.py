@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import timm.optim
 import torch
+
+_ADAM = {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": 0.1}
+_SGD = {"lr": 0.02, "momentum": 0.5, "dampening": 0.0, "weight_decay": 0.1, "nesterov": True}
+_CAUTIOUS = {"caution": True, "corrected_weight_decay": True}
 
 CONFIGURED: dict[str, tuple[Callable[..., torch.optim.Optimizer], dict[str, Any]]] = {
     "adam": (
@@ -52,6 +57,42 @@ CONFIGURED: dict[str, tuple[Callable[..., torch.optim.Optimizer], dict[str, Any]
         | {"eps": 1e-3, "ns_steps": 2, "adjust_lr_fn": "match_rms_adamw"}
         | {"adamw_lr": 0.01, "adamw_betas": (0.8, 0.95), "adamw_eps": 1e-3, "adamw_weight_decay": 0.1},
     ),
+    "adabelief": (
+        timm.optim.AdaBelief,
+        _ADAM | {"amsgrad": True, "decoupled_decay": False, "fixed_decay": True, "rectify": False}
+        | {"degenerated_to_sgd": False},
+    ),
+    "adamp": (timm.optim.AdamP, _ADAM | {"delta": 0.5, "wd_ratio": 0.3, "nesterov": True, "caution": True}),
+    "adan": (timm.optim.Adan, _ADAM | {"betas": (0.9, 0.8, 0.95), "no_prox": True, "caution": True}),
+    "adopt": (timm.optim.Adopt, _ADAM | _CAUTIOUS | {"clip_exp": 0.2, "decoupled": True}),
+    "lamb": (
+        timm.optim.Lamb,
+        _ADAM | _CAUTIOUS | {"bias_correction": False, "grad_averaging": False, "max_grad_norm": 0.5}
+        | {"trust_clip": True, "always_adapt": True, "decoupled_decay": True},
+    ),
+    "laprop": (timm.optim.LaProp, _ADAM | _CAUTIOUS),
+    "lars": (timm.optim.Lars, _SGD | {"trust_coeff": 0.1, "eps": 1e-3, "trust_clip": True, "always_adapt": True}),
+    "lion": (timm.optim.Lion, {"lr": 0.02, "betas": (0.8, 0.95), "weight_decay": 0.1} | _CAUTIOUS),
+    "madgrad": (
+        timm.optim.MADGRAD,
+        {"lr": 0.02, "momentum": 0.5, "weight_decay": 0.1, "eps": 1e-3, "decoupled_decay": True},
+    ),
+    "mars": (
+        timm.optim.Mars,
+        _ADAM | {"gamma": 0.1, "mars_type": "lion", "optimize_1d": True, "lr_1d_factor": 0.5, "betas_1d": (0.7, 0.9)}
+        | {"caution": True},
+    ),
+    "nadamw": (timm.optim.NAdamW, _ADAM | _CAUTIOUS | {"clipping_threshold": 0.8}),
+    "novograd": (
+        timm.optim.NvNovoGrad,
+        _ADAM | {"grad_averaging": True, "amsgrad": True, "decoupled_decay": True, "corrected_weight_decay": True},
+    ),
+    "rmsproptf": (
+        timm.optim.RMSpropTF,
+        {"lr": 0.02, "alpha": 0.8, "eps": 1e-3, "weight_decay": 0.1, "momentum": 0.5, "centered": True}
+        | _CAUTIOUS | {"decoupled_decay": True, "lr_in_momentum": False},
+    ),
+    "sgdw": (timm.optim.SGDW, _SGD | _CAUTIOUS),
 }
 """Every attribute away from its default, so that one lost on the way changes the weights."""
 ALONE = [name for name in CONFIGURED if name != "muon"]

@@ -55,6 +55,7 @@ class AdamW(OptimizerModel):
     colour = "#56B4E9"
     marker = "P"
     is_fused = True
+    is_decoupled = True
 
     name: Literal["adamw"]
     lr: LearningRate = 0.001
@@ -188,6 +189,7 @@ class Adafactor(OptimizerModel):
     colour = "#0018a8"
     marker = "p"
     is_capturable = False
+    is_decoupled = True
 
     name: Literal["adafactor"]
     lr: Annotated[Positive, Since("0.2.0")] = 0.01
@@ -257,6 +259,7 @@ class Muon(OptimizerModel):
     marker = "d"
     is_capturable = False
     needs_backbone = True
+    is_decoupled = True
 
     name: Literal["muon"]
     lr: Annotated[Positive, Since("0.2.0")] = 0.001
