@@ -8,6 +8,8 @@ from typing import Any
 import timm.optim
 import torch
 
+from tests.plain_optimizers import PlainProdigy, PlainScheduleFree
+
 _ADAM = {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": 0.1}
 _SGD = {"lr": 0.02, "momentum": 0.5, "dampening": 0.0, "weight_decay": 0.1, "nesterov": True}
 _CAUTIOUS = {"caution": True, "corrected_weight_decay": True}
@@ -93,7 +95,15 @@ CONFIGURED: dict[str, tuple[Callable[..., torch.optim.Optimizer], dict[str, Any]
         | _CAUTIOUS | {"decoupled_decay": True, "lr_in_momentum": False},
     ),
     "sgdw": (timm.optim.SGDW, _SGD | _CAUTIOUS),
+    "adamwschedulefree": (PlainScheduleFree, _ADAM | {"r": 1.0, "weight_lr_power": 1.0}),
+    "prodigy": (
+        PlainProdigy,
+        _ADAM | {"lr": 0.5, "beta3": 0.9, "decouple": False, "use_bias_correction": True, "safeguard_warmup": True}
+        | {"d0": 1e-3, "d_coef": 2.0, "growth_rate": 1.5},
+    ),
 }
 """Every attribute away from its default, so that one lost on the way changes the weights."""
 ALONE = [name for name in CONFIGURED if name != "muon"]
-"""Those that train all weights with torch's class alone."""
+"""Those that train all weights with one class."""
+LIBRARIES = [name for name in ALONE if not CONFIGURED[name][0].__module__.startswith("tests.")]
+"""Those whose class is torch's or timm's."""

@@ -285,15 +285,90 @@ class Muon(OptimizerModel):
     """AdamW's decay of the weights."""
 
 
-OWN = (Adam, AdamW, Adamax, NAdam, RAdam, Adagrad, Adadelta, RMSprop, SGD, Adafactor, ASGD, Rprop, Muon)
+class AdamWScheduleFree(OptimizerModel):
+    """Defazio et al. 2024, arXiv:2405.15682: AdamW that needs no schedule. It trains at one point and evaluates the
+    average of where it has been; checkpoints, scores and final weights are of the average. BatchNorm's statistics are
+    taken anew for it before each evaluation, over all training images, which takes a third of an epoch's time. With a
+    schedule or a warm-up of the manifest the average follows the learning rate."""
+
+    library = "job"
+    colour = "#780cfc"
+    marker = (6, 2, 0)
+    is_capturable = False
+    is_decoupled = True
+
+    name: Literal["adamwschedulefree"]
+    lr: Annotated[LearningRate, Since("0.2.0")] = 0.0025
+    betas: Annotated[
+        tuple[Annotated[float, Field(gt=0, lt=1)], Momentum],
+        Field(description="How near to the average the training point is, and the decay rate of the average of g²."),
+        Since("0.2.0"),
+    ] = (0.9, 0.999)
+    eps: Annotated[Eps, Since("0.2.0")] = 1e-8
+    weight_decay: Annotated[NonNegative, Since("0.2.0")] = 0.0
+    """Decay of the weights, decoupled from the gradient."""
+    r: Annotated[float, Field(ge=0, le=100), Since("0.2.0")] = 0.0
+    """Step t enters the average with weight t ** r."""
+    weight_lr_power: Annotated[float, Field(ge=0, le=100), Since("0.2.0")] = 2.0
+    """A step enters the average with the largest lr so far to this power."""
+
+
+class Prodigy(OptimizerModel):
+    """Mishchenko and Defazio 2023, arXiv:2306.06101: Adam that multiplies lr by an estimate d of how far the weights are
+    from the best ones, so lr stays at 1. It begins with tiny steps, until d has grown."""
+
+    library = "job"
+    colour = "#0c2424"
+    marker = (8, 2, 0)
+    is_capturable = False
+
+    name: Literal["prodigy"]
+    lr: Annotated[Positive, Since("0.2.0")] = 1.0
+    """What the estimate is multiplied with."""
+    betas: Annotated[Betas, Since("0.2.0")] = (0.9, 0.999)
+    beta3: Annotated[Momentum | None, Since("0.2.0")] = None
+    """Decay rate of the sums that the estimate is made of; null is the root of the second beta."""
+    eps: Annotated[Eps, Since("0.2.0")] = 1e-8
+    weight_decay: Annotated[WeightDecay, Since("0.2.0")] = 0.0
+    decouple: Annotated[Decoupled, Since("0.2.0")] = True
+    use_bias_correction: Annotated[bool, Since("0.2.0")] = False
+    """Correct the averages for their start at 0, as Adam does."""
+    safeguard_warmup: Annotated[bool, Since("0.2.0")] = False
+    """Leave lr out of the estimate's denominator, for schedules with a warm-up."""
+    d0: Annotated[float, Field(gt=0, le=1e6), Since("0.2.0")] = 1e-6
+    """Where the estimate starts."""
+    d_coef: Annotated[Positive, Since("0.2.0")] = 1.0
+    """What each new estimate is multiplied with."""
+    growth_rate: Annotated[Annotated[float, Field(ge=1, le=1e6)] | None, Since("0.2.0")] = None
+    """How many times the estimate may grow in one step; null sets no limit."""
+
+
+OWN = (
+    Adam, AdamW, Adamax, NAdam, RAdam, Adagrad, Adadelta, RMSprop, SGD, Adafactor, ASGD, Rprop, Muon, AdamWScheduleFree,
+    Prodigy,
+)  # fmt: skip
 
 if TYPE_CHECKING:  # a type checker cannot know classes that are made of data
     Optimizer = (
         Adam | AdamW | Adamax | NAdam | RAdam | Adagrad | Adadelta | RMSprop | SGD | Adafactor | ASGD | Rprop | Muon
-        | LibraryOptimizer
+        | AdamWScheduleFree | Prodigy | LibraryOptimizer
     )  # fmt: skip
 else:
     Optimizer = Annotated[Union[(*OWN, *LIBRARY)], Field(discriminator="name")]  # noqa: UP007
 
 OPTIMIZERS: dict[str, type[OptimizerModel]] = {tag(kind): kind for kind in (*OWN, *LIBRARY)}
 """The classes by the name that a manifest gives them."""
+
+NOT_TO_BE_HAD = {
+    "lbfgs": "its step evaluates the loss several times, and a training step here has one forward and backward pass",
+    "sparseadam": "it takes sparse gradients alone, and a ResNet has none",
+    "sam": "its step needs the gradient at a second point, and a training step here has one backward pass",
+    "adahessian": "its step needs second derivatives, and a training step here has first ones",
+    "lookahead": "it is a wrapper around another optimizer, and a manifest names one",
+    "soap": "neither torch nor timm has it",
+    "kron": "it draws random numbers of its own, which a checkpoint here does not hold",
+    "adafactorbv": "torch's Adafactor is here as adafactor",
+    "adamuon": "torch's Muon is here as muon",
+    "schedulefree": "AdamW is the one that is here without a schedule, as adamwschedulefree",
+}
+"""Optimizers that people look for, and why a manifest cannot name them."""

@@ -78,6 +78,9 @@ SETTINGS: Mapping[str, list[dict[str, Any]]] = {
     "rmsproptf": [{}, {"alpha": 0.5, "centered": True}, {"weight_decay": 0.3},
                   {"weight_decay": 3.0, "decoupled_decay": True}],
     "sgdw": [{}, {"momentum": 0.9, "nesterov": True}, {"weight_decay": 0.3}],
+    "adamwschedulefree": [{}, {"betas": (0.5, 0.9)}, {"weight_decay": 3.0}, {"r": 1.0}],
+    "prodigy": [{}, {"lr": 1.0, "d0": 1e-3}, {"use_bias_correction": True}, {"betas": (0.5, 0.9), "d0": 1e-3},
+                {"weight_decay": 0.3, "decouple": False}],
     "rprop": [{}, {"lr": 1e-9}, {"step_sizes": (1e-6, 5e-4)}, {"etas": (0.1, 3.0)}],
 }  # fmt: skip
 CASES = [pytest.param(name, settings, id=f"{name} {settings}") for name, rows in SETTINGS.items() for settings in rows]

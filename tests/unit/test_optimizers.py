@@ -33,7 +33,8 @@ from job.training.engine.optimizers import (
     set_learning_rate,
 )
 from tests.conftest import Answer
-from tests.optimizers import ALONE, CONFIGURED
+from tests.optimizers import ALONE, CONFIGURED, LIBRARIES
+from tests.plain_optimizers import PlainScheduleFree
 
 Job = Callable[..., Answer]
 Tiny = Callable[..., Path]
@@ -61,7 +62,7 @@ def fresh_weights() -> list[nn.Parameter]:
     return [nn.Parameter(torch.randn(shape, generator=generator)) for shape in [(3, 4), (5,), (4, 3, 3, 3)]]
 
 
-@pytest.mark.parametrize("name", ALONE)
+@pytest.mark.parametrize("name", LIBRARIES)
 def test_optimizer_is_the_class_of_its_name_with_the_attributes_of_the_manifest(name: str) -> None:
     expected, attributes = CONFIGURED[name]
     optimizer = build_optimizer(manifest(name, attributes).optimizer, fresh_weights())
@@ -368,7 +369,8 @@ def test_value_that_an_older_torch_does_not_know_is_a_fault_of_the_manifest(monk
 # Learning
 
 LEARNING_RATES = {"sgd": 0.1, "asgd": 0.1, "adadelta": 1.0, "muon": 0.02, "radam": 0.05, "adafactor": 0.1}
-LEARNING_RATES |= {"adabelief": 0.05, "lamb": 0.1, "lars": 0.1, "sgdw": 0.1}
+LEARNING_RATES |= {"adabelief": 0.05, "lamb": 0.1, "lars": 0.1, "sgdw": 0.1, "adamwschedulefree": 0.02}
+LEARNING_RATES |= {"prodigy": 1.0}
 """Where 0.005 is too small a one."""
 
 

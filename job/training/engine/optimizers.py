@@ -17,7 +17,8 @@ from job.manifest.attributes import OptimizerModel
 from job.manifest.base import tag
 from job.manifest.library import RELEASE
 from job.manifest.models import Constant, Cosine, OneCycle, Schedule
-from job.manifest.optimizers import Muon
+from job.manifest.optimizers import AdamWScheduleFree, Muon, Prodigy
+from job.training.engine import prodigy, schedule_free
 from job.training.engine.muon import MuonWithAdamW
 from job.versions import extra, find_packages
 
@@ -55,6 +56,12 @@ def build_optimizer(
         raise ManifestError(f"optimizer {config.name}: {_name_library(config)} refuses it: {error}") from error
 
 
+_OWN: dict[type[OptimizerModel], type[torch.optim.Optimizer]] = {
+    AdamWScheduleFree: schedule_free.AdamWScheduleFree,
+    Prodigy: prodigy.Prodigy,
+}
+
+
 def _name_library(config: OptimizerModel | type[OptimizerModel]) -> str:
     """With its installed release."""
     if config.library == "timm":
@@ -75,6 +82,8 @@ def find_class(kind: type[OptimizerModel]) -> type[torch.optim.Optimizer]:
         except UsageError as error:
             raise ManifestError(f"{name}, one of timm's; {error}; or take another optimizer") from error
         release = RELEASE
+    elif kind.library == "job":
+        return _OWN[kind]
     else:
         module, release = torch.optim, kind.torch_release
     found: type[torch.optim.Optimizer] | None = getattr(module, kind.__name__, None)

@@ -98,6 +98,18 @@ MECHANISMS: Mapping[str, str] = {
     "betas_1d": "betas_1d are the betas of BatchNorm and biases",
     "clipping_threshold": "a tensor's step whose root mean square is above clipping_threshold is scaled down to it",
     "lr_in_momentum": "without lr_in_momentum a change of lr counts for old updates too",
+    "adamwschedulefree.betas": "the first beta says how near to the average a gradient is taken, the second how much of "
+    "the running mean of g² is kept",
+    "r": "r says how much more late steps count in the average than early ones",
+    "weight_lr_power": "weight_lr_power says how much less steps of a small lr count in the average",
+    "prodigy.lr": "every step is the estimate d times lr",
+    "beta3": "beta3 says how much is kept of the sums that the estimate d is made of",
+    "decouple": "the decay is taken from the weights directly, and not added to the gradient",
+    "use_bias_correction": "use_bias_correction corrects the means for their start at 0",
+    "safeguard_warmup": "safeguard_warmup leaves lr out of the estimate's denominator",
+    "d0": "the estimate d starts at d0, so the first steps are multiplied by it",
+    "d_coef": "each new estimate is multiplied by d_coef",
+    "growth_rate": "the estimate grows at most growth_rate times in a step",
     "adamw_lr": "steps of BatchNorm, biases and fc are multiplied by adamw_lr; kernels take Muon's",
     "schedule": "the schedule says what lr is multiplied with in each step",
     "batch_size": "a gradient is the mean over batch_size images, so larger batches are less noisy and an epoch has "

@@ -72,7 +72,7 @@ def _with_decay(optimizer: Any, start: Start) -> float:
 
 def is_decoupled(optimizer: Any) -> bool:
     """Whether its weight decay goes past the gradient."""
-    switches = ("decoupled_weight_decay", "decoupled_decay", "decoupled")
+    switches = ("decoupled_weight_decay", "decoupled_decay", "decoupled", "decouple")
     return optimizer.is_decoupled or any(getattr(optimizer, switch, False) for switch in switches)
 
 
@@ -186,6 +186,15 @@ def _nadamw(optimizer: Any, start: Start, lr: float) -> float | None:
     return None if optimizer.clipping_threshold else _adaptive(optimizer, start, lr, factor=1 + optimizer.betas[0])
 
 
+def _prodigy(optimizer: Any, start: Start, lr: float) -> float:
+    """The weights have not moved yet, so the estimate is d0."""
+    (beta1, beta2), decoupled = optimizer.betas, is_decoupled(optimizer)
+    d_lr = optimizer.d0 * lr * (math.sqrt(1 - beta2) / (1 - beta1) if optimizer.use_bias_correction else 1.0)
+    gradient = start.gradient if decoupled else _with_decay(optimizer, start)
+    size = d_lr * (1 - beta1) * _normalised(gradient, scale=math.sqrt(1 - beta2), eps=optimizer.eps)
+    return _with_decoupled_decay(size, optimizer, start, d_lr) if decoupled else size
+
+
 def _rmsproptf(optimizer: Any, start: Start, lr: float) -> float:
     """Centered: a² is (1 − alpha)²·g²."""
     decoupled, alpha = is_decoupled(optimizer), optimizer.alpha
@@ -224,5 +233,7 @@ _PREDICTIONS: dict[str, Callable[[Any, Start, float], float | None]] = {
     "nadamw": _nadamw,
     "rmsproptf": _rmsproptf,
     "sgdw": _sgdw,
+    "adamwschedulefree": _adaptive,
+    "prodigy": _prodigy,
 }
 """By optimizer: the size of the first step from its attributes, the start and the lr of the first step."""

@@ -178,4 +178,17 @@ UPDATE_RULES: dict[str, UpdateRule] = {
         "Loshchilov and Hutter 2017, arXiv:1711.05101, algorithm 1, as timm has it",
         "lr · |g|, with nesterov lr · (1 + momentum) · |g|, and the decay lr · weight_decay · |w|",
     ),
+    "adamwschedulefree": UpdateRule(
+        "v = β2·v + (1 − β2)·g², d = g / (sqrt(v/(1 − β2^t)) + eps) + weight_decay · y, z = z − lr·d, "
+        "x = (1 − c)·x + c·z with c = lr²/(sum of lr²), so that x is the average, y = (1 − β1)·z + β1·x; trained is y, "
+        "evaluated x",
+        "Defazio et al. 2024, arXiv:2405.15682, algorithm 1",
+        "lr · |g| / (|g| + eps) and the decay lr · weight_decay · |w|, about lr",
+    ),
+    "prodigy": UpdateRule(
+        "m = β1·m + (1 − β1)·d·g, v = β2·v + (1 − β2)·d²·g², w = w − d·lr · m / (sqrt(v) + d·eps), and d is the largest "
+        "estimate so far of the distance to the best weights",
+        "Mishchenko and Defazio 2023, arXiv:2306.06101, algorithm 4",
+        "d0·lr · (1 − β1)·|g| / (sqrt(1 − β2)·|g| + eps), about 3·d0·lr",
+    ),
 }
