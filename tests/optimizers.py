@@ -61,7 +61,8 @@ CONFIGURED: dict[str, tuple[Callable[..., torch.optim.Optimizer], dict[str, Any]
     ),
     "adabelief": (
         timm.optim.AdaBelief,
-        _ADAM | {"amsgrad": True, "decoupled_decay": False, "fixed_decay": True, "rectify": False}
+        _ADAM
+        | {"amsgrad": True, "decoupled_decay": False, "fixed_decay": True, "rectify": False}
         | {"degenerated_to_sgd": False},
     ),
     "adamp": (timm.optim.AdamP, _ADAM | {"delta": 0.5, "wd_ratio": 0.3, "nesterov": True, "caution": True}),
@@ -69,7 +70,9 @@ CONFIGURED: dict[str, tuple[Callable[..., torch.optim.Optimizer], dict[str, Any]
     "adopt": (timm.optim.Adopt, _ADAM | _CAUTIOUS | {"clip_exp": 0.2, "decoupled": True}),
     "lamb": (
         timm.optim.Lamb,
-        _ADAM | _CAUTIOUS | {"bias_correction": False, "grad_averaging": False, "max_grad_norm": 0.5}
+        _ADAM
+        | _CAUTIOUS
+        | {"bias_correction": False, "grad_averaging": False, "max_grad_norm": 0.5}
         | {"trust_clip": True, "always_adapt": True, "decoupled_decay": True},
     ),
     "laprop": (timm.optim.LaProp, _ADAM | _CAUTIOUS),
@@ -81,7 +84,8 @@ CONFIGURED: dict[str, tuple[Callable[..., torch.optim.Optimizer], dict[str, Any]
     ),
     "mars": (
         timm.optim.Mars,
-        _ADAM | {"gamma": 0.1, "mars_type": "lion", "optimize_1d": True, "lr_1d_factor": 0.5, "betas_1d": (0.7, 0.9)}
+        _ADAM
+        | {"gamma": 0.1, "mars_type": "lion", "optimize_1d": True, "lr_1d_factor": 0.5, "betas_1d": (0.7, 0.9)}
         | {"caution": True},
     ),
     "nadamw": (timm.optim.NAdamW, _ADAM | _CAUTIOUS | {"clipping_threshold": 0.8}),
@@ -92,13 +96,15 @@ CONFIGURED: dict[str, tuple[Callable[..., torch.optim.Optimizer], dict[str, Any]
     "rmsproptf": (
         timm.optim.RMSpropTF,
         {"lr": 0.02, "alpha": 0.8, "eps": 1e-3, "weight_decay": 0.1, "momentum": 0.5, "centered": True}
-        | _CAUTIOUS | {"decoupled_decay": True, "lr_in_momentum": False},
+        | _CAUTIOUS
+        | {"decoupled_decay": True, "lr_in_momentum": False},
     ),
     "sgdw": (timm.optim.SGDW, _SGD | _CAUTIOUS),
     "adamwschedulefree": (PlainScheduleFree, _ADAM | {"r": 1.0, "weight_lr_power": 1.0}),
     "prodigy": (
         PlainProdigy,
-        _ADAM | {"lr": 0.5, "beta3": 0.9, "decouple": False, "use_bias_correction": True, "safeguard_warmup": True}
+        _ADAM
+        | {"lr": 0.5, "beta3": 0.9, "decouple": False, "use_bias_correction": True, "safeguard_warmup": True}
         | {"d0": 1e-3, "d_coef": 2.0, "growth_rate": 1.5},
     ),
 }

@@ -157,7 +157,9 @@ ATTRIBUTES: Mapping[str, Any] = {
 class LibraryOptimizer(OptimizerModel):
     """An optimizer of timm."""
 
-    model_config = ConfigDict(use_attribute_docstrings=False)  # there is no source to read them in, and looking takes long
+    model_config = ConfigDict(
+        use_attribute_docstrings=False
+    )  # there is no source to read them in, and looking takes long
 
     library = "timm"
 

@@ -32,6 +32,7 @@ from job.manifest.attributes import (
 from job.manifest.base import Since, tag
 from job.manifest.library import LIBRARY, LibraryOptimizer
 
+
 class Adam(OptimizerModel):
     """Kingma and Ba 2014, arXiv:1412.6980."""
 
