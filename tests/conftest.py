@@ -229,12 +229,12 @@ def bucket(s3_endpoint: str, buckets: Any, monkeypatch: pytest.MonkeyPatch) -> I
 
 @pytest.fixture
 def capturable_on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """torch's capturable implementations run anywhere; it lets them run only where graphs are."""
+    """torch's and timm's capturable implementations run anywhere; they let them run only where graphs are."""
     from job.manifest.optimizers import OPTIMIZERS
-    from job.training.engine.optimizers import find_torch_class
+    from job.training.engine.optimizers import find_class
 
-    for kind in OPTIMIZERS.values():
-        module = sys.modules[find_torch_class(kind).__module__]
+    names = {find_class(kind).__module__ for kind in OPTIMIZERS.values()}
+    for module in (sys.modules[name] for name in names | {"torch.optim.optimizer", "timm.optim._helpers"}):
         if hasattr(module, "_get_capturable_supported_devices"):
             monkeypatch.setattr(module, "_get_capturable_supported_devices", lambda *_, **__: ["cpu", "cuda"])
 

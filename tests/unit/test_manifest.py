@@ -33,7 +33,7 @@ Job = Callable[..., Answer]
 VALID: dict[str, Any] = {"name": "mine", "optimizer": {"name": "adam"}}
 NAME_RULE = "must be 1 to 40 lower-case letters, digits and dashes, no dash at the ends"
 OPTIMIZERS = {name: kind for name, (kind, _) in CONFIGURED.items()}
-"""torch's classes."""
+"""The classes of torch and timm."""
 SWITCHES = {"self", "params", "foreach", "fused", "capturable", "differentiable", "maximize"}
 """Arguments of torch's constructors that choose an implementation, or are not ours to give."""
 REPORTED = ("adam", "adagrad", "adadelta", "rmsprop")
@@ -677,12 +677,12 @@ def test_any_setting_ends_in_a_manifest_or_a_manifest_error(setting: str) -> Non
 # torch
 
 
-def test_every_optimizer_of_the_union_is_compared_with_torch() -> None:
+def test_every_optimizer_of_the_union_is_compared_with_its_library() -> None:
     assert OURS.keys() == OPTIMIZERS.keys()
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_attributes_and_defaults_are_those_of_torch(name: str) -> None:
+def test_attributes_and_defaults_are_those_of_the_library(name: str) -> None:
     parameters = inspect.signature(OPTIMIZERS[name].__init__).parameters
     expected = {key: value.default for key, value in parameters.items() if key not in SWITCHES}
     if name == "muon":  # which leaves the other weights to AdamW
