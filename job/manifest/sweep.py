@@ -83,10 +83,8 @@ class Block(StrictModel):
         strange = [
             f"{name} belongs to {' and '.join(repr(design) for design, names in OWN_FIELDS.items() if name in names)}"
             for name in dict.fromkeys(itertools.chain(*OWN_FIELDS.values()))
-            if name not in own and getattr(self, name) != type(self).model_fields[name].get_default(
-                call_default_factory=True
-            )
-        ]  # fmt: skip
+            if name not in own and getattr(self, name)  # all their defaults are empty, None or 0
+        ]
         missing = [
             f"{name} is missing"
             for name in own

@@ -246,6 +246,7 @@ def test_cancel_deletes_the_job_with_its_pods_and_status_goes_on_from_the_record
     seen = status(job, bucket)
     assert seen["counts"] == {
         "done": 1, "running": 0, "waiting": 0, "interrupted": 0, "failed": 0, "lost": 0, "gone": 3, "corrupt": 0,
+        "held": 0,
     }  # fmt: skip
     assert job("status", bucket, "--watch").exit_code == 0  # nothing is under way
     again = job("cancel", bucket)

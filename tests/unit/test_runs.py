@@ -172,6 +172,7 @@ def test_keys_are_those_of_the_design() -> None:
         "model": "first/runs/adam-s0-0123456789/model.safetensors",
         "predictions": "first/runs/adam-s0-0123456789/predictions.npz",
         "samples": "first/runs/adam-s0-0123456789/samples.npz",
+        "onnx": "first/runs/adam-s0-0123456789/model.onnx",
         "log": "first/runs/adam-s0-0123456789/log.jsonl",
         "result": "first/runs/adam-s0-0123456789/result.json",
         "plot": "first/runs/adam-s0-0123456789/plots/loss.png",

@@ -44,11 +44,15 @@ def _compare_inputs(
     if result.environment is None:
         yield "data and weights", "the result was made before their digests were recorded"
         return
-    absent = _why_data_are_absent(result.manifest.dataset, settings)
+    dataset = result.manifest.dataset
+    classes = _find_classes(dataset, settings) if isinstance(dataset, models.Folder) else None
+    absent = _why_data_are_absent(dataset, classes, settings)
     if absent is not None:
         yield "data", absent
-    elif result.manifest.dataset.name != "synthetic":  # generated images depend on the manifest alone
-        _check_data(result, result.environment, settings, inputs=inputs, place=place)
+    elif not isinstance(dataset, models.Synthetic):  # generated images depend on the manifest alone
+        if classes is not None:
+            _check_classes(result, classes, place=place)
+        _compare("data", result.environment.data_sha256, inputs.data_sha256(result.manifest, settings), place=place)
     source = result.manifest.model.weights
     if source in models.NAMED_WEIGHTS:  # the name alone says which weights they are
         return
@@ -71,34 +75,33 @@ def _compare(what: str, recorded: str | None, seen: str | None, *, place: str) -
         raise ConflictError(f"{place}: was made with other {what} (sha256 {recorded}, here {seen}); {ADVICE}")
 
 
-def _why_data_are_absent(dataset: models.Dataset, settings: RunSettings) -> str | None:
-    """Why the data cannot be read without fetching them; None where they can."""
+def _why_data_are_absent(dataset: models.Dataset, classes: list[str] | None, settings: RunSettings) -> str | None:
+    """Why the data cannot be read without fetching them; None where they can. `classes` are those of own images."""
     match dataset:
         case models.Synthetic():
             return None
         case models.Folder():
             if settings.data is None:
                 return "--data is not given"
-            is_here = _find_classes(dataset, settings) is not None
+            is_here = classes is not None
         case models.OfficialDataset():
             is_here = STAGED[dataset.name].is_at_hand(settings.data, cache=expand_cache(settings.cache))
     return None if is_here else f"they are not on this machine ({settings.data or settings.cache})"
 
 
-def _check_data(result: RunResult, recorded: Environment, settings: RunSettings, *, inputs: Inputs, place: str) -> None:
-    if isinstance(result.manifest.dataset, models.Folder):
-        classes = _find_classes(result.manifest.dataset, settings)
-        if classes is not None and classes != result.classes:
-            changed = ", ".join(sorted(set(classes) ^ set(result.classes))[:10])
-            raise ConflictError(
-                f"{place}: was made with other data: only one of the two has the classes {changed}; {ADVICE}"
-            )
-    _compare("data", recorded.data_sha256, inputs.data_sha256(result.manifest, settings), place=place)
+def _check_classes(result: RunResult, classes: list[str], *, place: str) -> None:
+    if classes != result.classes:
+        changed = ", ".join(sorted(set(classes) ^ set(result.classes))[:10])
+        raise ConflictError(
+            f"{place}: was made with other data: only one of the two has the classes {changed}; {ADVICE}"
+        )
 
 
 def _find_classes(dataset: models.Folder, settings: RunSettings) -> list[str] | None:
     """The classes of the images at --data, staged or as files; None if none are there, or the bucket does not tell."""
-    data = settings.data or ""
+    data = settings.data
+    if data is None:
+        return None
     if not is_remote(data) and (Path(data) / "train").is_dir():
         return list(list_images(Path(data)).classes)
     try:
