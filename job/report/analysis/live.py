@@ -106,7 +106,7 @@ def build_live(
     troubles: Sequence[Trouble],
     is_over: bool,
 ) -> LiveSweep:
-    """The sweep as it stands. `named` is from `name_configurations`; a run that it lacks is a configuration by itself."""
+    """The sweep as it stands. `named` is from `name_configurations`; a run that it lacks is one by itself."""
     curves = _build_curves([(state.run_id, records.get(state.run_id)) for state in states], named)
     running = [state for state in states if state.state == "running"]
     known = [record for record in records.values() if record.seconds]
