@@ -128,6 +128,8 @@ def wandb_records(into: Path, result: RunResult) -> Iterator[Any]:
     """The records of the run's .wandb file: LevelDB's log format, with wandb's own protocol buffers in it."""
     from wandb.proto import wandb_internal_pb2
 
+    new_record: Any = wandb_internal_pb2.Record  # type: ignore[attr-defined]  # it is made at import
+
     (path,) = into.glob(f"offline-run-*-{result.run_id}-*/run-*.wandb")
     data, position, whole = path.read_bytes(), 7, b""
     while position + 7 <= len(data):
@@ -139,7 +141,7 @@ def wandb_records(into: Path, result: RunResult) -> Iterator[Any]:
         whole += data[position + 7 : position + 7 + size]
         position += 7 + size
         if kind in (1, 4):  # whole, or the last part
-            record = wandb_internal_pb2.Record()
+            record = new_record()
             record.ParseFromString(whole)
             whole = b""
             yield record
