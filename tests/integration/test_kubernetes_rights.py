@@ -57,7 +57,19 @@ def drive(job: Job, cluster: Cluster, sweep: Path, bucket: str) -> None:
     """Every request that the commands can make: submit, again after a failure, status, logs and cancel."""
     block = {"base": {"optimizer": {"name": "adam"}}, "vary": {"optimizer.lr": [0.001, 0.002]}}
     sweep.write_text(json.dumps({"name": "rates", "blocks": [block]}))
-    submit = ("submit", "-m", sweep, "--to", "kubernetes", "--image", "r/job:1", "--output", bucket)
+    submit = (
+        "submit",
+        "-m",
+        sweep,
+        "--to",
+        "kubernetes",
+        "--image",
+        "r/job:1",
+        "--output",
+        bucket,
+        "--data",
+        "download",
+    )
     assert job(*submit).exit_code == 0
     cluster.add_pod(0, {"phase": "Failed"}, log="one\ntwo\n")
     cluster.job["status"]["failedIndexes"] = "0"

@@ -13,6 +13,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, ClassVar
 from unittest.mock import patch
 
@@ -86,11 +87,13 @@ class Job(models.Job):
 
 
 class Mount(docker.types.Mount):
-    """A folder of the host that Docker makes where it is missing, as it does for ECS."""
+    """A folder of the host. For one that is missing Docker makes an empty one for ECS; here it is empty memory."""
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self["BindOptions"] = {"CreateMountpoint": True}
+    def __init__(self, target: str, source: str, type: str = "bind", **options: Any) -> None:  # noqa: A002 - Docker's
+        if Path(source).exists():
+            super().__init__(target, source, type=type, **options)
+        else:
+            super().__init__(target, None, type="tmpfs", **options)
 
 
 def _kill(container: Container, signal: str | None = None) -> None:
