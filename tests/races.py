@@ -3,7 +3,7 @@
 Two kinds of sweeps: those of `tests.simulation`, whose truth is known, and the recorded runs of docs/example-report
 with more seeds, drawn with the accuracies and the noise that the engine finds in them.
 
-`python -m tests.races --repeats 200` prints the tables of docs/measurements/2026-11-29-race.md.
+`python -m tests.races --repeats 150` prints the tables of docs/measurements/2026-11-29-race.md.
 """
 
 from __future__ import annotations
