@@ -111,7 +111,7 @@ def list_cases() -> Iterator[tuple[str, Case]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="How often a race ends as its whole sweep would, by simulation.")
-    parser.add_argument("--repeats", type=int, default=200)
+    parser.add_argument("--repeats", type=int, default=150)
     repeats = parser.parse_args().repeats
     shown = False
 
