@@ -16,6 +16,10 @@ EXTRAS = {
     "train": {"torch", "torchvision", "torchmetrics", "safetensors"},
     "report": {"jinja2", "markupsafe", "pandas", "pyarrow", "scipy"},
     "kubernetes": {"kubernetes"},
+    "onnx": {"onnx", "onnxruntime", "onnxscript"},
+    "tensorboard": {"tensorboard"},
+    "mlflow": {"mlflow"},
+    "wandb": {"wandb"},
 }
 """Modules by the extra that brings them."""
 

@@ -12,7 +12,9 @@ import typer
 
 from job import __version__
 from job.cli.doctor import doctor
+from job.cli.export import export
 from job.cli.manifests import plan, schema, validate
+from job.cli.predict import predict
 from job.cli.race import race
 from job.cli.report import report
 from job.cli.run import run
@@ -32,7 +34,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # rich would triple the time of --help
 )
-for command in (run, plan, doctor, submit, race, status, logs, cancel, report, stage, validate, schema):
+for command in (
+    run,
+    plan,
+    doctor,
+    submit,
+    race,
+    status,
+    logs,
+    cancel,
+    report,
+    predict,
+    export,
+    stage,
+    validate,
+    schema,
+):
     app.command()(command)
 
 

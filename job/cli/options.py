@@ -167,11 +167,15 @@ def _read_standard_input() -> bytes:
 
 def read_sweep(location: str, overrides: list[str]) -> Sweep:
     """The sweep at `location`. A single manifest is a sweep of one configuration. Raises `ManifestError`."""
+    return as_one_sweep(read_document(location, overrides))
+
+
+def as_one_sweep(document: Manifest | Sweep | Submission) -> Sweep:
+    """`document` as a sweep; a single manifest is one of one configuration."""
     from job.manifest import Manifest, Sweep, later_defaults
     from job.manifest.sweep import Block
     from job.plan import as_sweep
 
-    document = read_document(location, overrides)
     if not isinstance(document, Manifest):
         return as_sweep(document)
     base = document.model_dump(mode="json", exclude=later_defaults(document) | {"seed": True})

@@ -12,7 +12,7 @@ import typer
 
 from job.cli.backend_options import takes_backend_options
 from job.cli.options import ExperimentOption, ManifestOption, OverridesOption, name_experiment, name_source, read_sweep
-from job.cli.submit import send
+from job.cli.submit import Asked, send, show_ended, tell_sent
 from job.cli.sweeps import WATCH_SECONDS
 from job.errors import IncompleteError, UsageError
 from job.places import CLAIM_SCHEME
@@ -59,8 +59,7 @@ def race(
             "other option is about one; leave one of them out"
         )
     sweep = read_sweep(manifest, overrides or [])
-    plan = build_plan(sweep, source=name_source(manifest)).model_copy(update={"is_race": True})
-    course = lay_course(plan)
+    course = lay_course(build_plan(sweep, source=name_source(manifest)))
     output = load_backend(options.to).configure(options).output
     if output.startswith(CLAIM_SCHEME):
         raise UsageError(f"--output {output}: a race reads its results from here; must be s3://BUCKET/PREFIX")
@@ -73,7 +72,8 @@ def race(
         if standing.is_over:
             return
         if standing.missing - sent:
-            send(sweep, plan, options, experiment=name, dry_run=dry_run, only=standing.missing - sent)
+            asked = Asked(experiment=name, is_dry_run=dry_run, only=standing.missing - sent)
+            tell_sent(send(sweep, options, asked, source=name_source(manifest), show=show_ended))
         if not watch:
             typer.echo(f"{name}: call it again when the rung is done", err=dry_run)
             return

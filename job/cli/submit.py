@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import closing
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,10 +17,10 @@ from job.places import CLAIM_SCHEME
 from job.submit.registry import Reach, find_backend, load_backend
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable
 
     from job.manifest import Sweep
-    from job.plan import SubmittedJob, SweepPlan
+    from job.plan import SweepPlan
     from job.submit.backend import Ended, Settings
     from job.submit.inputs import Places
     from job.submit.options import Options
@@ -46,33 +47,78 @@ def submit(
     A part that is unknown on one side counts as the same. The old results are kept in the output, below `superseded/`.
     """
     from job.logs import configure_logs
-    from job.plan import build_plan
 
     configure_logs()
     sweep = read_sweep(manifest, overrides or [])
-    plan = build_plan(sweep, source=name_source(manifest))
-    send(sweep, plan, options, experiment=name_experiment(experiment, sweep), dry_run=dry_run, stale=stale)
+    asked = Asked(experiment=experiment, is_dry_run=dry_run, stale=stale)
+    tell_sent(send(sweep, options, asked, source=name_source(manifest), show=show_ended))
+
+
+def tell_sent(sent: Sent) -> None:
+    """Print what became of a submission. Exits with the code of the failed container with the lowest index, if any."""
+    if sent.request is not None:
+        typer.echo(sent.request, nl=False)
+    elif not sent.containers:
+        typer.echo(f"{sent.experiment}: nothing to do; {sent.num_done} runs are done, {sent.num_busy} under way")
+    elif failed := [container for container in sent.ended if container.exit_code]:
+        raise typer.Exit(min(failed, key=lambda container: container.index).exit_code)
+    else:
+        runs = sum(len(container) for container in sent.containers)
+        where = "the folder where the claim is mounted" if sent.output.startswith(CLAIM_SCHEME) else sent.output
+        typer.echo(f"{sent.experiment}: {runs} runs in {len(sent.containers)} containers; see: job status {where}")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of a submission besides its `Options`."""
+
+    experiment: str | None = None
+    """By default the sweep's name."""
+    is_dry_run: bool = False
+    stale: bool = False
+    only: frozenset[str] | None = None
+    """The runs of one rung of a race; None for a sweep, all of whose runs are sent."""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What became of a submission."""
+
+    experiment: str
+    output: str
+    """Where the runs write."""
+    num_done: int
+    """Runs that had a result already."""
+    num_busy: int
+    """Runs that were under way already."""
+    containers: list[list[str]]
+    """The run ids of each container; none if nothing is left to do."""
+    request: str | None = None
+    """Of a dry run: what would have been sent."""
+    ended: list[Ended] = field(default_factory=list)
+    """How each container ended, where they were carried out here."""
 
 
 def send(
     sweep: Sweep,
-    plan: SweepPlan,
     options: Options,
+    asked: Asked,
     *,
-    experiment: str,
-    dry_run: bool = False,
-    stale: bool = False,
-    only: frozenset[str] | None = None,
-) -> None:
-    """Send what is left to do of `plan`, or of those of its runs that are in `only`, and follow it where it runs here.
+    source: str,
+    show: Callable[[Ended, list[str]], None] = lambda *_: None,
+) -> Sent:
+    """Send what is left to do of `sweep`, or carry it out where the back end runs here; `show` is told of
+    every end, with the runs of the container.
 
-    A dry run prints the requests instead.
+    Standard error tells what was decided on the way. `source` names the sweep in messages.
     """
+    from job.plan import SubmittedJob, build_plan
     from job.submit.backend import DEFAULT_OUTPUT
     from job.submit.inputs import DOWNLOAD, Places, check_inputs, check_output
     from job.submit.stale import read_origin
     from job.submit.work import Order, prepare
 
+    plan = build_plan(sweep, source=source).model_copy(update={"is_race": asked.only is not None})
     to, data = options.to, options.data
     check_inputs(plan, Places(to=to, output=options.output or DEFAULT_OUTPUT, data=data))
     backend, reach = load_backend(to), find_backend(to).reach
@@ -80,32 +126,40 @@ def send(
     places = Places(to=to, output=settings.output, data=data)
     check_output(places)
     order = Order(
-        experiment=experiment,
+        experiment=name_experiment(asked.experiment, sweep),
         output=settings.output,
         per_container=options.per_container,
-        is_dry_run=dry_run,
-        origin=read_origin(settings, reach) if stale else None,
-        only=only,
+        is_dry_run=asked.is_dry_run,
+        origin=read_origin(settings, reach) if asked.stale else None,
+        only=asked.only,
     )
     work = prepare(sweep, plan, order)
-    _show_stale(work, asked=stale)
+    _show_stale(work, asked=asked.stale)
     check_done(work, data=None if data == DOWNLOAD else data, is_here=reach is not Reach.NONE)
-    if not work.submission.containers:
-        typer.echo(f"{work.experiment}: nothing to do; {len(work.done)} runs are done, {work.num_busy} under way")
-        return
+    sent = Sent(work.experiment, work.output, len(work.done), work.num_busy, work.submission.containers)
+    if not sent.containers:
+        return sent
     work = _settle_precision(work, options, settings)
     if options.max_usd is not None:
         work, options = _keep_to_budget(work, options, settings)
         settings = backend.configure(options)
-    data = _choose_data(plan, places, is_dry_run=dry_run)
+    data = _choose_data(plan, places, is_dry_run=asked.is_dry_run)
     launch = work.launch(settings, data=data, env=options.resolve_env(os.environ))
     request = backend.render(launch, settings)
-    if dry_run:
-        typer.echo(backend.show(request), nl=False)
-        return
+    sent = replace(sent, containers=work.submission.containers)
+    if asked.is_dry_run:
+        return replace(sent, request=backend.show(request))
     outlive_reader()
     work.write()
-    _finish(backend.submit(request, settings), work)
+    begun = backend.submit(request, settings)
+    if isinstance(begun, SubmittedJob):
+        work.write_job(begun)
+        return sent
+    with closing(begun):  # what ends this command must end the containers too
+        for container in begun:
+            show(container, work.submission.containers[container.index])
+            sent.ended.append(container)
+    return sent
 
 
 def _settle_precision(work: Work, options: Options, settings: Settings) -> Work:
@@ -154,29 +208,8 @@ def _show_stale(work: Work, *, asked: bool) -> None:
         typer.echo(f"  {line}", err=True)
 
 
-def _finish(sent: SubmittedJob | Generator[Ended], work: Work) -> None:
-    """Record a submission that was sent away, or follow one that is carried out here. Then print where to look."""
-    from job.plan import SubmittedJob
-
-    if isinstance(sent, SubmittedJob):
-        work.write_job(sent)
-    else:
-        _follow(sent, work)
-    containers = work.submission.containers
-    runs = sum(len(container) for container in containers)
-    where = "the folder where the claim is mounted" if work.output.startswith(CLAIM_SCHEME) else work.output
-    typer.echo(f"{work.experiment}: {runs} runs in {len(containers)} containers; see: job status {where}")
-
-
-def _follow(containers: Generator[Ended], work: Work) -> None:
-    """Print how each container ended. If any failed, exits with the code of the failed one with the lowest index."""
-    failed: list[Ended] = []
-    with closing(containers):  # what ends this command must end the containers too
-        for container in containers:
-            runs = ", ".join(work.submission.containers[container.index])
-            attempts = f" after {container.attempts} attempts" if container.attempts > 1 else ""
-            outcome = f"exit code {container.exit_code}" if container.exit_code else "done"
-            typer.echo(f"{outcome}{attempts}: {runs}")
-            failed += [container] if container.exit_code else []
-    if failed:
-        raise typer.Exit(min(failed, key=lambda container: container.index).exit_code)
+def show_ended(container: Ended, run_ids: list[str]) -> None:
+    """Print how one container ended."""
+    attempts = f" after {container.attempts} attempts" if container.attempts > 1 else ""
+    outcome = f"exit code {container.exit_code}" if container.exit_code else "done"
+    typer.echo(f"{outcome}{attempts}: {', '.join(run_ids)}")

@@ -15,6 +15,8 @@ from job.errors import JobError
 from job.submit.registry import BACKENDS, Reach, join_words, load_backend
 
 WATCH_SECONDS = 15
+IDLE_RATIO = 4
+"""Of a large sweep each look takes many requests: at least this many times as long as it took nothing is asked."""
 OutputArgument = Annotated[
     str,
     typer.Argument(
@@ -30,15 +32,32 @@ def status(
     watch: Annotated[
         bool, typer.Option("--watch", help="Show it again and again, until nothing is under way.")
     ] = False,
+    html: Annotated[
+        bool,
+        typer.Option(
+            "--html",
+            help="Write it to report/live.html in the output, with curves and cost so far. With --watch it is kept "
+            "fresh.",
+        ),
+    ] = False,
 ) -> None:
     """Show the runs of a sweep: which are done or running, and why others wait, have failed, are lost or gone."""
+    from job.cli.live import LivePage
     from job.cli.tables import print_status
+    from job.runs import runs_prefix
     from job.submit.status import find_experiment, observe_sweep, read_last_words
 
     store = open_output(output)
     name = find_experiment(store, experiment)
+    page = LivePage(store, name) if html else None
+    if page is not None:
+        typer.echo(f"{name}: the live page is {page.location}", err=True)
     while True:
-        seen = observe_sweep(store, name)
+        began = time.monotonic()
+        versions = store.list_versions(runs_prefix(name))
+        seen = observe_sweep(store, name, listed=versions)
+        if page is not None:
+            page.refresh(seen, versions)
         words = {} if as_json else read_last_words(store, seen)
         if as_json:
             counts = {"experiment": name, "counts": seen.counts, "done_fraction": round(seen.done_fraction, 4)}
@@ -48,7 +67,7 @@ def status(
             print_status(seen, words)
         if not watch or seen.is_over:
             return
-        time.sleep(WATCH_SECONDS)
+        time.sleep(max(WATCH_SECONDS, IDLE_RATIO * (time.monotonic() - began)))
 
 
 def logs(

@@ -18,15 +18,17 @@ from job.runs.ids import configuration_digest, run_id
 from job.runs.keys import (
     EPOCHS_KEY,
     KEPT_CHECKPOINTS,
+    LIVE_KEY,
     REPORT_KEY,
     RunKeys,
     checkpoint_digest_key,
     is_checkpoint_key,
     is_result_key,
     runs_prefix,
+    split_run,
     superseded_prefix,
 )
-from job.runs.measured import FIRST_STEPS, GROUPS, MEASURED_EVERY
+from job.runs.measured import FIRST_STEPS, GROUPS, MEASURED_EVERY, QUANTITIES
 from job.runs.origins import describe_origin, differences, is_same_commit
 from job.runs.progress import LOST_AFTER_SECONDS, Judgement, judge_unfinished
 from job.runs.records import (
@@ -57,8 +59,10 @@ __all__ = [
     "FIRST_STEPS",
     "GROUPS",
     "KEPT_CHECKPOINTS",
+    "LIVE_KEY",
     "LOST_AFTER_SECONDS",
     "MEASURED_EVERY",
+    "QUANTITIES",
     "REPORT_KEY",
     "SCHEMA_VERSION",
     "AttemptRecord",
@@ -94,6 +98,7 @@ __all__ = [
     "read_arrays",
     "run_id",
     "runs_prefix",
+    "split_run",
     "superseded_prefix",
     "unpack_right",
     "unpack_samples",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from datetime import datetime
 
+from job.places import is_remote
+
 KEPT_CHECKPOINTS = 2
 REPORT_KEY = "report/index.html"
+LIVE_KEY = "report/live.html"
 EPOCHS_KEY = "report/epochs.csv"
 
 
@@ -46,6 +50,11 @@ class RunKeys:
         return self._key("model.safetensors")
 
     @property
+    def onnx(self) -> str:
+        """What `job export` makes of the model; no run writes it."""
+        return self._key("model.onnx")
+
+    @property
     def predictions(self) -> str:
         return self._key("predictions.npz")
 
@@ -73,6 +82,18 @@ class RunKeys:
         """The state after `epoch` whole epochs and `step` steps of the next one. Keys sort by age."""
         within = f"_step-{step:06d}" if step else ""  # "_" sorts after the "." of ".pt", "-" would sort before it
         return self._key(f"checkpoints/epoch-{epoch:04d}{within}.pt")
+
+
+def split_run(place: str) -> tuple[str, RunKeys] | None:
+    """The output and the keys of the run whose folder `place` names: `<output>/<experiment>/runs/<run id>`.
+
+    None where the name is another one; whether something is there is not looked at.
+    """
+    whole = place.rstrip("/") if is_remote(place) else os.path.abspath(place)
+    parts = whole.split("/")
+    if len(parts) < (6 if is_remote(place) else 4) or parts[-2] != "runs":
+        return None
+    return "/".join(parts[:-3]) or "/", RunKeys(parts[-3], parts[-1])
 
 
 def runs_prefix(experiment: str) -> str:

@@ -6,10 +6,13 @@ the name ends in `at`: then it is a point in time.
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from job.runs.measured import MEASURED_EVERY
 
 SCHEMA_VERSION = 1
 """The version of every record. A new field has a default and does not change the version. The version rises only if an
@@ -72,6 +75,19 @@ class Diagnostics(Record):
     backbone: GroupDiagnostics | None
     """null when the backbone is frozen."""
     fc: GroupDiagnostics
+
+    def mean(self, group: str, quantity: str) -> float | None:
+        """The mean of `quantity` over every tenth step of the epoch; null where it was not measured or not finite.
+
+        Of the first steps, which are all measured, no more count, or they would have half the weight.
+        """
+        measured: GroupDiagnostics | None = getattr(self, group)
+        if measured is None:
+            return None
+        even = [index for index, step in enumerate(self.steps) if step % MEASURED_EVERY == 0]
+        values = [getattr(measured, quantity)[index] for index in even or range(len(self.steps))]
+        finite = [value for value in values if value is not None and math.isfinite(value)]
+        return math.fsum(finite) / len(finite) if finite else None
 
 
 class EpochRecord(Record):

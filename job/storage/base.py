@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Protocol
 
 
@@ -19,6 +20,12 @@ class Store(Protocol):
 
     def write(self, key: str, content: bytes) -> None:
         """Put `content` under `key`, replacing what is there."""
+
+    def upload(self, key: str, path: Path) -> None:
+        """As `write`, with the content of the file `path`, which is never in memory as a whole."""
+
+    def download(self, key: str, path: Path) -> None:
+        """Write what is under `key` to the file `path`, replacing it, in pieces. Raises `ObjectMissing`."""
 
     def copy(self, key: str, target: str) -> None:
         """Put what is under `key` under `target` as well, replacing what is there. Raises `ObjectMissing`."""

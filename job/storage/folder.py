@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 import uuid
 from collections.abc import Iterable, Iterator
@@ -55,6 +56,16 @@ class FolderStore:
         with reported(str(path)), _temporary(path, content) as temporary:
             os.replace(temporary, path)
             _sync_folder(path.parent)
+
+    def upload(self, key: str, path: Path) -> None:
+        target = self._path(key)
+        with reported(str(target)), _temporary(target, path) as temporary:
+            os.replace(temporary, target)
+            _sync_folder(target.parent)
+
+    def download(self, key: str, path: Path) -> None:
+        with reported(self.locate(key)):
+            shutil.copyfile(self._path(key), path)
 
     def copy(self, key: str, target: str) -> None:
         self.write(target, self.read(key))
@@ -131,13 +142,18 @@ def _raise_unless_missing(error: OSError) -> None:
 
 
 @contextmanager
-def _temporary(path: Path, content: bytes) -> Iterator[Path]:
-    """A file beside `path` with `content`, synced to the disk. It is removed after the block, unless it was renamed."""
+def _temporary(path: Path, content: bytes | Path) -> Iterator[Path]:
+    """A file beside `path` with `content`, or that of the file `content`, synced to the disk. It is removed after the
+    block, unless it was renamed."""
     _make_folder(path.parent)
     temporary = path.parent / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}"
     try:
         with temporary.open("xb") as file:  # readable as the umask says, unlike what tempfile makes
-            file.write(content)
+            if isinstance(content, Path):
+                with content.open("rb") as source:
+                    shutil.copyfileobj(source, file)
+            else:
+                file.write(content)
             file.flush()
             os.fsync(file.fileno())
         yield temporary

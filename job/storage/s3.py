@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import structlog
@@ -112,6 +113,17 @@ class S3Store:
             self._client.upload_fileobj(
                 io.BytesIO(content), self._bucket, self._prefix + key, ExtraArgs=extra, Config=_transfer()
             )
+
+    @_renewing
+    def upload(self, key: str, path: Path) -> None:
+        with never_missing(self.locate(key)), path.open("rb") as file:
+            extra = {"ContentType": content_type(key)}
+            self._client.upload_fileobj(file, self._bucket, self._prefix + key, ExtraArgs=extra, Config=_transfer())
+
+    @_renewing
+    def download(self, key: str, path: Path) -> None:
+        with translate_errors(self.locate(key)), path.open("wb") as file:
+            self._client.download_fileobj(self._bucket, self._prefix + key, file, Config=_transfer())
 
     @_renewing
     def copy(self, key: str, target: str) -> None:

@@ -16,8 +16,8 @@ from job.logs import get_logger
 from job.manifest.models import NAMED_WEIGHTS, Folder, OfficialDataset
 from job.places import CLAIM_SCHEME, is_remote
 from job.plan import SweepPlan
-from job.storage import open_store
-from job.storage.staged import is_staged
+from job.storage import Store, open_store
+from job.storage.staged import advise_staging, is_staged, read_staged_images
 from job.submit.registry import BACKENDS, Entry, Reach, find_backend, join_words
 
 DOWNLOAD = "download"
@@ -76,6 +76,7 @@ def choose_data(plan: SweepPlan, places: Places, *, is_dry_run: bool = False) ->
     """
     if places.data == DOWNLOAD:
         return None
+    _check_own_images(plan, places, is_dry_run=is_dry_run)
     wanted: list[str] = sorted(
         {run.manifest.dataset.name for run in plan.runs if isinstance(run.manifest.dataset, OfficialDataset)}
     )
@@ -95,6 +96,30 @@ def choose_data(plan: SweepPlan, places: Places, *, is_dry_run: bool = False) ->
     if missing:
         raise UsageError(f"--data is not given, and {staged} does not hold it: {_advise_staging(staged, missing)}")
     return staged
+
+
+def find_missing_sizes(store: Store, plan: SweepPlan) -> list[int]:
+    """The sizes of own images that runs of `plan` need and `store` does not hold."""
+    sizes = {run.manifest.dataset.size for run in plan.runs if isinstance(run.manifest.dataset, Folder)}
+    return sorted(size for size in sizes if read_staged_images(store, size) is None)
+
+
+def _check_own_images(plan: SweepPlan, places: Places, *, is_dry_run: bool) -> None:
+    """Raises `UsageError` where own images are to come from a bucket that does not hold them at the size wanted."""
+    if places.data is None or not is_remote(places.data):
+        return
+    store = open_store(places.data)
+    try:
+        missing = find_missing_sizes(store, plan)
+    except (AccessDeniedError, StorageError) as error:
+        if not is_dry_run:
+            raise
+        get_logger().warning("data_not_looked_for", reason=str(error), consequence="the images are taken for staged")
+        return
+    if missing:
+        commands = " and ".join(advise_staging(store, size) for size in missing)
+        sizes = join_words([str(size) for size in missing])
+        raise UsageError(f"--data {places.data}: holds no images of {sizes} pixels; put them there with {commands}")
 
 
 def find_own_data(output: str) -> str:
@@ -142,8 +167,6 @@ def _find_data_faults(plan: SweepPlan, places: Places) -> Iterator[str]:
     folders = [run.run_id for run in plan.runs if isinstance(run.manifest.dataset, Folder)]
     if folders and data is None:
         yield f"dataset.name is folder in {folders[0]}, but --data is not given: {_advise_folder(places)}"
-    elif folders and data is not None and is_remote(data):
-        yield f"--data {data}: the data set folder of {folders[0]} cannot be read from S3; {_advise_folder(places)}"
     elif data is None or is_remote(data):
         return
     elif reach is not Reach.NONE:
@@ -159,7 +182,10 @@ def _advise_folder(places: Places) -> str:
     """How a folder of images can be put where containers read it."""
     if places.entry.reach is not Reach.NONE:
         return "give --data a folder of this machine"
-    remedy = "copy it into the image and name its absolute path there with --data"
+    remedy = (
+        "put the images in S3 with `job stage s3://BUCKET/data --dataset folder --data FOLDER` and name that, or copy "
+        "the folder into the image and name its absolute path there with --data"
+    )
     if places.entry.takes_claims:
         remedy += ", or onto the claim of --output pvc://CLAIM and write --data /output/FOLDER"
     return remedy

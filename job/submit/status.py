@@ -122,10 +122,15 @@ def find_busy(store: Store, *, experiment: str, now: datetime | None = None) -> 
     return fresh | {run_id for run_id, child in children.items() if child.state in ("waiting", "running")}
 
 
-def observe_sweep(store: Store, experiment: str, *, now: datetime | None = None) -> SweepStatus:
-    """The state of every run. It takes one listing, and a read for each run that has begun and is not done."""
+def observe_sweep(
+    store: Store, experiment: str, *, listed: Iterable[str] | None = None, now: datetime | None = None
+) -> SweepStatus:
+    """The state of every run. It takes one listing, and a read for each run that has begun and is not done.
+
+    `listed` are the keys of the experiment's runs, where they are known already.
+    """
     planned = read_planned(store, experiment)
-    keys = set(store.list_keys(runs_prefix(experiment)))
+    keys = set(store.list_keys(runs_prefix(experiment)) if listed is None else listed)
     done = _select_done(planned, keys, experiment=experiment)
     judged = _judge_begun(store, experiment, [run_id for run_id in planned if run_id not in done], keys=keys, now=now)
     children = observe_children(read_submitted(store, experiment))

@@ -118,7 +118,7 @@ DAMAGES: dict[str, tuple[str, Damage, str]] = {
         "train/dark/0.png: cannot be decoded as an image: cannot identify",
     ),
     "image that is a link out": ("folder", link("train/dark/2.png", "elsewhere/secret.png"), "is a link out of"),
-    "class that is a link out": ("folder", link("train/other", "elsewhere"), "only one has other"),
+    "class that is a link out": ("folder", link("train/other", "elsewhere"), "train/other: is a link out of"),
     "linked folder that is a link out": ("folder", link("train/dark/more", "elsewhere"), "more: is a link out of"),
     "linked folder that never ends": (
         "folder",

@@ -130,6 +130,12 @@ WAYS: dict[str, How] = {
     "integration/test_doctor.py::test_cluster_that_is_ready_is_ok_in_every_line",
     r"job doctor .*--to docker .*": "looks at the engine of this machine; a program in its place is asked by "
     "integration/test_doctor.py::test_docker_is_asked_for_its_engine_the_image_and_the_gpu",
+    r"job (predict|export) .*RUN_ID.*": "needs a network, which the runs here are without; with one it is done by "
+    "integration/test_after_the_answer.py::test_pictures_of_the_test_set_get_the_classes_that_the_run_recorded and "
+    "integration/test_after_the_answer.py::test_onnx_computes_the_logits_of_the_network_for_any_number_of_pictures",
+    r"job export .*--to (mlflow|wandb-offline) .*": "wants the weights, which the runs here are without; done by "
+    "integration/test_trackers.py::test_second_export_changes_nothing_and_adds_what_is_new",
+    r"job export .*": _job,
     r"job (plan|validate|schema|status|report|logs|cancel)\b.*": _job,
     r"job race .*--watch": "runs a whole sweep; a smaller one is done by "
     "integration/test_race.py::test_race_whose_controller_is_killed_is_carried_on_by_another_process",

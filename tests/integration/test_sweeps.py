@@ -338,11 +338,11 @@ NEVER_READ: dict[str, tuple[str, dict[str, Any], tuple[str, ...], str]] = {
         for to in ("local", "docker", "batch", "kubernetes")
     },
     **{
-        f"folder in S3, {to}": (to, PHOTOS, ("--data", "s3://bucket/photos"), "cannot be read from S3")
+        f"folder in S3, {to}": (to, PHOTOS, ("--data", "s3://bucket/photos"), "holds no images of 96 pixels")
         for to in ("local", "docker", "batch", "kubernetes")
     },
     "folder of this machine, batch": (
-        "batch", PHOTOS, ("--data", "photos"), "copy it into the image and name its absolute path"
+        "batch", PHOTOS, ("--data", "photos"), "copy the folder into the image and name its absolute path"
     ),
     "folder of this machine, kubernetes": (
         "kubernetes", PHOTOS, ("--data", "photos"), "write --data /output/FOLDER"

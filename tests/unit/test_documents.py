@@ -119,7 +119,7 @@ def test_files_named_in_the_text_are_there(page: str) -> None:
 
 def test_architecture_names_every_module_of_the_rooms() -> None:
     page = read("docs/architecture.md")
-    for room in ("training", "submit", "report", "report/read", "report/analysis", "report/render"):
+    for room in ("training", "submit", "report", "report/read", "report/analysis", "report/render", "trackers"):
         table = page[page.index(f"in `{room.partition('/')[0]}/`") :].partition("\n\n")[0]
         for path in (ROOT / "job" / room).iterdir():
             name = path.name if path.suffix == ".py" else f"{path.name}/"

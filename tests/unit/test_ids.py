@@ -202,7 +202,7 @@ def test_submission_to_older_containers_holds_nothing_that_they_do_not_know() ->
     assert told.sweep.pairs == 1
     assert told.id == submission.id
     of_block = {"ranges", "num_samples", "sampling_seed", "configurations"}
-    later: dict[str, Any] = {"replaces": True, "auto_precision": True, "sweep": {"blocks": {"__all__": of_block}}}
+    later: Any = {"replaces": True, "auto_precision": True, "sweep": {"blocks": {"__all__": of_block}}}
     assert told.as_json() == submission.as_json() == submission.model_dump_json(indent=1, exclude=later)
     assert Submission.model_validate_json(told.as_json()) == submission
     other = LaterSubmission.model_validate(document | {"sweep": document["sweep"] | {"pairs": 2}})

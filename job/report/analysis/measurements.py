@@ -12,8 +12,8 @@ import pandas as pd
 
 from job.manifest import Manifest
 from job.report.analysis.configurations import Configuration
-from job.report.read.frames import EPOCH_COLUMNS, QUANTITIES, Runs
-from job.runs import FIRST_STEPS, GROUPS
+from job.report.read.frames import EPOCH_COLUMNS, Runs
+from job.runs import FIRST_STEPS, GROUPS, QUANTITIES
 
 Floats = npt.NDArray[np.float64]
 

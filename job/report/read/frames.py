@@ -15,9 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from job.runs import GROUPS
+from job.runs import GROUPS, QUANTITIES
 
-QUANTITIES = ("gradient_norm", "update_norm", "weight_norm", "update_to_weight", "update_rms")
 FACTS = {
     "package_version": "job",
     "git_sha": "code",

@@ -18,7 +18,6 @@ from job.report.read.frames import (
     DIAGNOSTIC_COLUMNS,
     EPOCH_COLUMNS,
     HOLE_COLUMNS,
-    QUANTITIES,
     RUN_COLUMNS,
     Runs,
     add_attributes,
@@ -26,7 +25,7 @@ from job.report.read.frames import (
 from job.report.read.holes import Hole, describe_unfinished, find_missing
 from job.report.read.parsing import parse_environment, parse_result
 from job.report.read.rows import Floats, RunRows, build_rows
-from job.runs import GROUPS, Environment, RunKeys, RunResult, is_result_key
+from job.runs import GROUPS, QUANTITIES, Environment, RunKeys, RunResult, is_result_key
 from job.storage import Store, open_store
 
 NUM_READERS = 10

@@ -6,8 +6,7 @@ import json
 
 from pydantic import ValidationError
 
-from job.report.read.frames import QUANTITIES
-from job.runs import SCHEMA_VERSION, Environment, RunKeys, RunResult, unpack_right
+from job.runs import QUANTITIES, SCHEMA_VERSION, Environment, RunKeys, RunResult, unpack_right
 
 
 def parse_result(content: bytes, *, key: str) -> RunResult:

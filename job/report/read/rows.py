@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from job.manifest import later_defaults
-from job.report.read.frames import EPOCH_COLUMNS, FACTS, QUANTITIES
+from job.report.read.frames import EPOCH_COLUMNS, FACTS
 from job.runs import (
     FIRST_STEPS,
     GROUPS,
-    MEASURED_EVERY,
+    QUANTITIES,
     Environment,
     EpochRecord,
     GroupDiagnostics,
@@ -140,11 +140,8 @@ def _epoch_row(record: EpochRecord) -> list[float]:
         validation.loss if validation else None, validation.top1 if validation else None,
         record.test.loss, record.test.top1, record.test.top5, record.train_seconds, record.evaluate_seconds,
     ]  # fmt: skip
-    steps = record.diagnostics.steps  # all of the first ones would have half the weight in the epoch's mean
-    even = [index for index, step in enumerate(steps) if step % MEASURED_EVERY == 0] or list(range(len(steps)))
     groups = (record.diagnostics.backbone, record.diagnostics.fc)
-    for group in groups:
-        values += [_mean([getattr(group, name)[index] for index in even]) if group else None for name in QUANTITIES]
+    values += [record.diagnostics.mean(group, name) for group in GROUPS for name in QUANTITIES]
     values += [group.distance_from_start if group else None for group in groups]
     return [_number(value) for value in values]
 
@@ -178,11 +175,6 @@ def read_origin(environment: Environment | None) -> dict[str, str | None]:
         "data_sha256": environment.data_sha256,
         "weights_sha256": environment.weights_sha256,
     }
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    measured = [value for value in values if value is not None and math.isfinite(value)]
-    return math.fsum(measured) / len(measured) if measured else None
 
 
 def _number(value: float | None) -> float:

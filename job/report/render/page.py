@@ -34,10 +34,10 @@ def render_page(chapters: Sequence[Chapter], holes: pd.DataFrame, *, source: str
         lstrip_blocks=True,
     )  # fmt: skip
     environment.globals |= {name: getattr(wording, name) for name in WORDING}
-    environment.globals |= {"figure": _figure, "mark": _mark, "mark_of": _mark_of, "time_rule": RULE}
+    environment.globals |= {"figure": show_figure, "mark": _mark, "mark_of": _mark_of, "time_rule": RULE}
     environment.globals |= {"large_effect": LARGE_EFFECT}
     environment.filters["name_optimizer"] = wording.name_optimizer
-    script = _read("page.js")
+    script = read_template("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     runs = build_runs_grid([chapter.study for chapter in chapters]).compact()
     page = environment.get_template("page.html").render(
@@ -49,14 +49,15 @@ def render_page(chapters: Sequence[Chapter], holes: pd.DataFrame, *, source: str
         data=_pack(runs),
         source=source,
         version=__version__,
-        style=Markup(_read("page.css")),  # noqa: S704 - our own file
+        style=Markup(read_template("page.css")),  # noqa: S704 - our own file
         script=Markup(script),  # noqa: S704 - our own file
         script_digest=digest,
     )
     return re.sub(r"(?<=\d) (?=%)", "\u00a0", page)  # no line ends between a number and its percent sign
 
 
-def _read(name: str) -> str:
+def read_template(name: str) -> str:
+    """A file of the templates as text."""
     return resources.files("job.report.render").joinpath("templates", name).read_text(encoding="utf-8")
 
 
@@ -81,7 +82,7 @@ def _mark_of(standing: Standing) -> Markup:
     return Markup('<span class="mark {}">{}</span>').format(standing, STANDINGS[standing])
 
 
-def _figure(drawing: Drawing) -> Markup:
+def show_figure(drawing: Drawing) -> Markup:
     """A figure with its caption. The SVGs have no ids, and their texts are escaped."""
     name = re.sub(r"[^a-z0-9]+", "-", drawing.path)
     svgs = [_inline(drawing.svg, name, "logarithmic" if drawing.linear else "")]

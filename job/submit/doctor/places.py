@@ -9,11 +9,11 @@ import secrets
 from pathlib import Path
 
 from job.errors import AccessDeniedError, UsageError
-from job.manifest.models import OfficialDataset
+from job.manifest.models import Folder, OfficialDataset
 from job.places import CLAIM_SCHEME, is_remote
 from job.plan import SweepPlan
 from job.storage import Store, open_store
-from job.storage.staged import FOLDERS, has_weights, is_staged
+from job.storage.staged import FOLDERS, find_staged_sizes, has_weights, is_staged
 from job.submit.doctor.finding import Unseen
 from job.submit.inputs import DOWNLOAD, Places, check_output, choose_data, find_own_data
 from job.submit.registry import Reach, find_backend
@@ -40,9 +40,11 @@ def check_data(to: str, output: str, *, data: str | None, plan: SweepPlan | None
         return "each container downloads what it needs"
     if data is not None and not is_remote(data):
         return _check_data_folder(to, data, output=output)
+    if data is None and plan is not None and any(isinstance(run.manifest.dataset, Folder) for run in plan.runs):
+        raise UsageError("--data is not given, and the sweep is over images of your own; name where they are")
     if data is None and find_backend(to).reach is not Reach.NONE:
         return "each looks into its cache, and downloads what is missing there"
-    if plan is not None and not any(isinstance(run.manifest.dataset, OfficialDataset) for run in plan.runs):
+    if plan is not None and not any(isinstance(run.manifest.dataset, OfficialDataset | Folder) for run in plan.runs):
         return "the sweep needs none"
     if plan is not None:
         place = choose_data(plan, Places(to=to, output=output, data=data)) or ""
@@ -115,6 +117,7 @@ def _describe_staged(store: Store, plan: SweepPlan | None) -> str:
     runs = plan.runs if plan else []
     wanted = {run.manifest.dataset.name for run in runs if isinstance(run.manifest.dataset, OfficialDataset)}
     staged = [dataset for dataset in FOLDERS if is_staged(store, dataset)]
+    staged += [f"images of {size} pixels" for size in find_staged_sizes(store)]
     missing = sorted(wanted - {*staged}) if plan else ([] if staged else ["stl10"])
     if missing:
         commands = ", ".join(f"`job stage {store.uri} --dataset {dataset}`" for dataset in missing)

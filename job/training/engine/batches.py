@@ -127,11 +127,7 @@ class BatchSource:
         self._image_size = image_size
         self._augmentation = augmentation
         device = part.images.device
-        self._mean_and_std = (
-            tuple(torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
-            if normalization == "imagenet"
-            else None
-        )
+        self._mean_and_std = mean_and_std(normalization, device=device)
         self._drawn = (
             torch.empty(len(part), dtype=torch.int64, device=device),
             torch.empty(len(part), dtype=torch.bool, device=device),
@@ -159,15 +155,28 @@ class BatchSource:
             yield self._prepared(images)
 
     def _prepared(self, images: Tensor) -> Tensor:
-        scaled = images.to(torch.float32, memory_format=torch.channels_last).div_(255)
-        if self._image_size is not None and self._image_size != scaled.shape[-1]:
-            scaled = functional.interpolate(
-                scaled, size=(self._image_size, self._image_size), mode="bilinear", antialias=True
-            ).contiguous(memory_format=torch.channels_last)
-        if self._mean_and_std is None:
-            return scaled
-        mean, std = self._mean_and_std
-        return scaled.sub_(mean).div_(std)
+        return prepare(images, image_size=self._image_size, mean_and_std=self._mean_and_std)
+
+
+def mean_and_std(normalization: Normalization, *, device: torch.device | None = None) -> tuple[Tensor, Tensor] | None:
+    """What `prepare` normalises with, (1, 3, 1, 1) each; None where inputs stay between 0 and 1."""
+    if normalization == "none":
+        return None
+    mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    return mean, std
+
+
+def prepare(images: Tensor, *, image_size: int | None, mean_and_std: tuple[Tensor, Tensor] | None) -> Tensor:
+    """uint8 images (B, 3, H, W) as the network takes them: float32, resized to `image_size`, normalised."""
+    scaled = images.to(torch.float32, memory_format=torch.channels_last).div_(255)
+    if image_size is not None and image_size != scaled.shape[-1]:
+        scaled = functional.interpolate(
+            scaled, size=(image_size, image_size), mode="bilinear", antialias=True
+        ).contiguous(memory_format=torch.channels_last)
+    if mean_and_std is None:
+        return scaled
+    mean, std = mean_and_std
+    return scaled.sub_(mean).div_(std)
 
 
 def _crop(images: Tensor, offsets: Tensor) -> Tensor:

@@ -36,18 +36,30 @@ UPRIGHT = {
 """How to turn a picture upright, by its EXIF orientation (CIPA DC-008, tag 0x0112); 1 is upright already."""
 
 
-def decode(path: Path, content: bytes, *, size: int) -> Images:
+def decode(path: Path | str, content: bytes, *, size: int) -> Images:
     """The image in `content`, the bytes of `path`, as (3, size, size) uint8: its centre square, resized.
 
-    For an animation this is the first frame. Raises `DataError` if `content` cannot be decoded.
+    For an animation this is the first frame. `path` stands in messages alone. Raises `DataError` if `content` cannot be
+    decoded.
     """
+    return _fit(_decode(path, content), size)
+
+
+def decode_and_measure(path: Path | str, content: bytes, *, size: int) -> tuple[Images, tuple[int, int]]:
+    """What `decode` returns, and the width and height that the picture had."""
+    rgb = _decode(path, content)
+    return _fit(rgb, size), rgb.size
+
+
+def _decode(path: Path | str, content: bytes) -> Image.Image:
+    """The whole picture in RGB."""
     if not content:
         raise DataError(f"{show_path(path)}: is empty (0 bytes); fetch it again or remove it")
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             _check_header(path, image)
             image.load()
-            rgb = _opaque(_upright(image))
+            return _opaque(_upright(image))
     except DataError:
         raise
     except UnidentifiedImageError as error:
@@ -58,6 +70,9 @@ def decode(path: Path, content: bytes, *, size: int) -> Images:
         ) from error
     except Exception as error:  # a broken file makes Pillow's decoders raise nearly anything
         raise DataError(f"{show_path(path)}: cannot be decoded as an image: {error}") from error
+
+
+def _fit(rgb: Image.Image, size: int) -> Images:
     side = min(rgb.size)
     left, top = (rgb.width - side) // 2, (rgb.height - side) // 2
     # cropped before it is resized, because resizing a thin strip as a whole would need gigabytes
@@ -67,7 +82,7 @@ def decode(path: Path, content: bytes, *, size: int) -> Images:
     return np.asarray(square).transpose(2, 0, 1)
 
 
-def _check_header(path: Path, image: Image.Image) -> None:
+def _check_header(path: Path | str, image: Image.Image) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise DataError(f"{show_path(path)}: {width}x{height} pixels are more than {MAX_PIXELS}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from job.errors import AccessDeniedError, ConflictError, StorageError
+from job.errors import AccessDeniedError, ConflictError, StorageError, UnusablePlace
 from job.logs import get_logger
 from job.manifest import models
 from job.runs import Environment, RunResult
@@ -18,6 +18,7 @@ from job.training.inputs.cache import expand_cache
 from job.training.inputs.datasets import STAGED
 from job.training.inputs.listing import list_images
 from job.training.inputs.loading import Inputs
+from job.training.inputs.staged import find_staged
 from job.training.settings import RunSettings
 
 ADVICE = "put back what it was trained on, or name another --output or --experiment"
@@ -78,18 +79,30 @@ def _why_data_are_absent(dataset: models.Dataset, settings: RunSettings) -> str 
         case models.Folder():
             if settings.data is None:
                 return "--data is not given"
-            is_here = not is_remote(settings.data) and (Path(settings.data) / "train").is_dir()
+            is_here = _find_classes(dataset, settings) is not None
         case models.OfficialDataset():
             is_here = STAGED[dataset.name].is_at_hand(settings.data, cache=expand_cache(settings.cache))
     return None if is_here else f"they are not on this machine ({settings.data or settings.cache})"
 
 
 def _check_data(result: RunResult, recorded: Environment, settings: RunSettings, *, inputs: Inputs, place: str) -> None:
-    if result.manifest.dataset.name == "folder" and settings.data is not None:
-        classes = list(list_images(Path(settings.data)).classes)
-        if classes != result.classes:
+    if isinstance(result.manifest.dataset, models.Folder):
+        classes = _find_classes(result.manifest.dataset, settings)
+        if classes is not None and classes != result.classes:
             changed = ", ".join(sorted(set(classes) ^ set(result.classes))[:10])
             raise ConflictError(
                 f"{place}: was made with other data: only one of the two has the classes {changed}; {ADVICE}"
             )
     _compare("data", recorded.data_sha256, inputs.data_sha256(result.manifest, settings), place=place)
+
+
+def _find_classes(dataset: models.Folder, settings: RunSettings) -> list[str] | None:
+    """The classes of the images at --data, staged or as files; None if none are there, or the bucket does not tell."""
+    data = settings.data or ""
+    if not is_remote(data) and (Path(data) / "train").is_dir():
+        return list(list_images(Path(data)).classes)
+    try:
+        staged = find_staged(data, size=dataset.size)
+    except (StorageError, AccessDeniedError, UnusablePlace):
+        return None
+    return staged.classes if staged is not None else None

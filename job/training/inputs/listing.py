@@ -62,6 +62,16 @@ def list_images(root: Path) -> Listing:
     Links are followed if they stay within `root` and lead to no folder twice; other links are faults. Raises
     `DataError`, which names up to `MAX_NAMED` of the files that are at fault.
     """
+    listing, faults = list_with_faults(root)
+    refuse(faults)
+    return listing
+
+
+def list_with_faults(root: Path) -> tuple[Listing, list[str]]:
+    """The images below `root`, and what must be mended before they are a data set.
+
+    Raises `DataError` where nothing can be listed: without the folders of both parts, say.
+    """
     try:
         return _list_images(root)
     except OSError as error:
@@ -78,14 +88,11 @@ def refuse(faults: list[str]) -> None:
     raise DataError("\n".join([f"{faults[0]} (the first of {len(faults)} faults)", *faults[1:MAX_NAMED], *more]))
 
 
-def _list_images(root: Path) -> Listing:
+def _list_images(root: Path) -> tuple[Listing, list[str]]:
     folders = {part: _class_folders(root / part) for part in ("train", "test")}
     _check_apart(root)
     different = sorted(folders["train"].keys() ^ folders["test"].keys())
-    if different:
-        raise DataError(
-            f"{show_path(root)}: train/ and test/ must hold the same classes; only one has {', '.join(different)}"
-        )
+    apart = [f"{show_path(root)}: train/ and test/ must hold the same classes; only one has {', '.join(different)}"]
     left_out: dict[str, list[Path]] = {}
     walks = {
         "train": _Walk(root, part=root / "train", other=root / "test", left_out=left_out),
@@ -106,8 +113,8 @@ def _list_images(root: Path) -> Listing:
         if real in train.files
     ]
     beside = _faults_beside(root, used=train.files.keys() | test.files.keys(), left_out=left_out)
-    refuse([*beside, *train.faults, *test.faults, *shared])
-    return Listing(root, tuple(sorted(folders["train"])), found["train"], found["test"], left_out)
+    listing = Listing(root, tuple(sorted(folders["train"])), found["train"], found["test"], left_out)
+    return listing, [*(apart if different else []), *beside, *train.faults, *test.faults, *shared]
 
 
 def _check_apart(root: Path) -> None:
@@ -190,7 +197,7 @@ class _Walk:
                 self.faults.append(f"{show_path(path)}: is in no class; move it into {self._part.name}/<class>/")
 
     def images_below(self, folder: Path) -> list[Path]:
-        """The image files in `folder`, sorted. Raises `DataError` if there are none, or if a link is at fault."""
+        """The image files in `folder`, sorted. None is a fault. Raises `DataError` for a loop of links."""
         num_faults = len(self.faults)
         self._check_link(folder)
         found: list[Path] = []
@@ -214,7 +221,7 @@ class _Walk:
                     found.append(path)
                     self.files[path.resolve() if path.is_symlink() else real / path.name] = path
         if not found and len(self.faults) == num_faults:
-            raise DataError(f"{show_path(folder)}: holds no image files ({', '.join(sorted(SUFFIXES))})")
+            self.faults.append(f"{show_path(folder)}: holds no image files ({', '.join(sorted(SUFFIXES))})")
         return sorted(found, key=order)
 
     def _check_link(self, path: Path) -> None:

@@ -68,11 +68,16 @@ class Inputs:
         return self._keep("weights", (manifest.model, settings.data), load)
 
     def data_sha256(self, manifest: Manifest, settings: RunSettings) -> str:
-        """The digest of what `load_data` returns. A folder that has not changed since it was read is not read again."""
+        """The digest of what `load_data` returns. Neither an unchanged folder nor staged images are read."""
         from job.training.inputs.cache import expand_cache
         from job.training.inputs.known import KnownDigests
+        from job.training.inputs.staged import find_staged
 
         def find() -> str:
+            if isinstance(manifest.dataset, models.Folder) and settings.data is not None:
+                staged = find_staged(settings.data, size=manifest.dataset.size)
+                if staged is not None:
+                    return staged.data_sha256
             known = KnownDigests(expand_cache(settings.cache)).find(_name_data(manifest.dataset, settings))
             return known or self.load_data(manifest, settings).sha256
 
@@ -107,10 +112,11 @@ class Inputs:
 
 def _name_data(dataset: models.Dataset, settings: RunSettings) -> str | None:
     """The name that `known` gives to a local folder of images; None for other data, because reading them is quick."""
-    from job.storage import is_remote
     from job.training.inputs.known import name_folder
     from job.training.inputs.listing import list_images
 
-    if not isinstance(dataset, models.Folder) or settings.data is None or is_remote(settings.data):
+    if not isinstance(dataset, models.Folder) or settings.data is None:
+        return None
+    if not (Path(settings.data) / "train").is_dir():  # staged, and told by its digest
         return None
     return name_folder(list_images(Path(settings.data)), size=dataset.size)

@@ -11,12 +11,14 @@ from typing import Protocol, assert_never
 
 from job.errors import DataError
 from job.manifest import models
-from job.storage import is_remote
+from job.storage import is_remote, open_store
+from job.storage.staged import advise_staging
 from job.training.engine.image_data import ImageData
 from job.training.inputs.datasets import cifar10, cifar100, stl10
 from job.training.inputs.datasets.folder import load_folder
 from job.training.inputs.datasets.synthetic import load_synthetic
 from job.training.inputs.files import BinaryFiles
+from job.training.inputs.staged import find_staged, load_staged
 
 __all__ = ["STAGED", "ImageData", "load_data"]
 
@@ -48,8 +50,19 @@ def load_data(dataset: models.Dataset, *, data: str | None, cache: Path | None, 
         case models.Synthetic():
             return load_synthetic(size=dataset.size, num_train=dataset.num_train, num_test=dataset.num_test)
         case models.Folder():
-            if data is None or is_remote(data):
-                raise DataError(f"dataset folder: --data is {data or 'not given'}; must be a local folder of images")
-            return load_folder(Path(data), size=dataset.size, cache=cache, num_threads=num_threads)
+            return _load_own(dataset, data=data, cache=cache, num_threads=num_threads)
         case _:
             assert_never(dataset)
+
+
+def _load_own(dataset: models.Folder, *, data: str | None, cache: Path | None, num_threads: int) -> ImageData:
+    """A person's own images: those that `job stage` has put into `data`, or the image files in it."""
+    if data is None:
+        raise DataError("dataset folder: --data is not given; must be a folder of images, or where they are staged")
+    staged = find_staged(data, size=dataset.size)
+    if staged is not None:
+        return load_staged(data, staged, cache=cache)
+    if is_remote(data):
+        advice = advise_staging(open_store(data), dataset.size)
+        raise DataError(f"{data}: holds no images of {dataset.size} pixels; put them there with {advice}")
+    return load_folder(Path(data), size=dataset.size, cache=cache, num_threads=num_threads)
