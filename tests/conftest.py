@@ -23,6 +23,8 @@ from moto.server import ThreadedMotoServer
 
 from job.cli import main
 from job.signals import ENDING_SIGNALS
+from job.submit.registry import BACKENDS
+from tests import spool_backend
 from tests.models.faulty_s3 import FaultyS3, serve_faulty_s3
 
 hypothesis.settings.register_profile("ci", derandomize=True, deadline=None)
@@ -200,6 +202,16 @@ def s3_endpoint() -> Iterator[str]:
     host, port = server.get_host_and_port()
     yield f"http://{host}:{port}"
     server.stop()
+
+
+@pytest.fixture
+def spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The back end `spool`, in the registry as its author would put it there. It takes jobs as files in this folder."""
+    folder = tmp_path / "spool"
+    folder.mkdir()
+    monkeypatch.setenv("SPOOL", str(folder))
+    monkeypatch.setitem(BACKENDS, "spool", spool_backend.ENTRY)
+    return folder
 
 
 @pytest.fixture(scope="session")
