@@ -119,6 +119,10 @@ def measure_peers(bench: Bench, clones: dict[str, Path | None], *, num_repeats: 
         raise UsageError(
             f"--num-images: {bench.num_images}; peers need two batches or more of {bench.manifest.batch_size}"
         )
+    for peer in PEERS:
+        clone = clones[peer.option]
+        if clone is not None and not (clone / peer.script).is_file():
+            raise UsageError(f"{peer.option}: {clone} has no {peer.script}; must be a clone of {peer.clone}")
     bench = replace(bench, by_wall=True)
     images = bench.folder.parent / "peers"
     images.mkdir()
@@ -186,8 +190,6 @@ def _row(name: str, bench: Bench, *variants: Variant) -> Row:
 def run_script(peer: Peer, clone: Path, bench: Bench, images: Path) -> Rates:
     """Its two epochs; the rates of the second one. Raises `UsageError` with the end of its log where it fails."""
     script, output = (clone / peer.script).resolve(), images / "output"
-    if not script.is_file():
-        raise UsageError(f"{peer.option}: {clone} has no {peer.script}; must be a clone of {peer.clone}")
     threads = str(bench.device.num_threads)
     environment = os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "PYTHONUNBUFFERED": "1"}
     lines: list[tuple[float, str]] = []
