@@ -187,6 +187,8 @@ async def _serve(bucket: Bucket, reader: asyncio.StreamReader, writer: asyncio.S
                 writer.write(answer.body)
             await writer.drain()
     except (asyncio.IncompleteReadError, ConnectionError):
+        pass
+    finally:
         writer.close()
 
 
@@ -196,6 +198,7 @@ async def _run(folder: Path | None) -> None:
     print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
     await asyncio.to_thread(sys.stdin.read)
     server.close()
+    os._exit(0)  # connections that clients keep open are no reason to wait, nor to complain
 
 
 class QuickS3(AbstractContextManager["QuickS3"]):
