@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from job.errors import ObjectMissing
@@ -15,7 +15,7 @@ NUM_AHEAD = 40
 """Objects that have been read, or are being read, and that the caller has not yet taken."""
 
 
-def read_ahead(store: Store, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
+def read_ahead(store: Store, keys: Iterable[str]) -> Generator[tuple[str, bytes | None], None, None]:
     """Each key with its object, in the order of `keys`; None where nothing is under the key (any more).
 
     Raises what `Store.read` raises, when the object's turn comes. A caller that stops midway reads no more.
