@@ -1,4 +1,4 @@
-"""A small S3 server that is quicker than what is measured with it: what moto takes 8 ms for takes it a tenth of one.
+"""A small S3 server that is quicker than what is measured with it: half a millisecond for a request.
 
     python -m tests.benchmarks.quick_s3 FOLDER
 
