@@ -11,11 +11,11 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-PATCHED = "torchvision.models"
+PATCHED = "job.training.engine.resnet"
 
 
 class _AfterImport(MetaPathFinder):
-    """Registers the narrow network once torchvision's networks are imported, and imports nothing before."""
+    """Registers the narrow network once the networks are imported, and imports nothing before."""
 
     def find_spec(self, fullname: str, _path: object, _target: ModuleType | None = None) -> ModuleSpec | None:
         if fullname != PATCHED:

@@ -16,6 +16,7 @@ from job.manifest.base import tag
 from job.manifest.models import Constant, Cosine, OneCycle, Schedule
 from job.manifest.optimizers import Muon, OptimizerModel
 from job.training.engine.muon import MuonWithAdamW
+from job.training.engine.uncompiled import without_compiler
 
 IMPLEMENTATION = ("fused", "foreach", "capturable")
 """What differs between devices in an optimizer's settings, and is no attribute of it."""
@@ -44,7 +45,7 @@ def build_optimizer(
         if "capturable" in inspect.signature(kind).parameters:  # fused Adagrad and SGD are without it
             settings["capturable"] = True
     try:
-        return kind(parameters, **settings)
+        return without_compiler(kind)(parameters, **settings)
     except ValueError as error:  # of an older torch, which does not know a value
         raise ManifestError(f"optimizer {config.name}: torch {torch.__version__} refuses it: {error}") from error
 
