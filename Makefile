@@ -80,8 +80,10 @@ quick: $(READY)  ## lint, types, layers, and the tests that need neither trainin
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q -m "not slow and not docker" $(QUICK)
 
-docs: $(READY)  ## write docs/manifest.md anew from the manifest's models
+docs: $(READY)  ## write docs/manifest.md and docs/optimizers.md anew from the manifest's models, and freeze timm's arguments
+	$(BIN)/python -m tests.library_signatures
 	$(BIN)/python -m tests.manifest_page
+	$(BIN)/python -m tests.optimizers_page
 
 format: $(READY)  ## format and mend what can be mended
 	$(BIN)/ruff format .

@@ -20,6 +20,7 @@ EXTRAS = {
     "tensorboard": {"tensorboard"},
     "mlflow": {"mlflow"},
     "wandb": {"wandb"},
+    "optimizers": {"timm"},
 }
 """Modules by the extra that brings them."""
 

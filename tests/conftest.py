@@ -23,6 +23,8 @@ from moto.server import ThreadedMotoServer
 
 from job.cli import main
 from job.signals import ENDING_SIGNALS
+from job.submit.registry import BACKENDS
+from tests import spool_backend
 from tests.models.faulty_s3 import FaultyS3, serve_faulty_s3
 
 hypothesis.settings.register_profile("ci", derandomize=True, deadline=None)
@@ -202,6 +204,16 @@ def s3_endpoint() -> Iterator[str]:
     server.stop()
 
 
+@pytest.fixture
+def spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The back end `spool`, in the registry as its author would put it there. It takes jobs as files in this folder."""
+    folder = tmp_path / "spool"
+    folder.mkdir()
+    monkeypatch.setenv("SPOOL", str(folder))
+    monkeypatch.setitem(BACKENDS, "spool", spool_backend.ENTRY)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def buckets(s3_endpoint: str) -> Any:
     """boto3's resource of that server, built once: to read its service's description takes longer than many a test."""
@@ -229,12 +241,12 @@ def bucket(s3_endpoint: str, buckets: Any, monkeypatch: pytest.MonkeyPatch) -> I
 
 @pytest.fixture
 def capturable_on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """torch's capturable implementations run anywhere; it lets them run only where graphs are."""
+    """torch's and timm's capturable implementations run anywhere; they let them run only where graphs are."""
     from job.manifest.optimizers import OPTIMIZERS
-    from job.training.engine.optimizers import find_torch_class
+    from job.training.engine.optimizers import find_class
 
-    for kind in OPTIMIZERS.values():
-        module = sys.modules[find_torch_class(kind).__module__]
+    names = {find_class(kind).__module__ for kind in OPTIMIZERS.values()}
+    for module in (sys.modules[name] for name in names | {"torch.optim.optimizer", "timm.optim._helpers"}):
         if hasattr(module, "_get_capturable_supported_devices"):
             monkeypatch.setattr(module, "_get_capturable_supported_devices", lambda *_, **__: ["cpu", "cuda"])
 

@@ -13,47 +13,24 @@ A field that is added here is marked `Since`, so that no run id changes: `job.ma
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, Self, Union
 
 from pydantic import Field, model_validator
 
-from job.manifest.base import Since, StrictModel, tag
-
-Positive = Annotated[float, Field(gt=0, le=1e6)]
-LearningRate = Annotated[Positive, Field(description="Learning rate.")]
-Momentum = Annotated[float, Field(ge=0, lt=1)]
-Coefficient = Annotated[float, Field(ge=-1000, le=1000)]
-NonNegative = Annotated[float, Field(ge=0, le=1e6)]
-Betas = Annotated[
-    tuple[Momentum, Momentum],
-    Field(description="Decay rates of the running averages of the gradient and of its square."),
-]
-Eps = Annotated[float, Field(ge=0, le=1e6, description="Added to the denominator for numerical stability.")]
-WeightDecay = Annotated[
-    float, Field(ge=0, le=1e6, description="L2 penalty, or decoupled decay where the optimizer has it.")
-]
-Decoupled = Annotated[
-    bool, Field(description="Decay the weights directly, as AdamW does, instead of through the gradient.")
-]
-
-
-class OptimizerModel(StrictModel):
-    """What every optimizer says about itself besides its attributes."""
-
-    colour: ClassVar[str]
-    """Of its lines and points in the report. Most are Okabe and Ito's, told apart also by colour-blind people
-    (https://jfly.uni-koeln.de/color/); their yellow, unreadable on white, is darkened."""
-    marker: ClassVar[str]
-    """matplotlib's marker of its points, which no other optimizer has."""
-    is_fused: ClassVar[bool] = False
-    """Whether torch has one kernel for its whole step, on CPU and CUDA. The others are stepped tensor list by tensor
-    list on CUDA."""
-    is_capturable: ClassVar[bool] = True
-    """Whether a CUDA graph can hold its step. torch reads numbers back to the host in the others."""
-    needs_backbone: ClassVar[bool] = False
-    """Whether it is for kernels of convolutions, so that a frozen backbone leaves it nothing to train."""
-    torch_release: ClassVar[str] = "2.11"
-    """The oldest release of torch that has the class and that this program works with."""
+from job.manifest.attributes import (
+    Betas,
+    Coefficient,
+    Decoupled,
+    Eps,
+    LearningRate,
+    Momentum,
+    NonNegative,
+    OptimizerModel,
+    Positive,
+    WeightDecay,
+)
+from job.manifest.base import Since, tag
+from job.manifest.library import LIBRARY, LibraryOptimizer
 
 
 class Adam(OptimizerModel):
@@ -79,6 +56,7 @@ class AdamW(OptimizerModel):
     colour = "#56B4E9"
     marker = "P"
     is_fused = True
+    is_decoupled = True
 
     name: Literal["adamw"]
     lr: LearningRate = 0.001
@@ -212,6 +190,7 @@ class Adafactor(OptimizerModel):
     colour = "#0018a8"
     marker = "p"
     is_capturable = False
+    is_decoupled = True
 
     name: Literal["adafactor"]
     lr: Annotated[Positive, Since("0.2.0")] = 0.01
@@ -281,6 +260,7 @@ class Muon(OptimizerModel):
     marker = "d"
     is_capturable = False
     needs_backbone = True
+    is_decoupled = True
 
     name: Literal["muon"]
     lr: Annotated[Positive, Since("0.2.0")] = 0.001
@@ -306,10 +286,91 @@ class Muon(OptimizerModel):
     """AdamW's decay of the weights."""
 
 
-Optimizer = Annotated[
-    Adam | AdamW | Adamax | NAdam | RAdam | Adagrad | Adadelta | RMSprop | SGD | Adafactor | ASGD | Rprop | Muon,
-    Field(discriminator="name"),
-]
+class AdamWScheduleFree(OptimizerModel):
+    """Defazio et al. 2024, arXiv:2405.15682: AdamW that needs no schedule. It trains at one point and evaluates the
+    average of where it has been; checkpoints, scores and final weights are of the average. BatchNorm's statistics are
+    taken anew for it before each evaluation, over all training images, which takes a third of an epoch's time. With a
+    schedule or a warm-up of the manifest the average follows the learning rate."""
 
-OPTIMIZERS: dict[str, type[OptimizerModel]] = {tag(kind): kind for kind in get_args(get_args(Optimizer)[0])}
+    library = "job"
+    colour = "#780cfc"
+    marker = (6, 2, 0)
+    is_capturable = False
+    is_decoupled = True
+
+    name: Literal["adamwschedulefree"]
+    lr: Annotated[LearningRate, Since("0.2.0")] = 0.0025
+    betas: Annotated[
+        tuple[Annotated[float, Field(gt=0, lt=1)], Momentum],
+        Field(description="How near to the average the training point is, and the decay rate of the average of g²."),
+        Since("0.2.0"),
+    ] = (0.9, 0.999)
+    eps: Annotated[Eps, Since("0.2.0")] = 1e-8
+    weight_decay: Annotated[NonNegative, Since("0.2.0")] = 0.0
+    """Decay of the weights, decoupled from the gradient."""
+    r: Annotated[float, Field(ge=0, le=100), Since("0.2.0")] = 0.0
+    """Step t enters the average with weight t ** r."""
+    weight_lr_power: Annotated[float, Field(ge=0, le=100), Since("0.2.0")] = 2.0
+    """A step enters the average with the largest lr so far to this power."""
+
+
+class Prodigy(OptimizerModel):
+    """Mishchenko and Defazio 2023, arXiv:2306.06101: Adam that multiplies lr by an estimate d of how far the weights
+    are from the best ones, so lr stays at 1. It begins with tiny steps, until d has grown."""
+
+    library = "job"
+    colour = "#0c2424"
+    marker = (8, 2, 0)
+    is_capturable = False
+
+    name: Literal["prodigy"]
+    lr: Annotated[Positive, Since("0.2.0")] = 1.0
+    """What the estimate is multiplied with."""
+    betas: Annotated[Betas, Since("0.2.0")] = (0.9, 0.999)
+    beta3: Annotated[Momentum | None, Since("0.2.0")] = None
+    """Decay rate of the sums that the estimate is made of; null is the root of the second beta."""
+    eps: Annotated[Eps, Since("0.2.0")] = 1e-8
+    weight_decay: Annotated[WeightDecay, Since("0.2.0")] = 0.0
+    decouple: Annotated[Decoupled, Since("0.2.0")] = True
+    use_bias_correction: Annotated[bool, Since("0.2.0")] = False
+    """Correct the averages for their start at 0, as Adam does."""
+    safeguard_warmup: Annotated[bool, Since("0.2.0")] = False
+    """Leave lr out of the estimate's denominator, for schedules with a warm-up."""
+    d0: Annotated[float, Field(gt=0, le=1e6), Since("0.2.0")] = 1e-6
+    """Where the estimate starts."""
+    d_coef: Annotated[Positive, Since("0.2.0")] = 1.0
+    """What each new estimate is multiplied with."""
+    growth_rate: Annotated[Annotated[float, Field(ge=1, le=1e6)] | None, Since("0.2.0")] = None
+    """How many times the estimate may grow in one step; null sets no limit."""
+
+
+OWN = (
+    Adam, AdamW, Adamax, NAdam, RAdam, Adagrad, Adadelta, RMSprop, SGD, Adafactor, ASGD, Rprop, Muon, AdamWScheduleFree,
+    Prodigy,
+)  # fmt: skip
+
+if TYPE_CHECKING:  # a type checker cannot know classes that are made of data
+    Optimizer = (
+        Adam | AdamW | Adamax | NAdam | RAdam | Adagrad | Adadelta | RMSprop | SGD | Adafactor | ASGD | Rprop | Muon
+        | AdamWScheduleFree | Prodigy | LibraryOptimizer
+    )  # fmt: skip
+else:
+    Optimizer = Annotated[Union[(*OWN, *LIBRARY)], Field(discriminator="name")]
+
+_ALL: tuple[type[OptimizerModel], ...] = (*OWN, *LIBRARY)
+OPTIMIZERS: dict[str, type[OptimizerModel]] = {tag(kind): kind for kind in _ALL}
 """The classes by the name that a manifest gives them."""
+
+NOT_TO_BE_HAD = {
+    "lbfgs": "its step evaluates the loss several times, and a training step here has one forward and backward pass",
+    "sparseadam": "it takes sparse gradients alone, and a ResNet has none",
+    "sam": "its step needs the gradient at a second point, and a training step here has one backward pass",
+    "adahessian": "its step needs second derivatives, and a training step here has first ones",
+    "lookahead": "it is a wrapper around another optimizer, and a manifest names one",
+    "soap": "neither torch nor timm has it",
+    "kron": "it draws random numbers of its own, which a checkpoint here does not hold",
+    "adafactorbv": "torch's Adafactor is here as adafactor",
+    "adamuon": "torch's Muon is here as muon",
+    "schedulefree": "AdamW is the one that is here without a schedule, as adamwschedulefree",
+}
+"""Optimizers that people look for, and why a manifest cannot name them."""

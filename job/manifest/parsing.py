@@ -28,6 +28,7 @@ from job.manifest.document import (
     show_key,
 )
 from job.manifest.models import Manifest
+from job.manifest.optimizers import NOT_TO_BE_HAD
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -124,6 +125,9 @@ def _describe(fault: ErrorDetails, root: type[BaseModel]) -> str:
     if kind == "union_tag_invalid":
         accepted = [tag.strip("' ") for tag in context["expected_tags"].split(",")]
         name = fault["input"]["name"]
+        reason = NOT_TO_BE_HAD.get(_plain(str(name))) if fault["loc"][-1] == "optimizer" else None
+        if reason:
+            return f"{path}.name is {show(name)}, which is not to be had: {reason}; accepted: {', '.join(accepted)}"
         return f"{path}.name is {show(name)}; {_suggest(name, accepted)}"
     if kind == "value_error":
         return f"{path}: {context['error']}" if path else str(context["error"])

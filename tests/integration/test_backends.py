@@ -35,16 +35,6 @@ finally:
 
 
 @pytest.fixture
-def spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The back end `spool`, in the registry as its author would put it there."""
-    folder = tmp_path / "spool"
-    folder.mkdir()
-    monkeypatch.setenv("SPOOL", str(folder))
-    monkeypatch.setitem(BACKENDS, "spool", spool_backend.ENTRY)
-    return folder
-
-
-@pytest.fixture
 def sweep(tmp_path: Path) -> Path:
     block = {"base": {"optimizer": {"name": "sgd"}}, "vary": {"optimizer.lr": [0.01, 0.1]}}
     defaults = {name: value for name, value in TINY.items() if name not in ("name", "optimizer")} | {

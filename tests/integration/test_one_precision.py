@@ -13,21 +13,10 @@ import yaml
 
 from job.plan import plan_key
 from job.storage import open_store
-from job.submit.registry import BACKENDS
-from tests import spool_backend
 from tests.conftest import TINY, Answer
 
 Job = Callable[..., Answer]
 DEFAULTS = {name: value for name, value in TINY.items() if name not in ("name", "optimizer", "precision")}
-
-
-@pytest.fixture
-def spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "spool"
-    folder.mkdir()
-    monkeypatch.setenv("SPOOL", str(folder))
-    monkeypatch.setitem(BACKENDS, "spool", spool_backend.ENTRY)
-    return folder
 
 
 def write(folder: Path, *, rates: list[float], **defaults: Any) -> Path:

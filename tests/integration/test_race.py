@@ -38,16 +38,6 @@ def sweep(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A back end that takes jobs as files and runs nothing: the tests are its containers."""
-    folder = tmp_path / "spool"
-    folder.mkdir()
-    monkeypatch.setenv("SPOOL", str(folder))
-    monkeypatch.setitem(BACKENDS, "spool", spool_backend.ENTRY)
-    return folder
-
-
-@pytest.fixture
 def race(job: Job, sweep: Path, spool: Path, bucket: str) -> Callable[..., Answer]:
     def call(*options: str) -> Answer:
         return job("race", "-m", sweep, *TO_SPOOL, "--output", bucket, *options)

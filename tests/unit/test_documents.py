@@ -13,7 +13,7 @@ from job.cli import app
 from job.manifest import Manifest
 from job.plan import as_sweep, build_plan, parse_document
 from job.sampling import draw_samples
-from tests import manifest_page
+from tests import manifest_page, optimizers_page
 from tests.conftest import ROOT
 from tests.documents import (
     DOCUMENTS,
@@ -139,6 +139,11 @@ def test_layers_are_those_that_are_held() -> None:
 def test_page_of_the_manifest_is_what_the_models_give() -> None:
     page = read("docs/manifest.md")
     assert page == manifest_page.renew(page), "run make docs"
+
+
+def test_table_of_the_optimizers_is_what_the_models_give() -> None:
+    page = read("docs/optimizers.md")
+    assert page == optimizers_page.renew(page), "run make docs"
 
 
 def test_page_of_the_manifest_describes_every_field_of_every_class() -> None:

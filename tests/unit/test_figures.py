@@ -221,4 +221,4 @@ def test_legend_of_several_rows_reads_row_by_row() -> None:
 
 
 def test_unknown_optimizer_has_a_colour_too() -> None:
-    assert find_colour("lion") == OTHER
+    assert find_colour("soap") == OTHER

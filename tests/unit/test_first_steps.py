@@ -66,6 +66,21 @@ SETTINGS: Mapping[str, list[dict[str, Any]]] = {
     "sgd": [{}, {"momentum": 0.9}, {"momentum": 0.9, "dampening": 0.5}, {"momentum": 0.9, "nesterov": True},
             {"weight_decay": 0.3}],
     "asgd": [{}, {"lambd": 0.1}, {"alpha": 0.1, "t0": 5.0}, {"weight_decay": 0.3}, {"weight_decay": 0.3, "lambd": 0.1}],
+    "adabelief": [{}, {"weight_decay": 3.0}, {"weight_decay": 0.3, "decoupled_decay": False}, {"rectify": False},
+                  {"rectify": False, "betas": (0.5, 0.99)}],
+    "adan": [{}, {"betas": (0.9, 0.5, 0.9)}, {"weight_decay": 3.0}, {"weight_decay": 3.0, "no_prox": True}],
+    "lamb": [{}, {"weight_decay": 0.3}, {"weight_decay": 0.0}, {"lr": 0.1, "max_grad_norm": None}],
+    "laprop": [{}, {"betas": (0.5, 0.9)}, {"weight_decay": 3.0}],
+    "lars": [{}, {"lr": 0.1, "momentum": 0.9, "nesterov": True}],
+    "lion": [{}, {"weight_decay": 3.0}, {"caution": True}],
+    "mars": [{}, {"mars_type": "lion"}, {"weight_decay": 3.0}, {"gamma": 0.5}],
+    "nadamw": [{}, {"betas": (0.5, 0.9)}, {"weight_decay": 3.0}],
+    "rmsproptf": [{}, {"alpha": 0.5, "centered": True}, {"weight_decay": 0.3},
+                  {"weight_decay": 3.0, "decoupled_decay": True}],
+    "sgdw": [{}, {"momentum": 0.9, "nesterov": True}, {"weight_decay": 0.3}],
+    "adamwschedulefree": [{}, {"betas": (0.5, 0.9)}, {"weight_decay": 3.0}, {"r": 1.0}],
+    "prodigy": [{}, {"lr": 1.0, "d0": 1e-3}, {"use_bias_correction": True}, {"betas": (0.5, 0.9), "d0": 1e-3},
+                {"weight_decay": 0.3, "decouple": False}],
     "rprop": [{}, {"lr": 1e-9}, {"step_sizes": (1e-6, 5e-4)}, {"etas": (0.1, 3.0)}],
 }  # fmt: skip
 CASES = [pytest.param(name, settings, id=f"{name} {settings}") for name, rows in SETTINGS.items() for settings in rows]
@@ -78,9 +93,14 @@ def test_first_step_of_torch_is_the_one_that_the_formula_predicts(name: str, set
     assert measured == pytest.approx(predict(manifest, start), rel=0.01)
 
 
+CLIPPED = ("lamb", "mars")
+"""Gradients are clipped to a norm before they are divided by their size, which shows beside a large eps alone."""
+
+
 @pytest.mark.parametrize(("name", "settings"), CASES)
 def test_prediction_is_exact_where_all_gradients_have_one_size(name: str, settings: dict[str, Any]) -> None:
-    large_eps = {"eps": 1e-4 if name == "adadelta" else 0.01} if "eps" in OPTIMIZERS[name].model_fields else {}
+    has_eps = "eps" in OPTIMIZERS[name].model_fields and name not in CLIPPED
+    large_eps = {"eps": 1e-4 if name == "adadelta" else 0.01} if has_eps else {}
     manifest = make_manifest(name, **settings | {"weight_decay": 0.0} | large_eps if name != "rprop" else settings)
     measured, start = measure(manifest, constant=True)
     assert measured == pytest.approx(predict(manifest, start), rel=1e-3)
@@ -90,7 +110,7 @@ def test_prediction_is_exact_where_all_gradients_have_one_size(name: str, settin
     ("name", "settings"),
     [("adam", {"eps": eps}) for eps in (1e-3, 0.01, 0.1)]
     + [("rmsprop", {"eps": 0.01}), ("adagrad", {"initial_accumulator_value": 1e-4}), ("adadelta", {"eps": 1e-6}),
-       ("adadelta", {"eps": 1e-4})],
+       ("adadelta", {"eps": 1e-4}), ("madgrad", {})],
 )  # fmt: skip
 def test_prediction_is_an_upper_bound_where_eps_counts(name: str, settings: dict[str, Any]) -> None:
     manifest = make_manifest(name, **settings)
@@ -138,13 +158,17 @@ def test_factor_of_the_first_step_is_that_of_the_training() -> None:
         assert ours == pytest.approx(theirs, rel=1e-9), fields
 
 
-def test_every_optimizer_has_its_rule_and_all_but_muon_a_prediction() -> None:
+NOT_PREDICTED = {"muon", "adamp", "adopt", "novograd"}
+
+
+def test_every_optimizer_has_its_rule_and_nearly_all_a_prediction() -> None:
     assert UPDATE_RULES.keys() == OPTIMIZERS.keys()
     for name, rule in UPDATE_RULES.items():
         assert rule.formula
         assert any(character.isdigit() for character in rule.reference)  # a year, so a paper
         found = predict_first_step(make_manifest(name), start=Start(GRADIENT, WEIGHT), num_steps=NUM_STEPS)
-        assert (found is None) == (name == "muon")
+        assert (found is None) == (name in NOT_PREDICTED)
+        assert ("predicted" in rule.first_step) >= (name in NOT_PREDICTED)
 
 
 def test_formula_that_divides_by_zero_predicts_nothing() -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from job.runs import Divergence, EpochRecord, Scores
+from job.training.engine.averaging import evaluate_average
 from job.training.engine.batches import BatchSource, batch_bounds
 from job.training.engine.diagnostics import build_diagnostics
 from job.training.engine.evaluation import Evaluation, Evaluator
@@ -61,6 +62,7 @@ def train_epochs(state: TrainingState, sources: Sources) -> Generator[Pause | Ep
             _check_finite(state)
         evaluated_before = state.evaluate_seconds
         with state.timed("evaluate_seconds"):
+            yield from evaluate_average(state, sources.train)
             test = yield from evaluate_test.steps()
             validation = (yield from evaluate_validation.steps()) if evaluate_validation else None
         record = _build_record(

@@ -5,18 +5,23 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Iterable
+from importlib import import_module
 from typing import Any, assert_never
 
 import torch
 from torch import Tensor
 
-from job.errors import ManifestError
+from job.errors import ManifestError, UsageError
 from job.manifest import Optimizer
+from job.manifest.attributes import OptimizerModel
 from job.manifest.base import tag
+from job.manifest.library import RELEASE
 from job.manifest.models import Constant, Cosine, OneCycle, Schedule
-from job.manifest.optimizers import Muon, OptimizerModel
+from job.manifest.optimizers import AdamWScheduleFree, Muon, Prodigy
+from job.training.engine import prodigy, schedule_free
 from job.training.engine.muon import MuonWithAdamW
 from job.training.engine.uncompiled import without_compiler
+from job.versions import extra, find_packages
 
 IMPLEMENTATION = ("fused", "foreach", "capturable")
 """What differs between devices in an optimizer's settings, and is no attribute of it."""
@@ -25,41 +30,70 @@ IMPLEMENTATION = ("fused", "foreach", "capturable")
 def build_optimizer(
     config: Optimizer, parameters: Iterable[torch.nn.Parameter], *, capturable: bool = False
 ) -> torch.optim.Optimizer:
-    """torch's optimizer with the attributes of `config`, in the implementation that suits the device.
+    """The optimizer with the attributes of `config`, in the implementation that suits the device.
 
     A `capturable` one may step in a CUDA graph: its learning rate and its count of steps lie on the device. That is not
-    done for an optimizer that no graph can hold. Raises `ManifestError` where the installed torch is too old.
+    done for an optimizer that no graph can hold. Raises `ManifestError` where the installed library lacks it or is too
+    old.
     """
     parameters = list(parameters)
-    device, kind = parameters[0].device, find_torch_class(type(config))
+    device, kind = parameters[0].device, find_class(type(config))
     if isinstance(config, Muon):
         kind = MuonWithAdamW
     settings = config.model_dump(exclude={"name"})
     capturable = capturable and config.is_capturable
+    accepted = inspect.signature(kind).parameters
     if config.is_fused:
         settings["fused"] = True
-    elif (device.type == "cuda" or capturable) and "foreach" in inspect.signature(kind).parameters:
-        settings["foreach"] = True
+    elif config.library == "torch" and (device.type == "cuda" or capturable) and "foreach" in accepted:
+        settings["foreach"] = True  # timm's choose for themselves, by what they can do with a learning rate on a device
     if capturable:
         settings["lr"] = torch.tensor(config.lr, device=device)
-        if "capturable" in inspect.signature(kind).parameters:  # fused Adagrad and SGD are without it
+        if "capturable" in accepted:  # fused Adagrad and SGD are without it
             settings["capturable"] = True
+    if config.library != "timm":  # whose import brings the compiler along in any case
+        kind = without_compiler(kind)
     try:
-        return without_compiler(kind)(parameters, **settings)
-    except ValueError as error:  # of an older torch, which does not know a value
-        raise ManifestError(f"optimizer {config.name}: torch {torch.__version__} refuses it: {error}") from error
+        return kind(parameters, **settings)
+    except (TypeError, ValueError) as error:  # of an older library, which does not know an attribute or a value
+        raise ManifestError(f"optimizer {config.name}: {_name_library(config)} refuses it: {error}") from error
 
 
-def find_torch_class(kind: type[OptimizerModel]) -> type[torch.optim.Optimizer]:
-    """torch's class for `kind`, which has the same name.
+_OWN: dict[type[OptimizerModel], type[torch.optim.Optimizer]] = {
+    AdamWScheduleFree: schedule_free.AdamWScheduleFree,
+    Prodigy: prodigy.Prodigy,
+}
 
-    Raises `ManifestError` where the installed torch has none: then no attempt on this image can succeed.
+
+def _name_library(config: OptimizerModel | type[OptimizerModel]) -> str:
+    """With its installed release."""
+    if config.library == "timm":
+        return f"timm {find_packages(['timm']).get('timm')}"
+    return f"torch {torch.__version__}"
+
+
+def find_class(kind: type[OptimizerModel]) -> type[torch.optim.Optimizer]:
+    """The class for `kind`, which has the same name in its library.
+
+    Raises `ManifestError` where it is not installed: then no attempt on this image can succeed.
     """
-    found: type[torch.optim.Optimizer] | None = getattr(torch.optim, kind.__name__, None)
+    name = f"optimizer.name is {tag(kind)!r}"
+    if kind.library == "timm":
+        try:
+            with extra("optimizers"):
+                module = import_module("timm.optim")
+        except UsageError as error:
+            raise ManifestError(f"{name}, one of timm's; {error}; or take another optimizer") from error
+        release = RELEASE
+    elif kind.library == "job":
+        return _OWN[kind]
+    else:
+        module, release = torch.optim, kind.torch_release
+    found: type[torch.optim.Optimizer] | None = getattr(module, kind.__name__, None)
     if found is None:
         raise ManifestError(
-            f"optimizer.name is {tag(kind)!r}, but the installed torch {torch.__version__} has no "
-            f"torch.optim.{kind.__name__}; install torch {kind.torch_release} or newer, or take another optimizer"
+            f"{name}, but the installed {_name_library(kind)} has no {module.__name__}.{kind.__name__}; "
+            f"install {kind.library} {release} or newer, or take another optimizer"
         )
     return found
 

@@ -12,6 +12,7 @@ from job.training.engine.batches import BatchSource, batch_bounds, plan_epoch
 from job.training.engine.diagnostics import is_measured
 from job.training.engine.model import train_mode
 from job.training.engine.optimizers import set_learning_rate
+from job.training.engine.schedule_free import AdamWScheduleFree
 from job.training.engine.state import TrainingState
 
 
@@ -37,6 +38,8 @@ class TrainingStep:
         if self._planned_epoch != state.epoch:
             self._plan_epoch()
         start, end = self._bounds[state.step]
+        if isinstance(state.optimizer, AdamWScheduleFree):
+            state.optimizer.train()
         measured = is_measured(state.global_step)
         set_learning_rate(state.optimizer, state.learning_rate(state.global_step))
         if end - start == state.manifest.batch_size:

@@ -56,6 +56,60 @@ MECHANISMS: Mapping[str, str] = {
     "ns_steps": "ns_steps says how near to orthogonal the update of a kernel becomes",
     "ns_coefficients": "ns_coefficients say how near to orthogonal the update of a kernel becomes",
     "adjust_lr_fn": "adjust_lr_fn says how the step depends on the shape of a kernel",
+    "adan.betas": "the betas say how much of the running means of g, of its difference and of the square of both is "
+    "kept; the first step does not depend on them",
+    "lion.betas": "the first beta says how much of the running mean counts in a step's sign, the second how much of it "
+    "is kept; the first step does not depend on them",
+    "nadamw.betas": "the betas say how much of the running means of g and g² is kept, and the first one how far NAdamW "
+    "looks ahead",
+    "adabelief.betas": "the betas say how much of the running means of g and of its distance from that mean is kept",
+    "novograd.betas": "the betas say how much of the running means of g and of its squared norm is kept",
+    "adabelief.eps": "eps is added to the mean of the squared distances in each step, and to its root",
+    "adopt.eps": "eps is the smallest root of the mean of g² that a gradient is divided by",
+    "lars.eps": "eps is added to the norms that a tensor's step is divided by",
+    "madgrad.eps": "eps is added to lr, and to the cube root that the step is divided by",
+    "madgrad.momentum": "a step keeps momentum of the weights, so the first one is 1 − momentum as large",
+    "novograd.eps": "eps is added to the norm of a tensor's gradient that the step is divided by",
+    "rmsproptf.alpha": "alpha says how much of the mean of g² is kept; it starts at 1, so early steps are small",
+    "rmsproptf.eps": "eps is added to the mean of g² within the root that the step is divided by",
+    "delta": "delta says how near to a right angle weights and gradient are where the part of a step along the weights "
+    "is left out",
+    "wd_ratio": "wd_ratio is what weight_decay is multiplied with where that part is left out",
+    "no_prox": "no_prox takes the decay before the step instead of after it",
+    "clip_exp": "step t is clipped to (t − 1)^clip_exp for each weight, so early steps are smaller",
+    "caution": "caution leaves out of a step what points against the gradient; in the first step nothing does",
+    "corrected_weight_decay": "the decay follows lr² over the largest lr, so it falls faster than lr where a schedule "
+    "lowers it",
+    "decoupled_decay": "the decay is taken from the weights directly, and not added to the gradient",
+    "decoupled": "the decay is taken from the weights directly, and not added to the gradient",
+    "fixed_decay": "every step takes weight_decay of each weight away, whatever lr is",
+    "rectify": "while the variance is unknown, rectify steps along the mean gradient without dividing it",
+    "degenerated_to_sgd": "without degenerated_to_sgd the first steps, of unknown variance, are left out",
+    "bias_correction": "without bias_correction the means are not corrected for their start at 0",
+    "grad_averaging": "grad_averaging weighs a gradient with 1 − β1 where it enters its mean",
+    "max_grad_norm": "all gradients together are scaled down to a norm of max_grad_norm",
+    "trust_clip": "trust_clip never lets the norm of the weights make a step larger",
+    "always_adapt": "always_adapt follows the norm of the weights also without weight_decay",
+    "trust_coeff": "trust_coeff is what the norm of the weights over that of the gradient is multiplied with",
+    "gamma": "gamma says how much the difference of two gradients counts; the first step does not depend on it",
+    "mars_type": "mars_type says whether the step is AdamW's or Lion's",
+    "optimize_1d": "optimize_1d reduces the variance for BatchNorm and biases too",
+    "lr_1d_factor": "lr_1d_factor is what the lr of BatchNorm and biases is multiplied with",
+    "betas_1d": "betas_1d are the betas of BatchNorm and biases",
+    "clipping_threshold": "a tensor's step whose root mean square is above clipping_threshold is scaled down to it",
+    "lr_in_momentum": "without lr_in_momentum a change of lr counts for old updates too",
+    "adamwschedulefree.betas": "the first beta says how near to the average a gradient is taken, the second how much "
+    "of the running mean of g² is kept",
+    "r": "r says how much more late steps count in the average than early ones",
+    "weight_lr_power": "weight_lr_power says how much less steps of a small lr count in the average",
+    "prodigy.lr": "every step is the estimate d times lr",
+    "beta3": "beta3 says how much is kept of the sums that the estimate d is made of",
+    "decouple": "the decay is taken from the weights directly, and not added to the gradient",
+    "use_bias_correction": "use_bias_correction corrects the means for their start at 0",
+    "safeguard_warmup": "safeguard_warmup leaves lr out of the estimate's denominator",
+    "d0": "the estimate d starts at d0, so the first steps are multiplied by it",
+    "d_coef": "each new estimate is multiplied by d_coef",
+    "growth_rate": "the estimate grows at most growth_rate times in a step",
     "adamw_lr": "steps of BatchNorm, biases and fc are multiplied by adamw_lr; kernels take Muon's",
     "schedule": "the schedule says what lr is multiplied with in each step",
     "batch_size": "a gradient is the mean over batch_size images, so larger batches are less noisy and an epoch has "
@@ -82,6 +136,12 @@ def describe_mechanism(optimizer: Optimizer, attribute: str) -> str:
 
 
 def _describe_penalty(optimizer: Optimizer) -> str:
+    if optimizer.name == "novograd":
+        return "weight_decay times the weight is added to the gradient after it was divided by its norm"
+    if optimizer.name == "lamb":
+        return "weight_decay times the weight is added to the step, which then gets the norm of the weights"
+    if optimizer.name == "lars":
+        return f"{_INTO_GRADIENT}, and the step then follows the norm of the weights"
     if optimizer.name in ("sgd", "asgd"):
         return f"{_INTO_GRADIENT}, so each step pulls the weights towards 0"
     if optimizer.name == "rprop":

@@ -1,10 +1,10 @@
 """The size of an optimizer's first step, from its formula: root mean square over the weights.
 
-Derived from torch.optim (torch 2.11 to 2.15, single-tensor implementations) with t = 1 and empty state. Every weight is
-taken to have a gradient as large as the root mean square of all. Where eps or a start of the accumulator counts, that
-is an upper bound: the square of the step is a concave function of g², so by Jensen's inequality gradients of different
-sizes give a smaller one. Where gradients are large beside eps, or small beside it, the prediction is exact but for
-gradients that are zero.
+Derived from torch.optim (torch 2.11 to 2.15, single-tensor implementations) and timm.optim (timm 1.0.31) with t = 1 and
+empty state. Every weight is taken to have a gradient as large as the root mean square of all. Where eps or a start of
+the accumulator counts, that is an upper bound: the square of the step is a concave function of g², so by Jensen's
+inequality gradients of different sizes give a smaller one. Where gradients are large beside eps, or small beside it,
+the prediction is exact but for gradients that are zero.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ class Start:
 def predict_first_step(manifest: Manifest, *, start: Start, num_steps: int) -> float | None:
     """The root mean square over the weights of the first update, for `num_steps` steps in an epoch.
 
-    None for Muon, whose step depends on the shapes of its kernels, and where the formula divides by zero.
+    None where the step depends on more than these sizes (Muon's on the shapes of its kernels), and where the formula
+    divides by zero.
     """
     optimizer = manifest.optimizer
     predict = _PREDICTIONS.get(optimizer.name)
@@ -71,7 +72,8 @@ def _with_decay(optimizer: Any, start: Start) -> float:
 
 def is_decoupled(optimizer: Any) -> bool:
     """Whether its weight decay goes past the gradient."""
-    return optimizer.name in ("adamw", "adafactor", "muon") or bool(getattr(optimizer, "decoupled_weight_decay", False))
+    switches = ("decoupled_weight_decay", "decoupled_decay", "decoupled", "decouple")
+    return optimizer.is_decoupled or any(getattr(optimizer, switch, False) for switch in switches)
 
 
 def _adaptive(optimizer: Any, start: Start, lr: float, *, factor: float = 1.0) -> float:
@@ -134,7 +136,80 @@ def _rprop(optimizer: Any, start: Start, lr: float) -> float:
     return float(min(max(lr, smallest), largest)) if start.gradient else 0.0
 
 
-_PREDICTIONS: dict[str, Callable[[Any, Start, float], float]] = {
+def _with_decoupled_decay(size: float, optimizer: Any, start: Start, lr: float) -> float:
+    """Of a step of `size` and a decay that are taken to be uncorrelated."""
+    return math.hypot(size, lr * optimizer.weight_decay * start.weight)
+
+
+def _adabelief(optimizer: Any, start: Start, lr: float) -> float | None:
+    """Rectified it is never divided in the first step. Otherwise g − m is β1·g, and eps is added in the root too."""
+    if optimizer.fixed_decay and optimizer.weight_decay:
+        return None
+    gradient = start.gradient if is_decoupled(optimizer) else _with_decay(optimizer, start)
+    beta1, beta2 = optimizer.betas
+    if optimizer.rectify:
+        size = lr * gradient * optimizer.degenerated_to_sgd
+    else:
+        root = math.sqrt(beta1**2 * gradient**2 + optimizer.eps / (1 - beta2))
+        size = lr * gradient / (root + optimizer.eps)
+    return _with_decoupled_decay(size, optimizer, start, lr) if is_decoupled(optimizer) else size
+
+
+def _lamb(optimizer: Any, start: Start, lr: float) -> float | None:
+    """A step has the norm of the tensor's weights times lr; without decay, Adam's. Clipping counts beside eps alone."""
+    if optimizer.weight_decay == 0 and not optimizer.always_adapt:
+        return _adaptive(optimizer, start, lr) if optimizer.bias_correction else None
+    return None if optimizer.trust_clip or is_decoupled(optimizer) else lr * start.weight
+
+
+def _lars(optimizer: Any, start: Start, lr: float) -> float | None:
+    return None if optimizer.weight_decay or optimizer.always_adapt else _sgd(optimizer, start, lr)
+
+
+def _lion(optimizer: Any, start: Start, lr: float) -> float:
+    return _with_decoupled_decay(lr if start.gradient else 0.0, optimizer, start, lr)
+
+
+def _madgrad(optimizer: Any, start: Start, lr: float) -> float:
+    decoupled = is_decoupled(optimizer)
+    gradient, scaled = start.gradient if decoupled else _with_decay(optimizer, start), lr + optimizer.eps
+    size = scaled * gradient / ((scaled * gradient**2) ** (1 / 3) + optimizer.eps)
+    size *= 1 - optimizer.momentum
+    return _with_decoupled_decay(size, optimizer, start, lr) if decoupled else size
+
+
+def _mars(optimizer: Any, start: Start, lr: float) -> float:
+    return _lion(optimizer, start, lr) if optimizer.mars_type == "lion" else _adaptive(optimizer, start, lr)
+
+
+def _nadamw(optimizer: Any, start: Start, lr: float) -> float | None:
+    return None if optimizer.clipping_threshold else _adaptive(optimizer, start, lr, factor=1 + optimizer.betas[0])
+
+
+def _prodigy(optimizer: Any, start: Start, lr: float) -> float:
+    """The weights have not moved yet, so the estimate is d0."""
+    (beta1, beta2), decoupled = optimizer.betas, is_decoupled(optimizer)
+    d_lr = optimizer.d0 * lr * (math.sqrt(1 - beta2) / (1 - beta1) if optimizer.use_bias_correction else 1.0)
+    gradient = start.gradient if decoupled else _with_decay(optimizer, start)
+    size = d_lr * (1 - beta1) * _normalised(gradient, scale=math.sqrt(1 - beta2), eps=optimizer.eps)
+    return _with_decoupled_decay(size, optimizer, start, d_lr) if decoupled else size
+
+
+def _rmsproptf(optimizer: Any, start: Start, lr: float) -> float:
+    """Centered: a² is (1 − alpha)²·g²."""
+    decoupled, alpha = is_decoupled(optimizer), optimizer.alpha
+    gradient = start.gradient if decoupled else _with_decay(optimizer, start)
+    mean = alpha + (1 - alpha) * gradient**2 - optimizer.centered * ((1 - alpha) * gradient) ** 2
+    size = lr * gradient / math.sqrt(mean + optimizer.eps)
+    return _with_decoupled_decay(size, optimizer, start, lr) if decoupled else size
+
+
+def _sgdw(optimizer: Any, start: Start, lr: float) -> float:
+    size = lr * (1 + optimizer.momentum * optimizer.nesterov) * start.gradient
+    return _with_decoupled_decay(size, optimizer, start, lr)
+
+
+_PREDICTIONS: dict[str, Callable[[Any, Start, float], float | None]] = {
     "adam": _adaptive,
     "adamw": _adaptive,
     "adamax": _adaptive,
@@ -147,5 +222,18 @@ _PREDICTIONS: dict[str, Callable[[Any, Start, float], float]] = {
     "adafactor": _adafactor,
     "asgd": _asgd,
     "rprop": _rprop,
+    "adabelief": _adabelief,
+    "adan": _adaptive,
+    "lamb": _lamb,
+    "laprop": _adaptive,
+    "lars": _lars,
+    "lion": _lion,
+    "madgrad": _madgrad,
+    "mars": _mars,
+    "nadamw": _nadamw,
+    "rmsproptf": _rmsproptf,
+    "sgdw": _sgdw,
+    "adamwschedulefree": _adaptive,
+    "prodigy": _prodigy,
 }
 """By optimizer: the size of the first step from its attributes, the start and the lr of the first step."""

@@ -95,4 +95,101 @@ UPDATE_RULES: dict[str, UpdateRule] = {
         "Jordan et al. 2024, https://kellerjordan.github.io/posts/muon, as torch.optim.Muon has it",
         "not predicted: it depends on the shapes of the kernels, not on the size of the gradient",
     ),
+    "adabelief": UpdateRule(
+        "m = β1·m + (1 − β1)·g, s = β2·s + (1 − β2)·(g − m)² + eps, w = w − lr · rt · m/(1 − β1^t) / (sqrt(s) + eps), "
+        "while the variance is unknown (rectify) w = w − lr · m/(1 − β1^t)",
+        "Zhuang et al. 2020, arXiv:2010.07468, algorithm 2, as timm has it",
+        "lr · |g| where it is rectified, otherwise about lr/β1",
+    ),
+    "adamp": UpdateRule(
+        f"{_ADAM}, d = m/(1 − β1^t) / (sqrt(v/(1 − β2^t)) + eps), without its part along w where w and g are nearly at "
+        "right angles, w = w − lr·d",
+        "Heo et al. 2020, arXiv:2006.08217, algorithm 2",
+        "not predicted: it depends on the angle between weights and gradient",
+    ),
+    "adan": UpdateRule(
+        "m = β1·m + (1 − β1)·g, u = β2·u + (1 − β2)·(g − g'), n = β3·n + (1 − β3)·(g + β2·(g − g'))² with the gradient "
+        "g' of the step before, w = (w − lr · (m + β2·u)/(sqrt(n) + eps)) / (1 + lr · weight_decay), each mean "
+        "corrected for its start; timm's betas are 1 minus the paper's",
+        "Xie et al. 2022, arXiv:2208.06677, algorithm 1",
+        "lr · |g| / (|g| + eps) and the decay lr · weight_decay · |w|, about lr",
+    ),
+    "adopt": UpdateRule(
+        "d = g / max(sqrt(v), eps) within ±(t − 1)^clip_exp, m = β1·m + (1 − β1)·d, w = w − lr·m, "
+        "v = β2·v + (1 − β2)·g² afterwards (v = g² in the first step)",
+        "Taniguchi et al. 2024, arXiv:2411.02853, algorithm 2",
+        "0: it only fills the mean of squares, so nothing is predicted",
+    ),
+    "lamb": UpdateRule(
+        f"{_ADAM}, d = m/(1 − β1^t) / (sqrt(v/(1 − β2^t)) + eps) + weight_decay · w, w = w − lr · |w|/|d| · d with the "
+        "norms of the tensor",
+        "You et al. 2019, arXiv:1904.00962, algorithm 2, as timm has it",
+        "lr · rms(w), and as Adam where weight_decay is 0",
+    ),
+    "laprop": UpdateRule(
+        "v = β2·v + (1 − β2)·g², m = β1·m + (1 − β1) · lr · g / (sqrt(v/(1 − β2^t)) + eps), w = w − m/(1 − β1^t) − lr "
+        "· weight_decay · w",
+        "Ziyin, Wang and Ueda 2020, arXiv:2002.04839, algorithm 1",
+        "lr · |g| / (|g| + eps) and the decay lr · weight_decay · |w|, about lr",
+    ),
+    "lars": UpdateRule(
+        "g' = trust_coeff · |w|/(|g| + weight_decay · |w| + eps) · (g + weight_decay · w) with the norms of the tensor "
+        "(g' = g where weight_decay is 0), b = momentum·b + (1 − dampening)·g' (b = g' in the first step), "
+        "w = w − lr·b",
+        "You, Gitman and Ginsburg 2017, arXiv:1708.03888, algorithm 1",
+        "lr · |g| where weight_decay is 0, as SGD; otherwise not predicted: it depends on the norms of each tensor",
+    ),
+    "lion": UpdateRule(
+        "w = w · (1 − lr · weight_decay) − lr · sign(β1·m + (1 − β1)·g), m = β2·m + (1 − β2)·g",
+        "Chen et al. 2023, arXiv:2302.06675, algorithm 2",
+        "lr, and the decay lr · weight_decay · |w|",
+    ),
+    "madgrad": UpdateRule(
+        "s = s + lr · sqrt(t) · g, v = v + lr · sqrt(t) · g², z = w0 − s/(cuberoot(v) + eps), "
+        "w = momentum·w + (1 − momentum)·z",
+        "Defazio and Jelassi 2021, arXiv:2101.11075, algorithm 1",
+        "(1 − momentum) · lr · |g| / (cuberoot(lr · g²) + eps)",
+    ),
+    "mars": UpdateRule(
+        "c = g + gamma · β1/(1 − β1) · (g − g') with the gradient g' of the step before, clipped to norm 1 for each "
+        "tensor, then AdamW's step with c, or Lion's",
+        "Yuan et al. 2024, arXiv:2411.10438, algorithms 2 and 3",
+        "lr · |g| / (|g| + eps) and the decay lr · weight_decay · |w|, about lr",
+    ),
+    "nadamw": UpdateRule(
+        f"{_ADAM}, w = w · (1 − lr · weight_decay) − lr · (β1·m + (1 − β1)·g)/(1 − β1^t) / (sqrt(v/(1 − β2^t)) + eps)",
+        "Choi et al. 2019, arXiv:1910.05446, table 1, as timm has it",
+        "lr · (1 + β1) · |g| / (|g| + eps), nearly 2·lr",
+    ),
+    "novograd": UpdateRule(
+        "v = β2·v + (1 − β2)·|g|² with the norm of the tensor (v = |g|² in the first step), m = β1·m + g/(sqrt(v) + "
+        "eps) + weight_decay · w, w = w − lr·m",
+        "Ginsburg et al. 2019, arXiv:1905.11286, algorithm 1",
+        "not predicted: lr for all weights of a tensor together, so it depends on how many there are",
+    ),
+    "rmsproptf": UpdateRule(
+        "v = alpha·v + (1 − alpha)·g² (from 1), centered: a = alpha·a + (1 − alpha)·g and v − a² in place of v, "
+        "b = momentum·b + lr · g / sqrt(v + eps), w = w − b",
+        "Tieleman and Hinton 2012, lecture 6.5, as TensorFlow and timm have it",
+        "lr · |g| / sqrt(alpha + (1 − alpha)·g² + eps), about lr · |g|/sqrt(alpha) where gradients are small",
+    ),
+    "sgdw": UpdateRule(
+        "b = momentum·b + (1 − dampening)·g (b = g in the first step), w = w · (1 − lr · weight_decay) − lr·b, with "
+        "nesterov g + momentum·b in place of b",
+        "Loshchilov and Hutter 2017, arXiv:1711.05101, algorithm 1, as timm has it",
+        "lr · |g|, with nesterov lr · (1 + momentum) · |g|, and the decay lr · weight_decay · |w|",
+    ),
+    "adamwschedulefree": UpdateRule(
+        "v = β2·v + (1 − β2)·g², d = g / (sqrt(v/(1 − β2^t)) + eps) + weight_decay · y, z = z − lr·d, "
+        "x = (1 − c)·x + c·z with c = lr²/(sum of lr²), so that x is the average, y = (1 − β1)·z + β1·x; trained is y, "
+        "evaluated x",
+        "Defazio et al. 2024, arXiv:2405.15682, algorithm 1",
+        "lr · |g| / (|g| + eps) and the decay lr · weight_decay · |w|, about lr",
+    ),
+    "prodigy": UpdateRule(
+        "m = β1·m + (1 − β1)·d·g, v = β2·v + (1 − β2)·d²·g², w = w − d·lr · m / (sqrt(v) + d·eps), and d is the "
+        "largest estimate so far of the distance to the best weights",
+        "Mishchenko and Defazio 2023, arXiv:2306.06101, algorithm 4",
+        "d0·lr · (1 − β1)·|g| / (sqrt(1 − β2)·|g| + eps), about 3·d0·lr",
+    ),
 }
