@@ -25,7 +25,9 @@ def measure(tree: Path) -> dict[str, float]:
     found: dict[str, float] = {}
     for name, arguments in {"--help": ["--help"], "validate": ["validate", "manifests/jobs/smoke.json"]}.items():
         started = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "job", *arguments], cwd=tree, env=environment, capture_output=True, check=True)
+        subprocess.run(
+            [sys.executable, "-m", "job", *arguments], cwd=tree, env=environment, capture_output=True, check=True
+        )
         found[f"`job {name}`, seconds"] = time.perf_counter() - started
     with tempfile.TemporaryDirectory() as output:
         run = ["run", "--manifest", "manifests/jobs/smoke.json", "--output", output, "--device", "cpu", *SMOKE]
@@ -45,7 +47,12 @@ def measure(tree: Path) -> dict[str, float]:
         found |= {f"of which {name}, seconds": timings[name] for name in ("startup", "staging", "preflight")}
     with tempfile.TemporaryDirectory() as output:
         done = subprocess.run(
-            [*command, *run[:4], output, *run[5:]], cwd=tree, env=environment, capture_output=True, text=True, check=True
+            [*command, *run[:4], output, *run[5:]],
+            cwd=tree,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
         )
         found["imported modules"] = sum(line.startswith("import time:") for line in done.stderr.splitlines()) - 1
     return found
