@@ -36,7 +36,8 @@ class _Registering(Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         self._loader.exec_module(module)
-        from tests.narrow import NETWORKS, build
+        from job.training.engine.resnet import NETWORKS
+        from tests.narrow import build
 
         NETWORKS["resnet18"] = build
 

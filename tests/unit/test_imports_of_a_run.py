@@ -83,7 +83,7 @@ def test_networks_are_torchvision_s_to_the_bit(name: str) -> None:
     outputs: list[Tensor] = [network(images) for network in networks]
     assert torch.equal(*outputs)
     for output in outputs:
-        output.square().sum().backward()  # type: ignore[no-untyped-call]
+        output.square().sum().backward()
     for mine, reference in zip(ours.parameters(), theirs.parameters(), strict=True):
         assert mine.grad is not None
         assert reference.grad is not None
@@ -126,8 +126,8 @@ def test_without_its_wrappers_an_optimizer_is_still_torch_s() -> None:
     assert without_compiler(torch.optim.Adam) is type(optimizer)
     for name in (*PREPARED, "step"):
         assert callable(getattr(optimizer, name))
-    weight.square().sum().backward()  # type: ignore[no-untyped-call]
+    weight.square().sum().backward()
     with torch.enable_grad():
-        optimizer.step()  # type: ignore[call-arg]
+        optimizer.step()
     assert weight.grad_fn is None
     torch.testing.assert_close(weight.detach(), torch.full((3,), 0.9))

@@ -67,6 +67,11 @@ class Bottleneck(nn.Module):
 class ResNet(nn.Module):
     """A stem, four layers of blocks, and `fc`."""
 
+    layer1: nn.Sequential
+    layer2: nn.Sequential
+    layer3: nn.Sequential
+    layer4: nn.Sequential
+
     def __init__(
         self, block: type[BasicBlock | Bottleneck], num_blocks: Sequence[int], *, num_classes: int, width: int = 64
     ) -> None:
