@@ -12,10 +12,10 @@ import platform
 import re
 from collections.abc import Callable
 from importlib import resources
+from typing import cast
 
 import torch
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch import Tensor, nn
 
 from job import __version__
 from job.cpus import available_cpus
@@ -51,7 +51,7 @@ def choose_device(
         keep_freed_memory()
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # needed by deterministic matrix products
-    torch.use_deterministic_algorithms(deterministic)
+    torch.set_deterministic_debug_mode("error" if deterministic else "default")  # imports no compiler, as its twin does
     torch.backends.cudnn.benchmark = not deterministic
     chosen = choose_precision(
         device, named=precision, auto=settings.auto_precision, trained_in=trained_in, image_size=image_size
@@ -110,12 +110,25 @@ def describe_environment(
 
 
 def count_flop(model: nn.Module, *, image_size: int) -> int:
-    """Floating-point operations of one training image, forward and backward; a multiply-add counts as two."""
-    shadow = copy.deepcopy(model).to("meta")
-    images = torch.empty(1, 3, image_size, image_size, device="meta")
-    with FlopCounterMode(display=False) as counter:
-        shadow.eval()(images).sum().backward()
-    return int(counter.get_total_flops())
+    """Floating-point operations of one training image, forward and backward; a multiply-add counts as two.
+
+    Those of convolutions and matrix products, as torch's FlopCounterMode counts them, which a test holds. The gradient
+    of a weight takes as many as the forward pass, that of an input as many again. One image goes through a copy on the
+    CPU, because FlopCounterMode and the meta device import torch's compiler.
+    """
+    counts: list[int] = []
+
+    def count(layer: nn.Module, images: tuple[Tensor, ...], output: Tensor) -> None:
+        weight = cast("nn.Parameter", layer.weight)
+        times = 1 + weight.requires_grad + images[0].requires_grad
+        counts.append(2 * times * weight.numel() * output[0, 0].numel())  # fc has one output a row of its weight
+
+    shadow = copy.deepcopy(model).to("cpu").eval()
+    for layer in shadow.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            layer.register_forward_hook(count)
+    shadow(torch.zeros(1, 3, image_size, image_size))
+    return sum(counts)
 
 
 def peak_flops(device_name: str, precision: str) -> float | None:
