@@ -144,6 +144,8 @@ WAYS: dict[str, How] = {
     "unit/test_infra.py::test_submit_reads_queue_roles_bucket_image_and_sizes_from_the_stack",
     r"job submit .*--(to (local|kubernetes)|settings)\b.*": _job_dry,
     r"job run .*": _job_validated,  # trains; a smaller one is what `finished` is made by
+    r"job stage .*--dataset folder .*": "its photographs are those of whoever reads; with others it is done by "
+    "integration/test_stage_own_images.py::test_stage_says_where_the_object_is_and_how_runs_take_it",
     r"job stage .*": "downloads gigabytes; with small files it is done by "
     "integration/test_stage.py::test_stage_says_where_it_put_the_files",
     r"make .*": _make_dry,
