@@ -1,1 +1,1 @@
-"""Training a manifest. Only here are torch, torchvision and torchmetrics imported."""
+"""Training a manifest. Only here is torch imported."""

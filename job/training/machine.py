@@ -12,16 +12,17 @@ import platform
 import re
 from collections.abc import Callable
 from importlib import resources
+from typing import cast
 
 import torch
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch import Tensor, nn
 
 from job import __version__
 from job.cpus import available_cpus
 from job.errors import HostError
 from job.logs import get_logger
 from job.runs import Efficiency, Environment, GradientCheck
+from job.training.allocator import keep_freed_memory
 from job.training.cards import ASK, check_card, check_driver, find_driver
 from job.training.engine.device import Device
 from job.training.precision import choose_precision
@@ -40,15 +41,17 @@ def choose_device(
     """The device that `settings` ask for, in the precision that manifest, submission and checkpoint lead to.
 
     `precision` is the manifest's, `trained_in` the checkpoint's; see `choose_precision`. Sets torch's threads and
-    switches. Raises `HostError` when the GPU that is asked for is not there, its driver is too old, or the device lacks
-    the precision; `UsageError` for a card that torch has no code for.
+    switches, and on a CPU the allocator. Raises `HostError` when the GPU that is asked for is not there, its driver is
+    too old, or the device lacks the precision; `UsageError` for a card that torch has no code for.
     """
     device = _find_device(settings.device)
     num_threads = settings.num_threads or available_cpus()
     torch.set_num_threads(num_threads)
+    if device.type == "cpu":
+        keep_freed_memory()
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # needed by deterministic matrix products
-    torch.use_deterministic_algorithms(deterministic)
+    torch.set_deterministic_debug_mode("error" if deterministic else "default")  # imports no compiler, as its twin does
     torch.backends.cudnn.benchmark = not deterministic
     chosen = choose_precision(
         device, named=precision, auto=settings.auto_precision, trained_in=trained_in, image_size=image_size
@@ -107,12 +110,25 @@ def describe_environment(
 
 
 def count_flop(model: nn.Module, *, image_size: int) -> int:
-    """Floating-point operations of one training image, forward and backward; a multiply-add counts as two."""
-    shadow = copy.deepcopy(model).to("meta")
-    images = torch.empty(1, 3, image_size, image_size, device="meta")
-    with FlopCounterMode(display=False) as counter:
-        shadow.eval()(images).sum().backward()
-    return int(counter.get_total_flops())
+    """Floating-point operations of one training image, forward and backward; a multiply-add counts as two.
+
+    Those of convolutions and matrix products, as torch's FlopCounterMode counts them, which a test holds. The gradient
+    of a weight takes as many as the forward pass, that of an input as many again. One image goes through a copy on the
+    CPU, because FlopCounterMode and the meta device import torch's compiler.
+    """
+    counts: list[int] = []
+
+    def count(layer: nn.Module, images: tuple[Tensor, ...], output: Tensor) -> None:
+        weight = cast("nn.Parameter", layer.weight)
+        times = 1 + weight.requires_grad + images[0].requires_grad
+        counts.append(2 * times * weight.numel() * output[0, 0].numel())  # fc has one output a row of its weight
+
+    shadow = copy.deepcopy(model).to("cpu").eval()
+    for layer in shadow.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            layer.register_forward_hook(count)
+    shadow(torch.zeros(1, 3, image_size, image_size))
+    return sum(counts)
 
 
 def peak_flops(device_name: str, precision: str) -> float | None:

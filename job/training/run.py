@@ -86,7 +86,7 @@ def run_manifest(
 @contextmanager
 def _importing_torch() -> Iterator[None]:
     """Import torch, and everything that needs it, in another thread than the block's."""
-    prepare_matplotlib()  # torchmetrics imports it
+    prepare_matplotlib()  # it draws the plots
     # OpenMP (libgomp) reads this when it is loaded: threads that wait for each other sleep sooner. By default they spin
     # for milliseconds on cores that another process could use, and wait all the longer.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")

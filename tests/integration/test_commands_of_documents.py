@@ -162,6 +162,8 @@ WAYS: dict[str, How] = {
     "unit/test_infra.py::test_the_kubernetes_note_holds_what_pods_expect",
     r"pip install .*": "installs; from an index of its own it is done by "
     "integration/test_setup.py::test_every_command_installs_the_lock_although_a_newer_release_is_there",
+    r"git clone .*": "downloads; programs in the place of the scripts are run by "
+    "integration/test_peers.py::test_second_epoch_of_a_published_script_counts_from_its_first_batch_to_its_last",
     r"git tag .*": "would leave a tag in this repository",
     r"\. \.venv/bin/activate|\.venv/bin/pre-commit install|\.ci/start-docker": "changes this machine or this checkout",
 }

@@ -22,6 +22,7 @@ from job.training.engine.batches import BatchSource, batch_bounds, split_data
 from job.training.engine.loop import Diverged, Epoch, Sources, train_epochs
 from job.training.engine.model import Weights, build_model
 from job.training.engine.optimizers import find_class, learning_rate_factor
+from job.training.engine.resnet import NETWORKS, resnet18
 from job.training.engine.state import TrainingState
 from job.training.inputs.datasets import ImageData
 from job.training.inputs.datasets.synthetic import load_synthetic
@@ -92,7 +93,8 @@ def train(state: TrainingState, sources: Sources) -> list[Epoch]:
 def plain_losses(name: str, data: ImageData, *, num_steps: int, normalized: bool = True) -> list[float]:
     """The reference: nothing of the project but the agreed order of the images."""
     torch.manual_seed(0)
-    model = torchvision.models.get_model("resnet18", weights=None, num_classes=10)
+    is_real = NETWORKS["resnet18"] is resnet18
+    model = torchvision.models.resnet18(weights=None, num_classes=10) if is_real else NETWORKS["resnet18"](10)
     model = model.to(memory_format=torch.channels_last)
     kind = OPTIMIZERS[name]
     settings = {"fused": True} if kind.is_fused else {}

@@ -11,11 +11,11 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-PATCHED = "torchvision.models"
+PATCHED = "job.training.engine.resnet"
 
 
 class _AfterImport(MetaPathFinder):
-    """Registers the narrow network once torchvision's networks are imported, and imports nothing before."""
+    """Registers the narrow network once the networks are imported, and imports nothing before."""
 
     def find_spec(self, fullname: str, _path: object, _target: ModuleType | None = None) -> ModuleSpec | None:
         if fullname != PATCHED:
@@ -36,7 +36,8 @@ class _Registering(Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         self._loader.exec_module(module)
-        from tests.narrow import NETWORKS, build
+        from job.training.engine.resnet import NETWORKS
+        from tests.narrow import build
 
         NETWORKS["resnet18"] = build
 

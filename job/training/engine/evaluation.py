@@ -1,4 +1,8 @@
-"""Evaluation: logits of all images in large batches, then torchmetrics once over all of them."""
+"""Evaluation: logits of all images in large batches, then once the scores of all of them.
+
+The scores are those of torchmetrics, to the bit, which a test holds. Its import takes longer than torch's own, because
+it brings scipy, matplotlib and torchvision along.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchmetrics.functional.classification import multiclass_accuracy, multiclass_confusion_matrix
 
 from job.runs import Scores
 from job.training.engine.batches import BatchSource
@@ -33,9 +36,12 @@ class Evaluation:
         """Mean cross entropy without smoothing, top-1 and top-5 (top-k where there are only k classes)."""
         loss = functional.cross_entropy(self.logits, self.labels).item()
         num_images = len(self.labels)
-        # torchmetrics gives float32; the nearest count over the number of images is the exact fraction
-        top1, top5 = (round(self._accuracy(k).item() * num_images) / num_images for k in (1, 5))
-        return Scores(loss=loss if math.isfinite(loss) else None, top1=top1, top5=top5)
+        highest = self.logits.topk(min(5, self._num_classes)).indices
+        top1 = (self.predicted() == self.labels).sum().item()
+        top5 = (highest == self.labels[:, None]).any(1).sum().item()
+        return Scores(
+            loss=loss if math.isfinite(loss) else None, top1=int(top1) / num_images, top5=int(top5) / num_images
+        )
 
     def predicted(self) -> Tensor:
         """(N,) int64, on the device: the class with the highest logit, as top-1 counts it."""
@@ -43,30 +49,24 @@ class Evaluation:
 
     def class_accuracy(self) -> list[float | None]:
         """Top-1 per class; None for a class without images."""
-        values = self._accuracy(1, average="none").tolist()
-        present = torch.bincount(self.labels, minlength=self._num_classes).tolist()
-        return [value if count else None for value, count in zip(values, present, strict=True)]
+        counts = self._count()
+        present = counts.sum(1)
+        values = (counts.diagonal().float() / present.float()).tolist()  # float32, as torchmetrics gives them
+        return [value if count else None for value, count in zip(values, present.tolist(), strict=True)]
 
     def confusion(self) -> list[list[int]]:
         """Counts, rows true and columns predicted classes."""
-        matrix: list[list[int]] = multiclass_confusion_matrix(
-            self.logits, self.labels, self._num_classes, validate_args=False
-        ).tolist()
+        matrix: list[list[int]] = self._count().tolist()
         return matrix
+
+    def _count(self) -> Tensor:
+        """(num_classes, num_classes) int64, on the device: rows true and columns predicted classes."""
+        cells = self.labels * self._num_classes + self.predicted()
+        return torch.bincount(cells, minlength=self._num_classes**2).view(self._num_classes, self._num_classes)
 
     @property
     def _num_classes(self) -> int:
         return self.logits.shape[1]
-
-    def _accuracy(self, k: int, average: str = "micro") -> Tensor:
-        return multiclass_accuracy(
-            self.logits,
-            self.labels,
-            self._num_classes,
-            top_k=min(k, self._num_classes),
-            average=average,  # type: ignore[arg-type]
-            validate_args=False,
-        )
 
 
 class Evaluator:

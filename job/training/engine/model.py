@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torchvision.models import get_model
 
 from job.manifest.models import Model
+from job.training.engine.resnet import NETWORKS
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ def build_model(config: Model, weights: Weights | None, *, num_classes: int, see
     """The network with `num_classes` outputs; for one seed, fc starts the same whatever the weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model: nn.Module = get_model(config.name, weights=None, num_classes=num_classes)
+        model = NETWORKS[config.name](num_classes)
     if weights is not None:
         backbone = {key: value for key, value in weights.state.items() if not key.startswith("fc.")}
         backbone |= {key: value for key, value in model.state_dict().items() if key.startswith("fc.")}

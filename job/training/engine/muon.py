@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from job.training.engine.uncompiled import without_compiler
+
 ADAMW = "adamw_"
 """The first letters of those attributes that are AdamW's."""
 
@@ -36,8 +38,8 @@ class MuonWithAdamW(torch.optim.Optimizer):
         others = [weight for weight in weights if weight.ndim != 4]
         for_adamw = {key.removeprefix(ADAMW): settings.pop(key) for key in list(settings) if key.startswith(ADAMW)}
         self._matrices = [nn.Parameter(as_matrix(kernel.detach(), like=kernel)) for kernel in kernels]
-        self._muon = torch.optim.Muon(self._matrices, lr=lr, **settings)
-        self._adamw = torch.optim.AdamW(others, fused=True, **for_adamw)
+        self._muon = without_compiler(torch.optim.Muon)(self._matrices, lr=lr, **settings)
+        self._adamw = without_compiler(torch.optim.AdamW)(others, fused=True, **for_adamw)
         super().__init__(
             [
                 self._muon.param_groups[0] | {"params": kernels, "relative_lr": 1.0},

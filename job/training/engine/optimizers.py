@@ -20,6 +20,7 @@ from job.manifest.models import Constant, Cosine, OneCycle, Schedule
 from job.manifest.optimizers import AdamWScheduleFree, Muon, Prodigy
 from job.training.engine import prodigy, schedule_free
 from job.training.engine.muon import MuonWithAdamW
+from job.training.engine.uncompiled import without_compiler
 from job.versions import extra, find_packages
 
 IMPLEMENTATION = ("fused", "foreach", "capturable")
@@ -50,6 +51,8 @@ def build_optimizer(
         settings["lr"] = torch.tensor(config.lr, device=device)
         if "capturable" in accepted:  # fused Adagrad and SGD are without it
             settings["capturable"] = True
+    if config.library != "timm":  # whose import brings the compiler along in any case
+        kind = without_compiler(kind)
     try:
         return kind(parameters, **settings)
     except (TypeError, ValueError) as error:  # of an older library, which does not know an attribute or a value

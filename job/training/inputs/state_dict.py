@@ -15,10 +15,10 @@ from typing import Self
 
 import torch
 from torch import Tensor
-from torchvision.models import get_model
 
 from job.errors import DataError
 from job.logs import get_logger
+from job.training.engine.resnet import NETWORKS as BUILDERS
 
 State = dict[str, Tensor]
 MAX_DEPTH = 4
@@ -47,7 +47,7 @@ class _Wanted:
     @classmethod
     def named(cls, name: str) -> Self:
         with torch.device("meta"):
-            state: State = get_model(name, weights=None).state_dict()
+            state: State = BUILDERS[name](1000).state_dict()
         return cls(name, {key: tensor for key, tensor in state.items() if not key.startswith("fc.")})
 
 

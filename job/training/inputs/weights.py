@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torchvision.models import get_model_weights
 
 from job.errors import DataError, JobError, ObjectMissing, StorageError, UnusablePlace
 from job.manifest.models import Model
 from job.storage import Store, is_remote, open_store, read_uri
+from job.storage.staged import IMAGENET_WEIGHTS
 from job.training.engine.model import Weights
 from job.training.inputs.cache import find_cached, store_cached
 from job.training.inputs.download import receive
@@ -26,12 +26,11 @@ accidents, but not against a forger."""
 
 
 def imagenet_url(network: str) -> str:
-    """The URL of torchvision's first ImageNet weights of `network`.
+    """Where torchvision downloads its first ImageNet weights of `network` from.
 
     It ends in `<network>-<first eight digits of the SHA-256>.pth`.
     """
-    url: str = get_model_weights(network)["IMAGENET1K_V1"].url
-    return url
+    return f"https://download.pytorch.org/models/{IMAGENET_WEIGHTS[network]}"
 
 
 def load_weights(config: Model, *, data: str | None, cache: Path | None, url: str | None = None) -> Weights | None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import save
 from torch import nn
 
-from job import plots
 from job.manifest import Manifest
 from job.runs import Divergence, Efficiency, Environment, EpochRecord
 from job.training.engine.evaluation import Evaluation, Evaluator
@@ -17,6 +17,9 @@ from job.training.engine.loop import Epoch
 from job.training.machine import count_flop, measure_efficiency
 from job.training.record.predictions import Predictions, read_predictions
 from job.training.stage import Staged
+
+if TYPE_CHECKING:  # it imports matplotlib, which no training waits for
+    from job import plots
 
 NUM_SAMPLES = 16
 """Half of them right and half of them wrong, where there are as many."""
@@ -105,6 +108,8 @@ def _last_evaluation(staged: Staged, last: Epoch | None, *, divergence: Divergen
 
 def draw_plots(outcome: Outcome) -> dict[str, bytes]:
     """PNG files by name. Without a whole epoch there is nothing to draw."""
+    from job import plots
+
     if not outcome.confusion:
         return {}
     history, classes, title = outcome.history, outcome.classes, outcome.manifest.name
@@ -122,6 +127,8 @@ def draw_plots(outcome: Outcome) -> dict[str, bytes]:
 
 def choose_samples(test: Evaluation, data: ImageData) -> list[plots.Sample]:
     """Some right and some wrong predictions, spread evenly over the test images in their order."""
+    from job import plots
+
     probabilities, predicted = test.logits.softmax(1).max(1)
     right = (predicted == test.labels).cpu()
     chosen = [*_spread(torch.nonzero(right)), *_spread(torch.nonzero(~right))]

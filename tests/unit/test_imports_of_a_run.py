@@ -1,0 +1,133 @@
+"""What a run imports: what it does without must stay out, because start-up is mostly imports.
+
+Counted in modules and not in seconds, so that no busy machine makes it fail. The networks and scores that stand in for
+torchvision's and torchmetrics' are compared with them.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+from torchmetrics.functional.classification import multiclass_accuracy, multiclass_confusion_matrix
+
+from job.training.engine.evaluation import Evaluation
+from job.training.engine.resnet import NETWORKS
+from job.training.engine.uncompiled import PREPARED, without_compiler
+from job.training.machine import count_flop
+from tests.conftest import NARROW_PATH, TINY
+
+NEVER = ("torchvision", "torchmetrics", "torch._dynamo", "torch._inductor", "sympy", "scipy", "pandas", "boto3")
+"""By none of the parts of a run into a folder."""
+MOST_MODULES = 2200
+"""A run into a folder imported 1721 modules with torch 2.15 on 2026-11-29, and 3676 before."""
+REPORT = """
+import atexit, json, sys
+atexit.register(lambda: print("MODULES", json.dumps(sorted(sys.modules))))
+from job.cli import main
+main()
+"""
+
+
+def imported(*arguments: str) -> list[str]:
+    """The modules in a process after the command."""
+    command = [sys.executable, "-c", REPORT, *arguments]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": NARROW_PATH}, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    modules: list[str] = json.loads(done.stdout.rpartition("MODULES ")[2])
+    return modules
+
+
+@pytest.mark.parametrize("optimizer", [{"name": "adam", "lr": 0.001}, {"name": "muon", "lr": 0.001}])
+def test_run_imports_neither_a_compiler_nor_what_it_has_no_use_for(optimizer: dict[str, Any], tmp_path: Path) -> None:
+    manifest = tmp_path / "m.json"
+    manifest.write_text(json.dumps(TINY | {"epochs": 1, "optimizer": optimizer}))
+    modules = imported("run", "--manifest", str(manifest), "--output", str(tmp_path / "out"), "--device", "cpu")
+    assert "torch" in modules
+    assert not set(NEVER) & set(modules)
+    assert len(modules) < MOST_MODULES
+
+
+def test_validate_needs_no_numbers_and_no_pictures(tmp_path: Path) -> None:
+    manifest = tmp_path / "m.json"
+    manifest.write_text(json.dumps(TINY))
+    assert not {*NEVER, "torch", "numpy", "PIL", "matplotlib"} & set(imported("validate", str(manifest)))
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_networks_are_torchvision_s_to_the_bit(name: str) -> None:
+    networks: list[nn.Module] = []
+    build: Callable[[int], nn.Module]
+    for build in (lambda classes: torchvision.models.get_model(name, num_classes=classes), NETWORKS[name]):
+        torch.manual_seed(3)
+        networks.append(build(7))
+    theirs, ours = networks
+    assert [key for key, _ in ours.named_modules()] == [key for key, _ in theirs.named_modules()]
+    expected, found = theirs.state_dict(), ours.state_dict()
+    assert list(found) == list(expected)
+    assert all(torch.equal(found[key], value) for key, value in expected.items())
+    images = torch.randn(2, 3, 32, 32)
+    outputs: list[Tensor] = [network(images) for network in networks]
+    assert torch.equal(*outputs)
+    for output in outputs:
+        output.square().sum().backward()
+    for mine, reference in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert mine.grad is not None
+        assert reference.grad is not None
+        assert torch.equal(mine.grad, reference.grad)
+
+
+@pytest.mark.parametrize("num_classes", [2, 4, 10])
+def test_scores_are_torchmetrics_to_the_bit(num_classes: int) -> None:
+    generator = torch.Generator().manual_seed(num_classes)
+    logits = torch.randn(97, num_classes, generator=generator).mul(2).round()  # with ties
+    labels = torch.randint(num_classes - 1, (97,), generator=generator)  # one class has no images
+    evaluation = Evaluation(logits, labels)
+    scores = evaluation.scores()
+    for value, k in ((scores.top1, 1), (scores.top5, min(5, num_classes))):
+        expected = multiclass_accuracy(logits, labels, num_classes, top_k=k, average="micro").item()
+        assert value == round(expected * 97) / 97
+    assert evaluation.confusion() == multiclass_confusion_matrix(logits, labels, num_classes).tolist()
+    expected_by_class = multiclass_accuracy(logits, labels, num_classes, average="none").tolist()
+    assert evaluation.class_accuracy() == [*expected_by_class[:-1], None]
+
+
+@pytest.mark.parametrize("is_frozen", [False, True])
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_flop_are_those_that_torch_counts(name: str, is_frozen: bool) -> None:
+    network = NETWORKS[name](10)
+    for key, weight in network.named_parameters():
+        weight.requires_grad = key.startswith("fc.") or not is_frozen
+    shadow = copy.deepcopy(network).to("meta").eval()
+    with FlopCounterMode(display=False) as counter:
+        shadow(torch.empty(1, 3, 50, 50, device="meta")).sum().backward()
+    assert count_flop(network, image_size=50) == counter.get_total_flops()
+
+
+def test_without_its_wrappers_an_optimizer_is_still_torch_s() -> None:
+    """The steps of all of them are compared with torch's in test_optimizers.py and test_loop.py."""
+    weight = nn.Parameter(torch.ones(3))
+    optimizer = without_compiler(torch.optim.Adam)([weight], lr=0.1)
+    assert isinstance(optimizer, torch.optim.Adam)
+    assert type(optimizer).__name__ == "Adam"
+    assert without_compiler(torch.optim.Adam) is type(optimizer)
+    for name in (*PREPARED, "step"):
+        assert callable(getattr(optimizer, name))
+    weight.square().sum().backward()
+    with torch.enable_grad():
+        optimizer.step()
+    assert weight.grad_fn is None
+    torch.testing.assert_close(weight.detach(), torch.full((3,), 0.9))
