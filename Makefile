@@ -29,7 +29,7 @@ STACK ?= job
 TAG ?= $(shell git describe --always --abbrev=12 --exclude '*' --dirty)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test quick soak check format docs lock upgrade manifests sbom image smoke-docker bench audit committed deploy push-image destroy clean
+.PHONY: help install run test quick soak check format docs lock upgrade manifests sbom image smoke-docker bench bench-compare audit committed deploy push-image destroy clean
 
 help:     ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 12
@@ -131,8 +131,11 @@ $(AUDIT_READY): requirements/audit.txt
 	$(AUDIT)/bin/python $(INSTALL) -r requirements/audit.txt
 	@touch $@
 
-bench: $(READY)  ## measure speed, profiles, concurrency and start-up on this device, into build/bench; BENCH takes options
+bench: $(READY)  ## measure speed, peers, profiles, concurrency and start-up on this device, into build/bench; BENCH takes options
 	$(BIN)/python -m tests.benchmarks.speed $(BENCH)
+
+bench-compare: $(READY)  ## OLD=a/speed.json NEW=b/speed.json of two commits: fails where a ratio fell by more than a tenth
+	$(BIN)/python -m tests.benchmarks.compare $(OLD) $(NEW)
 
 audit: $(AUDIT_READY)  ## check the CloudFormation templates with checkov; asks nothing of the network once it is installed
 	$(AUDIT)/bin/checkov -f infra/batch.yaml infra/pod-role.yaml --compact --quiet --skip-download

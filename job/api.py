@@ -18,6 +18,7 @@ from job.cli.submit import Asked, Sent, send
 from job.errors import ManifestError, UsageError
 from job.manifest import Manifest, Sweep, later_defaults, validate
 from job.plan import SweepPlan, build_plan, parse_document
+from job.sampling import draw_samples
 from job.submit.options import Options
 from job.submit.registry import find_backend
 from job.versions import extra
@@ -99,4 +100,5 @@ def _read(manifest: Document, overrides: Iterable[str]) -> tuple[Sweep, str]:
         text = json.dumps(content)
     except (TypeError, ValueError) as error:
         raise ManifestError(f"manifest: must hold what JSON can hold: {error}") from error
-    return as_one_sweep(parse_document(text.encode(), source="manifest", overrides=overrides)), "manifest"
+    sweep = as_one_sweep(parse_document(text.encode(), source="manifest", overrides=overrides))
+    return draw_samples(sweep), "manifest"

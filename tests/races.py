@@ -3,7 +3,7 @@
 Two kinds of sweeps: those of `tests.simulation`, whose truth is known, and the recorded runs of docs/example-report
 with more seeds, drawn with the accuracies and the noise that the engine finds in them.
 
-`python -m tests.races --repeats 200` prints the tables of docs/measurements/2026-11-29-race.md.
+`python -m tests.races --repeats 150` prints the tables of docs/measurements/2026-11-29-race.md.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def list_cases() -> Iterator[tuple[str, Case]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="How often a race ends as its whole sweep would, by simulation.")
-    parser.add_argument("--repeats", type=int, default=200)
+    parser.add_argument("--repeats", type=int, default=150)
     repeats = parser.parse_args().repeats
     shown = False
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Hashable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +15,6 @@ from job.cli.options import DEFAULT_CACHE
 if TYPE_CHECKING:
     from job.runs import RunResult
     from job.submit.work import Work
-
-NUM_READERS = 16
-"""Results that are read at the same time."""
 
 
 def check_done(work: Work, *, data: str | None, is_here: bool) -> None:
@@ -50,31 +47,37 @@ def _compare(work: Work, *, data: str | None) -> int:
 
     if work.store is None:
         return 0
-    groups: dict[Hashable, list[tuple[RunResult, str]]] = {}
+    groups: dict[Hashable, tuple[RunResult, str]] = {}
+    counts: Counter[Hashable] = Counter()
     for result, place in _read_results(work):
-        groups.setdefault(_inputs_of(result), []).append((result, place))
+        key = _inputs_of(result)
+        counts[key] += 1
+        groups.setdefault(key, (result, place))
     cache = Path(os.environ.get("JOB_CACHE") or DEFAULT_CACHE)  # where the runs look for it
     settings, inputs = RunSettings(data=data, cache=cache), Inputs()
     not_compared = 0
     for key in sorted(groups, key=str):  # one data set after the other, because `Inputs` keeps only the last
-        result, place = groups[key][0]
+        result, place = groups[key]
         if not check_finished(result, settings, inputs=inputs, place=place):
-            not_compared += len(groups[key])
+            not_compared += counts[key]
     return not_compared
 
 
-def _read_results(work: Work) -> list[tuple[RunResult, str]]:
+def _read_results(work: Work) -> Iterator[tuple[RunResult, str]]:
     """The results of the finished runs, with their places. Raises `ConflictError` for a file that is no result."""
     from job.runs import RunKeys
+    from job.storage import read_ahead
     from job.training.record.folder import RunFolder
 
     store = work.store
     if store is None:
-        return []
+        return
     every = [RunKeys(work.experiment, run_id) for run_id in work.done]
-    with ThreadPoolExecutor(NUM_READERS) as pool:
-        results = pool.map(lambda keys: RunFolder(store, keys).read_result(), every)
-        return [(result, store.locate(keys.result)) for result, keys in zip(results, every, strict=True) if result]
+    contents = read_ahead(store, [keys.result for keys in every])
+    for keys, (_, content) in zip(every, contents, strict=True):
+        if content is not None:
+            folder = RunFolder(store, keys)
+            yield folder.parse_result(content), folder.locate_result()
 
 
 def _inputs_of(result: RunResult) -> Hashable:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -12,9 +12,6 @@ from job.cli.streams import outlive_reader
 from job.errors import UsageError
 from job.home import prepare_matplotlib
 from job.versions import extra
-
-if TYPE_CHECKING:
-    from job.trackers import RecordedRun
 
 
 class Format(StrEnum):
@@ -123,9 +120,7 @@ def check_into(into: str) -> str:
 
 
 def _export_runs(place: str, to: Format, into: str | None, *, experiment: str | None, with_models: bool) -> None:
-    from collections.abc import Iterator
-
-    from job.runs import RunKeys, split_run
+    from job.runs import split_run
     from job.storage import open_store
     from job.trackers import find_runs, open_recorded, open_tracker, replay
 
@@ -141,13 +136,7 @@ def _export_runs(place: str, to: Format, into: str | None, *, experiment: str | 
         into = check_into(into)
     tracker, where = open_tracker(to.value, into)
 
-    def runs(every: list[RunKeys]) -> Iterator[RecordedRun]:
-        for keys in every:  # one after the other, so that ten thousand do not lie in memory
-            run = open_recorded(store, keys)
-            if run is not None:
-                yield run
-
-    done = replay(runs(wanted), tracker, with_models=with_models)
+    done = replay(open_recorded(store, wanted), tracker, with_models=with_models)
     parts = [f"{done.num_new} runs written"]
     parts += [f"{done.num_replaced} written anew"] if done.num_replaced else []
     parts += [f"{done.num_unchanged} there already"] if done.num_unchanged else []

@@ -29,12 +29,13 @@ class LivePage:
         """Raises `UsageError` where the packages of the report are missing."""
         prepare_matplotlib()
         with extra("report"):
+            from job.report.analysis.live import name_configurations
             from job.report.read.live import LiveRecords, read_sweep_plan
             from job.report.render.live import render_live
 
         self._store, self._render = store, render_live
         self._records = LiveRecords(store, experiment)
-        self._plan = read_sweep_plan(store, experiment)
+        self._named = name_configurations(read_sweep_plan(store, experiment))
         self._written: LiveSweep | None = None
 
     @property
@@ -57,7 +58,7 @@ class LivePage:
             status.experiment,
             [RunState(run.run_id, run.state, run.done_fraction, run.seconds_left) for run in status.runs],
             self._records.read(versions),
-            plan=self._plan,
+            named=self._named,
             troubles=troubles,
             is_over=status.is_over,
         )

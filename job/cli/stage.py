@@ -83,24 +83,20 @@ def stage(
         from job.training.inputs.datasets import STAGED
 
         folder = expand_cache(cache)
-        places: list[str] = []
         if own is not None:
             from job.manifest.models import Folder
 
             columns = _Columns(image_column, label_column)
-            places.append(
-                _stage_own(own, store, size=size or Folder(name="folder").size, columns=columns, cache=folder)
-            )
+            typer.echo(_stage_own(own, store, size=size or Folder(name="folder").size, columns=columns, cache=folder))
             data = None  # the ImageNet weights do not lie among the images
         elif dataset is not StagedDataset.NONE:
             files = STAGED[dataset.value]
-            places += files.stage(files.locate(data, cache=folder), store)
+            for place in files.stage(files.locate(data, cache=folder), store):
+                typer.echo(place)
         if weights:
             from job.training.inputs.weights import imagenet_url, stage_imagenet
 
-            places.append(stage_imagenet(store, imagenet_url(model.value), data=data, cache=folder))
-    for staged in places:
-        typer.echo(staged)
+            typer.echo(stage_imagenet(store, imagenet_url(model.value), data=data, cache=folder))
 
 
 @dataclass(frozen=True)

@@ -368,6 +368,8 @@ NOT_TO_BE_HAD = {
     "adahessian": "its step needs second derivatives, and a training step here has first ones",
     "lookahead": "it is a wrapper around another optimizer, and a manifest names one",
     "soap": "neither torch nor timm has it",
+    "shampoo": "neither torch nor timm has it",
+    "sophia": "neither torch nor timm has it",
     "kron": "it draws random numbers of its own, which a checkpoint here does not hold",
     "adafactorbv": "torch's Adafactor is here as adafactor",
     "adamuon": "torch's Muon is here as muon",

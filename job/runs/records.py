@@ -7,6 +7,7 @@ the name ends in `at`: then it is a point in time.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
@@ -81,13 +82,21 @@ class Diagnostics(Record):
 
         Of the first steps, which are all measured, no more count, or they would have half the weight.
         """
+        return self.means(group, (quantity,))[0]
+
+    def means(self, group: str, quantities: Sequence[str]) -> list[float | None]:
+        """`mean` of each of `quantities`."""
         measured: GroupDiagnostics | None = getattr(self, group)
         if measured is None:
-            return None
+            return [None] * len(quantities)
         even = [index for index, step in enumerate(self.steps) if step % MEASURED_EVERY == 0]
-        values = [getattr(measured, quantity)[index] for index in even or range(len(self.steps))]
-        finite = [value for value in values if value is not None and math.isfinite(value)]
-        return math.fsum(finite) / len(finite) if finite else None
+        places = even or range(len(self.steps))
+        found: list[float | None] = []
+        for quantity in quantities:
+            every: list[float | None] = getattr(measured, quantity)
+            finite = [value for index in places if (value := every[index]) is not None and math.isfinite(value)]
+            found.append(math.fsum(finite) / len(finite) if finite else None)
+        return found
 
 
 class EpochRecord(Record):

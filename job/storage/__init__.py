@@ -6,11 +6,14 @@ from pathlib import Path
 
 from job.errors import UsageError
 from job.places import is_remote, parse_place
+from job.storage.ahead import read_ahead
 from job.storage.base import Store
 from job.storage.folder import FolderStore, reported
 from job.storage.pages import NO_S3, quote_page
 
-__all__ = ["NO_S3", "FolderStore", "Store", "is_remote", "open_store", "quote_page", "read_uri", "reported"]
+__all__ = [
+    "NO_S3", "FolderStore", "Store", "is_remote", "open_store", "quote_page", "read_ahead", "read_uri", "reported",
+]  # fmt: skip
 
 
 def open_store(location: str) -> Store:

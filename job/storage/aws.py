@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
 import boto3
+import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, NoCredentialsError
+from botocore.utils import parse_timestamp
 
 from job.errors import AccessDeniedError, UsageError
 from job.secrets import remember
@@ -38,7 +42,7 @@ def build_client(service: str, *, region: str | None = None, config: Any = None,
     _check_readable("AWS_CA_BUNDLE", must_exist=True)
     _check_container_token()
     with translate_errors(f"AWS {service}"):
-        session = boto3.session.Session() if is_fresh else _default_session()
+        session = _fresh_session() if is_fresh else _default_session()
         with _translate_chain(session):
             session.get_credentials()
         try:
@@ -59,6 +63,25 @@ def build_quick_client(service: str, *, region: str | None = None) -> Any:
         retries={"mode": "standard", "total_max_attempts": 2},
     )
     return build_client(service, region=region, config=config)
+
+
+def _fresh_session() -> Any:
+    session = botocore.session.get_session()
+    # As AWS's own command line does; botocore's parser takes most of the time of a listing.
+    session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=parse_moment)
+    return boto3.session.Session(botocore_session=session)
+
+
+def parse_moment(value: Any) -> datetime:
+    """What botocore's own parser gives, but sooner for the two forms in which S3 writes a time."""
+    if isinstance(value, str):
+        with suppress(ValueError):
+            if "T" in value[8:11]:  # 2026-01-01T00:00:00.000Z
+                return datetime.fromisoformat(value)
+            if value.endswith("GMT"):  # Thu, 01 Jan 2026 00:00:00 GMT
+                return parsedate_to_datetime(value)
+    found: datetime = parse_timestamp(value)
+    return found
 
 
 def _default_session() -> Any:

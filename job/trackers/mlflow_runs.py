@@ -25,6 +25,8 @@ from job.trackers.stamps import Outcome, Stamp, judge
 DEFAULT = os.environ.get("MLFLOW_TRACKING_URI") or "mlruns"
 KEY, RESULT, MODEL = "job.run", "job.result", "job.model"
 """Tags of a run: where it lies in its output; which result of it was exported, written last; whether with weights."""
+ALLOW_FOLDERS = "MLFLOW_ALLOW_FILE_STORE"
+"""Without it MLflow 3.13 and later refuse to open a folder (https://github.com/mlflow/mlflow/issues/23634)."""
 PAGE = 1000
 """Runs of one answer; more are refused by some servers."""
 
@@ -37,7 +39,10 @@ class MlflowRuns:
         self._experiments: dict[str, str] = {}
         self._there: dict[str, dict[str, tuple[str, Stamp | None]]] = {}
         """By experiment and key: MLflow's id of the run, and its stamp; None where an export did not end."""
-        self.advice = f"mlflow ui --backend-store-uri {uri}" if uri.startswith(("file:", "sqlite:")) else uri
+        command = f"mlflow ui --backend-store-uri {uri}"
+        if uri.startswith("file:"):
+            command = f"{ALLOW_FOLDERS}=true {command}"
+        self.advice = command if uri.startswith(("file:", "sqlite:")) else uri
 
     def add(self, run: RecordedRun, *, with_model: bool) -> Outcome:
         with _reported(self._uri):
@@ -129,8 +134,8 @@ def open_tracker(place: str) -> MlflowRuns:
     uri = place
     if not is_remote(place) and not place.startswith(("file:", "sqlite:")):
         uri = Path(place).absolute().as_uri()
-    if uri.startswith("file:"):  # MLflow asks for this consent since 3.7; whoever names a folder has given it
-        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+    if uri.startswith("file:"):  # whoever names a folder has given MLflow this consent
+        os.environ.setdefault(ALLOW_FOLDERS, "true")
     for name in ("MLFLOW_DISABLE_TELEMETRY", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"):
         os.environ.setdefault(name, "true")
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from job.errors import DataError, ObjectMissing, UsageError
 from job.logs import get_logger
 from job.runs import GROUPS, QUANTITIES, EpochRecord, RunKeys, RunResult, is_result_key, runs_prefix
-from job.storage import Store
+from job.storage import Store, read_ahead
 
 Scalar = str | int | float | bool
 
@@ -151,16 +151,21 @@ def find_runs(store: Store, *, experiment: str | None = None) -> Found:
     return Found(finished, len(runs) - len(finished))
 
 
-def open_recorded(store: Store, keys: RunKeys) -> RecordedRun | None:
-    """The run under `keys`; None, with a warning, where its result cannot be read."""
-    try:
-        return RecordedRun(store, keys, RunResult.model_validate_json(store.read(keys.result)))
-    except ObjectMissing:
-        reason = "vanished meanwhile"
-    except ValidationError as error:
-        reason = f"is no result: {error.errors(include_url=False, include_input=False)[0]['msg']}"
-    get_logger().warning("result_ignored", result=store.locate(keys.result), reason=reason)
-    return None
+def open_recorded(store: Store, runs: Sequence[RunKeys]) -> Iterator[RecordedRun]:
+    """The runs, one after the other, so that ten thousand do not lie in memory; with a warning instead of each whose
+    result cannot be read."""
+    contents = read_ahead(store, [keys.result for keys in runs])
+    for keys, (_, content) in zip(runs, contents, strict=True):
+        if content is None:
+            reason = "vanished meanwhile"
+        else:
+            try:
+                yield RecordedRun(store, keys, RunResult.model_validate_json(content))
+            except ValidationError as error:
+                reason = f"is no result: {error.errors(include_url=False, include_input=False)[0]['msg']}"
+            else:
+                continue
+        get_logger().warning("result_ignored", result=store.locate(keys.result), reason=reason)
 
 
 def _flatten(content: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Scalar | None]]:

@@ -22,6 +22,7 @@ from job.cpus import available_cpus
 from job.errors import HostError
 from job.logs import get_logger
 from job.runs import Efficiency, Environment, GradientCheck
+from job.training.allocator import keep_freed_memory
 from job.training.cards import ASK, check_card, check_driver, find_driver
 from job.training.engine.device import Device
 from job.training.precision import choose_precision
@@ -40,12 +41,14 @@ def choose_device(
     """The device that `settings` ask for, in the precision that manifest, submission and checkpoint lead to.
 
     `precision` is the manifest's, `trained_in` the checkpoint's; see `choose_precision`. Sets torch's threads and
-    switches. Raises `HostError` when the GPU that is asked for is not there, its driver is too old, or the device lacks
-    the precision; `UsageError` for a card that torch has no code for.
+    switches, and on a CPU the allocator. Raises `HostError` when the GPU that is asked for is not there, its driver is
+    too old, or the device lacks the precision; `UsageError` for a card that torch has no code for.
     """
     device = _find_device(settings.device)
     num_threads = settings.num_threads or available_cpus()
     torch.set_num_threads(num_threads)
+    if device.type == "cpu":
+        keep_freed_memory()
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # needed by deterministic matrix products
     torch.set_deterministic_debug_mode("error" if deterministic else "default")  # imports no compiler, as its twin does

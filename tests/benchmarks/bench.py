@@ -38,6 +38,8 @@ class Bench:
     manifest: Manifest
     device: Device
     """As the product chooses it."""
+    by_wall: bool = False
+    """Whether a CPU is measured by the wall too, as work in other processes or on several threads must be."""
 
     @property
     def num_images(self) -> int:
@@ -91,21 +93,30 @@ class Bench:
         return make_resident(self.folder, data, self.manifest, self.device)
 
     def clock(self) -> float:
-        """Seconds: of this process's CPU, or on CUDA of the wall once the device is done."""
-        if not self.device.is_cuda:
+        """Seconds: of this process's CPU; by the wall, or on CUDA, of the wall once the device is done."""
+        if not self.device.is_cuda and not self.by_wall:
             return time.process_time()
         self.device.synchronize()
         return time.perf_counter()
 
 
 def build_bench(
-    folder: Path, *, source: Path | None, num_images: int | None, image_size: int, batch_size: int, device_name: str
+    folder: Path,
+    *,
+    source: Path | None,
+    num_images: int | None,
+    image_size: int,
+    batch_size: int,
+    device_name: str,
+    num_threads: int = 1,
 ) -> Bench:
-    """Writes `num_images` training and as many test JPEGs, of `source` or synthetic, below `folder`."""
-    num_threads = None if device_name != "cpu" and torch.cuda.is_available() else 1
-    device = choose_device(
-        RunSettings(device=device_name, num_threads=num_threads), precision="auto", image_size=image_size
-    )
+    """Writes `num_images` training and as many test JPEGs, of `source` or synthetic, below `folder`.
+
+    `num_threads` are those of a CPU.
+    """
+    has_gpu = device_name != "cpu" and torch.cuda.is_available()
+    settings = RunSettings(device=device_name, num_threads=None if has_gpu else num_threads)
+    device = choose_device(settings, precision="auto", image_size=image_size)
     num_images = num_images or (5000 if device.is_cuda else 250)
     num_images = -(-num_images // batch_size) * batch_size
     if source is None:
@@ -132,7 +143,7 @@ def build_bench(
 def make_resident(folder: Path, data: ImageData, manifest: Manifest, device: Device) -> Bench:
     """The task with `data` on the device."""
     parts = split_data(data, validation_fraction=0, seed=manifest.seed, device=device.torch_device)
-    return Bench(folder, data, parts, manifest, device)
+    return Bench(folder, data, parts, manifest, device, by_wall=device.num_threads > 1)
 
 
 def _write_jpegs(folder: Path, data: ImageData, *, part: str, num_images: int) -> None:

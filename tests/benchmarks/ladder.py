@@ -33,6 +33,7 @@ class Techniques:
     optimizer: bool = False
     no_item: bool = False
     folded: bool = False
+    keeps_memory: bool = False
     graph: bool = False
     compiled: bool = False
 
@@ -56,6 +57,8 @@ class Rung:
                 return "a CPU has neither cuDNN nor TF32"
             case "autocast" if device.precision not in ("bf16", "fp16"):
                 return "this CPU has no bf16 instructions; emulated, they are slower than fp32"
+            case "keeps_memory" if device.is_cuda:
+                return "torch keeps a GPU's memory by itself"
             case "graph" if not device.is_cuda:
                 return "CUDA graphs need a GPU"
             case "graph" if part == "train" and device.precision == "fp16":
@@ -71,6 +74,7 @@ LADDER = (
     Rung("+ fused or foreach optimizer", "optimizer", ("train",)),
     Rung("+ no .item() per step", "no_item", ("train",)),
     Rung("+ folded BatchNorm", "folded", ("evaluate",)),
+    Rung("+ freed memory kept", "keeps_memory", BOTH),
     Rung("+ CUDA graph", "graph", BOTH),
 )
 COMPILED = Rung("torch.compile instead of the graph", "compiled", ("train",))

@@ -2,9 +2,11 @@
 
     make bench
     python -m tests.benchmarks.speed --num-images 250 --repeats 3 --output build/bench
+    make bench BENCH="--only peers --torchvision ../vision --timm ../pytorch-image-models"
 
 Writes OUTPUT/speed.json and from it OUTPUT/speed.md. On a CPU it counts CPU-seconds of one thread (some
-twenty minutes), on a GPU seconds of the wall; several configurations at once by the wall everywhere.
+twenty minutes), on a GPU or with more threads seconds of the wall; several configurations at once and peers by the
+wall everywhere. `make bench-compare` finds what became slower between two such files.
 """
 
 from __future__ import annotations
@@ -28,12 +30,13 @@ from tests.benchmarks.bench import Bench, build_bench
 from tests.benchmarks.concurrency import measure_concurrency
 from tests.benchmarks.floor import NUM_LAUNCHES, MatrixProduct, count_flops, count_launches
 from tests.benchmarks.ladder import LadderTrainer, Techniques
+from tests.benchmarks.peers import PEERS, measure_peers
 from tests.benchmarks.profiles import measure_profiles
 from tests.benchmarks.startup import measure_startup
 from tests.benchmarks.tables import Document, render_markdown
 from tests.benchmarks.variants import Variant, list_probes, list_variants, measure
 
-SECTIONS = ("speed", "profile", "concurrency", "startup")
+SECTIONS = ("speed", "peers", "profile", "concurrency", "startup")
 EPOCH = {"train": 5000, "evaluate": 8000}
 """Images trained on and evaluated in an epoch of the lab report: STL-10, whole."""
 TOLERANCES = {"fp32": 1e-4, "tf32": 5e-3, "fp16": 1e-2, "bf16": 3e-2}
@@ -52,6 +55,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--configurations", type=int, nargs="+", default=[2, 4], help="how many at once")
+    parser.add_argument("--num-threads", type=int, default=1, help="of a CPU, but for several configurations at once")
+    for peer in PEERS:
+        parser.add_argument(peer.option, type=Path, metavar="DIR", help=f"a clone of {peer.clone}")
     parser.add_argument("--only", choices=SECTIONS, help="one of the sections")
     options = parser.parse_args(arguments)
     sections = [options.only] if options.only else SECTIONS
@@ -61,12 +67,20 @@ def main(arguments: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         bench = build_bench(
             Path(folder), source=options.data, num_images=options.num_images, image_size=options.image_size,
-            batch_size=options.batch_size, device_name=options.device,
+            batch_size=options.batch_size, device_name=options.device, num_threads=options.num_threads,
         )  # fmt: skip
         document = describe(bench, options) | {"load_average": load_average}
         if "speed" in sections:
             document |= measure_speed(bench, num_repeats=options.repeats, compiled=options.compile)
             write(document, options.output)  # whatever becomes of the rest
+        if "peers" in sections:
+            clones = {peer.option: getattr(options, peer.option.removeprefix("--")) for peer in PEERS}
+            for found in measure_peers(bench, clones, num_repeats=options.repeats):
+                if isinstance(found, str):
+                    print(found, file=sys.stderr)
+                else:
+                    document["peers"] = found
+            write(document, options.output)
         if "profile" in sections:
             print("profile", file=sys.stderr)
             document["profile"] = measure_profiles(bench, num_repeats=options.repeats)
@@ -111,7 +125,7 @@ def describe(bench: Bench, options: argparse.Namespace) -> Document:
             "batch_size": bench.manifest.batch_size,
             "num_repeats": options.repeats,
             "data": "synthetic" if options.data is None else "folder",
-            "clock": "seconds of the wall" if bench.device.is_cuda else "CPU-seconds of one thread",
+            "clock": "seconds of the wall" if bench.device.is_cuda or bench.by_wall else "CPU-seconds of one thread",
             "epoch_train_images": EPOCH["train"],
             "epoch_evaluations": EPOCH["evaluate"],
         },

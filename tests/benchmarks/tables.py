@@ -12,7 +12,14 @@ def render_markdown(document: Document) -> str:
     """What was measured on what, and the tables that there are measurements for."""
     return (
         "\n".join(
-            [*_heading(document), *_speed(document), *_profile(document), *_concurrency(document), *_startup(document)]
+            [
+                *_heading(document),
+                *_speed(document),
+                *_peers(document),
+                *_profile(document),
+                *_concurrency(document),
+                *_startup(document),
+            ]
         )
         + "\n"
     )
@@ -68,6 +75,34 @@ def _speed(document: Document) -> Iterable[str]:
             f"{floor['launch_seconds'] * 1e6:.1f} µs each."
         )
     yield from _remarks(document)
+
+
+def _peers(document: Document) -> Iterable[str]:
+    if "peers" not in document:
+        return
+    parts = ("train", "evaluate")
+    yield ""
+    yield (
+        "| by the wall | training, images/s | × naive | this project is faster by | evaluation, images/s | × naive "
+        "| this project is faster by |"
+    )
+    yield "|---|---:|---:|---:|---:|---:|---:|"
+    for row in document["peers"]["rows"]:
+        cells = []
+        for part in parts:
+            cell = row[part]
+            cells.append(f"{_number(cell['images_per_second'])} ({_number(cell['min'])}–{_number(cell['max'])})")
+            cells += [_number(cell["ratio"]), _number(cell["product_ratio"])]
+        version = f" at {row['version']}" if row["version"] else ""
+        yield f"| {row['name']}{version} | {' | '.join(cells)} |"
+    for row in document["peers"]["missing"]:
+        yield f"| {row['name']} | skipped: {row['skipped']} | | | | | |"
+    yield ""
+    yield (
+        "The published scripts run unchanged in processes of their own, with AdamW, a worker process that decodes and "
+        "as many threads as the rest; their second epoch counts, from the first batch's line of their log to the "
+        "last's. Ratios are medians of the rounds' ratios."
+    )
 
 
 def _remarks(document: Document) -> Iterable[str]:

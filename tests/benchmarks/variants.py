@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 
+from job.training.allocator import MMAP_THRESHOLD, TRIM_THRESHOLD, keep_freed_memory
 from job.training.engine.device import Device
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.floor import Launches, MatrixProduct
@@ -41,6 +43,8 @@ class Variant:
     """With the flags that the product sets, or with torch's defaults."""
     lower_precision: bool = True
     """In the arithmetic that the device chooses, or in fp32."""
+    keeps_memory: bool = True
+    """With the allocator as the product sets it on a CPU, or as it comes."""
     may_fail: bool = False
     skipped: str | None = None
     loss: float | None = None
@@ -81,12 +85,22 @@ class Variant:
     def _set_flags(self) -> None:
         torch.backends.cudnn.benchmark = self.tuned
         torch.backends.cuda.matmul.allow_tf32 = self.tuned
+        set_allocator(keeps_memory=self.keeps_memory)
+
+
+def set_allocator(*, keeps_memory: bool) -> None:
+    """As the product has it, or as glibc's own thresholds are once they have grown with the blocks that were freed."""
+    if keep_freed_memory() and not keeps_memory:
+        library = ctypes.CDLL(None)
+        library.mallopt(MMAP_THRESHOLD, 32 * 1024**2)
+        library.mallopt(TRIM_THRESHOLD, 64 * 1024**2)
+        library.malloc_trim(0)
 
 
 def list_variants(device: Device, *, compiled: bool) -> list[Variant]:
     """All of them, in the order of the table."""
     naive, recipe = Script(), Script(recipe=True)
-    as_it_is: dict[str, Any] = {"tuned": False, "lower_precision": False}
+    as_it_is: dict[str, Any] = {"tuned": False, "lower_precision": False, "keeps_memory": False}
     variants = [
         Variant("(a) naive, evaluated at batch 1", "train", partial(ScriptTrainer, script=naive), **as_it_is),
         Variant(
@@ -101,8 +115,13 @@ def list_variants(device: Device, *, compiled: bool) -> list[Variant]:
             partial(ScriptEvaluator, script=naive, batch_size=256),
             **as_it_is,
         ),
-        Variant("(b) torchvision's recipe", "train", partial(ScriptTrainer, script=recipe)),
-        Variant("(b) torchvision's recipe", "evaluate", partial(ScriptEvaluator, script=recipe, batch_size=256)),
+        Variant("(b) torchvision's recipe", "train", partial(ScriptTrainer, script=recipe), keeps_memory=False),
+        Variant(
+            "(b) torchvision's recipe",
+            "evaluate",
+            partial(ScriptEvaluator, script=recipe, batch_size=256),
+            keeps_memory=False,
+        ),
     ]
     techniques = {"train": Techniques(), "evaluate": Techniques()}
     for rung in LADDER:
@@ -129,6 +148,7 @@ def _climb(rung: Rung, part: Part, techniques: Techniques, skipped: str | None) 
         partial(work, techniques=techniques),
         tuned=techniques.tuned,
         lower_precision=techniques.autocast,
+        keeps_memory=techniques.keeps_memory,
         skipped=skipped,
     )
 

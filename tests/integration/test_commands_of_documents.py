@@ -144,6 +144,8 @@ WAYS: dict[str, How] = {
     "unit/test_infra.py::test_submit_reads_queue_roles_bucket_image_and_sizes_from_the_stack",
     r"job submit .*--(to (local|kubernetes)|settings)\b.*": _job_dry,
     r"job run .*": _job_validated,  # trains; a smaller one is what `finished` is made by
+    r"job stage .*--dataset folder .*": "its photographs are those of whoever reads; with others it is done by "
+    "integration/test_stage_own_images.py::test_stage_says_where_the_object_is_and_how_runs_take_it",
     r"job stage .*": "downloads gigabytes; with small files it is done by "
     "integration/test_stage.py::test_stage_says_where_it_put_the_files",
     r"make .*": _make_dry,
@@ -158,6 +160,8 @@ WAYS: dict[str, How] = {
     "unit/test_infra.py::test_the_kubernetes_note_holds_what_pods_expect",
     r"pip install .*": "installs; from an index of its own it is done by "
     "integration/test_setup.py::test_every_command_installs_the_lock_although_a_newer_release_is_there",
+    r"git clone .*": "downloads; programs in the place of the scripts are run by "
+    "integration/test_peers.py::test_second_epoch_of_a_published_script_counts_from_its_first_batch_to_its_last",
     r"git tag .*": "would leave a tag in this repository",
     r"\. \.venv/bin/activate|\.venv/bin/pre-commit install|\.ci/start-docker": "changes this machine or this checkout",
 }

@@ -215,19 +215,8 @@ def test_race_sends_a_rung_to_batch_as_one_array_job(
 def test_race_whose_controller_is_killed_is_carried_on_by_another_process(tmp_path: Path) -> None:
     path = write(tmp_path, [0.001, 0.01], seeds=[0, 1, 2])
     output = tmp_path / "out"
-    command = [
-        sys.executable,
-        "-m",
-        "job",
-        "race",
-        "-m",
-        str(path),
-        "--to",
-        "local",
-        "--output",
-        str(output),
-        "--watch",
-    ]
+    place = ("--to", "local", "--output", str(output), "--per-container", "6")
+    command = [sys.executable, "-m", "job", "race", "-m", str(path), *place, "--watch"]
     environment = os.environ | {"PYTHONPATH": NARROW_PATH}
     first = subprocess.Popen(command, env=environment, start_new_session=True, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 300

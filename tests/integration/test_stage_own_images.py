@@ -410,6 +410,43 @@ def test_columns_that_are_named_are_taken(stage: Callable[..., Answer], tmp_path
     np.testing.assert_array_equal(data.train_images[0], picture(3).transpose(2, 0, 1))
 
 
+SAVED = Path(__file__).parents[1] / "data" / "hugging-face"
+"""What `save_to_disk` of datasets 5.2.0 wrote: 6 and 4 images; beside them lies what `filter` and `map` left."""
+
+
+def test_data_set_that_the_library_of_hugging_face_saved_is_staged(
+    stage: Callable[..., Answer], tmp_path: Path
+) -> None:
+    answer = stage(tmp_path / "staged", data=SAVED)
+    assert answer.exit_code == 0, answer.stderr
+    data = load(tmp_path / "staged", tmp_path / "cache")
+    assert (data.classes, data.train_labels.tolist()) == (("cat", "dog"), [0, 1, 0, 1, 0, 1])
+    assert data.test_labels.tolist() == [0, 1, 0, 1]
+
+
+def test_table_that_holds_paths_and_no_images_says_so_once(stage: Callable[..., Answer], tmp_path: Path) -> None:
+    rows: dict[str, list[Any]] = {"image": [{"bytes": None, "path": f"/photos/{n}.jpg"} for n in "ab"], "label": [0, 1]}
+    answer = stage(tmp_path / "staged", data=write_rows(tmp_path / "tables", rows, ["a", "b"]))
+    assert answer.exit_code == 66
+    assert "row 0: holds the path of an image, /photos/a.jpg, and not the image; stage the folder" in answer.stderr
+    assert "row 1" not in answer.stderr
+
+
+def test_images_that_are_staged_are_named_although_the_weights_cannot_be_had(
+    job: Job, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nobody listens there
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    answer = job(
+        "stage", tmp_path / "staged", "--dataset", "folder", "--size", SIZE, "--data", photos,
+        "--cache", tmp_path / "cache",
+    )  # fmt: skip
+    assert answer.exit_code == 66
+    assert answer.stdout.strip() == f"{tmp_path}/staged/folder-{SIZE}px/images.safetensors"
+    assert "cannot be downloaded" in answer.stderr
+    assert "leave the weights out with --no-weights" in answer.stderr
+
+
 def test_files_that_say_no_part_or_are_no_tables_are_refused(stage: Callable[..., Answer], tmp_path: Path) -> None:
     root = tmp_path / "tables"
     root.mkdir()
@@ -417,6 +454,7 @@ def test_files_that_say_no_part_or_are_no_tables_are_refused(stage: Callable[...
     answer = stage(tmp_path / "staged", data=root)
     assert answer.exit_code == 66
     assert "neither its name nor a column split says" in answer.stderr
+    assert "such as train.parquet (a data set of Hugging Face's library gets both parts" in answer.stderr
     (root / "all.parquet").write_bytes(b"PAR1")
     (root / "all.parquet").rename(root / "train.parquet")
     answer = stage(tmp_path / "staged", data=root)

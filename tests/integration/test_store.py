@@ -17,6 +17,7 @@ import boto3
 import pytest
 import structlog
 from botocore.config import Config
+from botocore.utils import parse_timestamp
 
 from job.errors import (
     AccessDeniedError,
@@ -29,6 +30,7 @@ from job.errors import (
     UsageError,
 )
 from job.storage import FolderStore, Store, is_remote, open_store, read_uri
+from job.storage.aws import parse_moment
 from job.storage.claim import CLAIM_PREFIX
 from job.storage.faults import CredentialsExpired
 from job.storage.s3 import COMMIT_CONFLICT_ATTEMPTS, MULTIPART_BYTES, S3Store
@@ -953,3 +955,24 @@ def test_role_that_may_not_tag_writes_checkpoints_without(wire: FaultyS3, bucket
     wire.spoil("PUT", "checkpoints", answer("403 Forbidden", "AccessDenied"))
     with pytest.raises(AccessDeniedError):
         store.write(CHECKPOINT, b"denied altogether")
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "2026-11-29T08:00:01.250Z",
+        "2026-11-29T08:00:01+02:00",
+        "Sun, 29 Nov 2026 08:00:01 GMT",
+        1795939201,
+        "1795939201",
+    ],
+)
+def test_moment_is_the_one_that_botocore_reads(written: str | int) -> None:
+    assert parse_moment(written) == parse_timestamp(written)
+
+
+@pytest.mark.parametrize("written", ["", "2026-13-29T08:00:01Z", "yesterday GMT"])
+def test_what_is_no_moment_is_refused_as_botocore_refuses_it(written: str) -> None:
+    for parse in (parse_timestamp, parse_moment):
+        with pytest.raises(ValueError, match="Invalid timestamp"):
+            parse(written)

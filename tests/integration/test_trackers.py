@@ -212,7 +212,9 @@ def test_tensorboard_has_parameters_figures_and_where_the_model_lies(
 def test_mlflow_has_parameters_figures_and_a_logged_model(
     output: Path, results: list[RunResult], tmp_path: Path, job: Job
 ) -> None:
-    assert job("export", output, "--to", "mlflow", "--into", tmp_path / "into").exit_code == 0
+    answer = job("export", output, "--to", "mlflow", "--into", tmp_path / "into")
+    assert answer.exit_code == 0, answer.stderr
+    assert f"see: MLFLOW_ALLOW_FILE_STORE=true mlflow ui --backend-store-uri file://{tmp_path}/into" in answer.stdout
     result = results[0]
     client, run = find_mlflow(tmp_path / "into", result)
     assert run.info.status == "FINISHED"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
+import resource
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from job.logs import configure_logs
 from job.runs import RunKeys
 from job.storage import FolderStore
 from job.training import cards
+from job.training.allocator import CHOSEN_BY_USERS, keep_freed_memory
 from job.training.engine.device import Device
 from job.training.machine import choose_device
 from job.training.precision import choose_precision
@@ -151,6 +154,25 @@ def test_cpu_is_taken_when_asked_for_and_reports_its_memory() -> None:
     assert found.name == "cpu"
     assert 10 * 1024**2 < found.peak_memory_bytes() < 1024**4
     found.synchronize()  # nothing to wait for, and no fault
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_memory_that_a_step_frees_is_there_for_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in CHOSEN_BY_USERS:
+        monkeypatch.delenv(name, raising=False)
+    choose("cpu")
+    faults = []
+    for _ in range(10):  # glibc before 2.38 reuses an aligned block only once its neighbours are free as well
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        blocks = [torch.full((12 * 1024**2,), 1.0) for _ in range(4)]  # 48 MiB each: by itself glibc maps them anew
+        del blocks
+        faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    assert min(faults) < 12_288  # the pages of one of the four
+
+
+def test_allocator_that_the_environment_chooses_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "131072")
+    assert not keep_freed_memory()
 
 
 def test_number_of_threads_is_the_one_given_or_else_the_cores(cgroup: Path) -> None:

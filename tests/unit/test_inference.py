@@ -12,7 +12,7 @@ from job.report.analysis.inference.failures import LEVEL, estimate_success
 from job.report.analysis.inference.model import fit
 from job.report.analysis.inference.noise import Floats, judge_noise, moderate
 from job.report.analysis.inference.optimizers import compare_optimizers
-from job.report.analysis.inference.pairs import Images
+from job.report.analysis.inference.pairs import DRAWS_AT_ONCE, Images, find_gaps, split_draws
 from job.report.analysis.inference.seeds_needed import count_seeds, find_seeds_needed
 from job.report.analysis.inference.sweep import Sweep
 from job.report.analysis.inference.time_to_target import estimate_time
@@ -475,3 +475,15 @@ def test_a_noise_that_no_number_of_seeds_overcomes_tells_none() -> None:
     rng = np.random.default_rng(0)
     model = fit(Sweep(0.5 + 0.15 * rng.standard_normal((12, 6)).clip(-2, 2), 8000))
     assert find_seeds_needed(model, compare_all(model)) is None
+
+
+def test_errors_drawn_in_parts_are_those_drawn_at_once() -> None:
+    rng = np.random.default_rng(0)
+    errors, scale = rng.standard_normal((DRAWS_AT_ONCE + 10, 7)), rng.uniform(1, 2, (7, 7))
+    others, scratch = np.array([0, 2, 6]), np.empty((7, DRAWS_AT_ONCE))
+    parts = [
+        find_gaps(np.ascontiguousarray(errors[part].T), 3, others, scale[3, others], scratch).copy()
+        for part in split_draws(len(errors))
+    ]
+    at_once = (errors.T[others] - errors.T[3]) / scale[3, others][:, None]
+    assert np.array_equal(np.concatenate(parts, axis=1), at_once)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from job.api import plan as make_plan
 from job.errors import ManifestError
 from job.manifest import Sweep, expand
 from job.plan import SweepPlan, build_plan, build_submission, parse_document
@@ -78,6 +79,12 @@ def test_what_is_sent_and_stored_holds_the_values_and_no_range() -> None:
     assert not isinstance(again, Sweep)
     assert SweepPlan.model_validate_json(plan.model_dump_json()).run_ids == plan.run_ids
     assert build_plan(again.sweep, source="submission.json").run_ids == plan.run_ids  # type: ignore[union-attr]
+
+
+def test_random_block_that_python_hands_over_is_drawn_as_from_a_file() -> None:
+    block = {"base": {"optimizer": {"name": "adamw"}}, "design": "random", "ranges": RANGES, "num_samples": 6}
+    planned = make_plan({"name": "test", "blocks": [block]})
+    assert planned.run_ids == build_plan(draw_samples(read()), source="s.json").run_ids
 
 
 def test_sweep_without_random_blocks_is_the_one_that_came_and_needs_no_scipy(tmp_path: Path) -> None:

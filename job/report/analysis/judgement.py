@@ -26,15 +26,12 @@ from job.report.analysis.estimates import Comparison, Estimate
 from job.report.analysis.field import Field
 from job.report.analysis.inference.comparisons import MARGIN, Answer, Family, compare_all
 from job.report.analysis.inference.failures import LEVEL
-from job.report.analysis.inference.model import NUM_DRAWS, Model, fit
+from job.report.analysis.inference.model import Model, choose_draws, fit
 from job.report.analysis.inference.optimizers import compare_optimizers
 from job.report.analysis.inference.seeds_needed import SeedsNeeded, find_seeds_needed
 from job.report.analysis.inference.sweep import Sweep
 from job.report.read.frames import Runs
 
-FEWEST_DRAWS = 1000
-DRAWN = 3_000_000
-"""Draws times configurations of the Monte Carlo: fewer draws where there are more than 300 configurations."""
 MOST_COMPARED = 1000
 """So many configurations, the baselines and the best, are compared; the others keep their means."""
 HALF = 1 - (1 - LEVEL) / 2
@@ -87,9 +84,8 @@ def fit_configurations(configurations: Sequence[Configuration], runs: Runs) -> F
     failed = np.array([[seed in own.outcomes and seed not in own.scores for seed in seeds] for own in known])
     right = gather_images(known, seeds, runs)
     sweep = Sweep(accuracies, int(runs.runs["num_test"].iloc[0]), right, failed)
-    num_draws = int(np.clip(DRAWN // len(known), FEWEST_DRAWS, NUM_DRAWS))
     places = {configuration.digest: place for place, configuration in enumerate(known)}
-    return Fitted(fit(sweep, num_draws=num_draws), places, right is not None)
+    return Fitted(fit(sweep, num_draws=choose_draws(len(known))), places, right is not None)
 
 
 def _find_best(family: Sequence[Configuration]) -> tuple[Configuration, Configuration]:

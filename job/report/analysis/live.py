@@ -102,12 +102,11 @@ def build_live(
     states: Sequence[RunState],
     records: Mapping[str, LiveRecord],
     *,
-    plan: SweepPlan | None,
+    named: Mapping[str, tuple[str, str]],
     troubles: Sequence[Trouble],
     is_over: bool,
 ) -> LiveSweep:
-    """The sweep as it stands. Without a `plan` there are no names of configurations, and each run is one."""
-    named = _name_configurations(plan)
+    """The sweep as it stands. `named` is from `name_configurations`; a run that it lacks is one by itself."""
     curves = _build_curves([(state.run_id, records.get(state.run_id)) for state in states], named)
     running = [state for state in states if state.state == "running"]
     known = [record for record in records.values() if record.seconds]
@@ -164,8 +163,8 @@ def _draw_curve(curve: Curve, heights: tuple[float, ...], dash: int) -> Line:
     )
 
 
-def _name_configurations(plan: SweepPlan | None) -> dict[str, tuple[str, str]]:
-    """Label and optimizer of the configuration of each run: what it varies, without its seed."""
+def name_configurations(plan: SweepPlan | None) -> dict[str, tuple[str, str]]:
+    """Label and optimizer of the configuration of each run: what it varies, without its seed. Empty without a plan."""
     named: dict[str, tuple[str, str]] = {}
     owners: dict[str, str] = {}
     for run in plan.runs if plan else ():

@@ -23,6 +23,8 @@ def find_differences(pairs: Iterable[tuple[Origin, Origin]]) -> list[str]:
     """What differs within the pairs, such as `torch 2.11.0 against 2.15.0`; what is not known differs from nothing."""
     differing: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
     for ours, theirs in pairs:
+        if ours is theirs:  # as nearly always: `list_origins` makes equal ones the same
+            continue
         for fact in FACTS:
             our, their = ours.get(fact), theirs.get(fact)
             if our is None or their is None or (fact == "git_sha" and is_same_commit(our, their)):
@@ -36,9 +38,11 @@ def find_differences(pairs: Iterable[tuple[Origin, Origin]]) -> list[str]:
 
 
 def list_origins(runs: pd.DataFrame) -> list[Origin]:
-    """The facts of every row of `Runs.runs`."""
+    """The facts of every row of `Runs.runs`. Equal ones are the same object."""
     columns = [[None if value != value else value for value in runs[fact]] for fact in FACTS]  # NaN is unequal to NaN
-    return [dict(zip(FACTS, row, strict=True)) for row in zip(*columns, strict=True)]
+    rows = list(zip(*columns, strict=True))
+    origins = {row: dict(zip(FACTS, row, strict=True)) for row in dict.fromkeys(rows)}
+    return [origins[row] for row in rows]
 
 
 def varying_facts(origins: Sequence[Origin]) -> list[str]:

@@ -16,7 +16,7 @@ from job.report.analysis.inference.noise import Bools
 from job.report.analysis.inference.race import Race, plan_rungs, run_race
 from job.report.analysis.inference.sweep import Sweep
 from job.report.analysis.judgement import gather_images
-from job.report.analysis.wording import count, join, name_optimizer, percent, show_attribute, show_value
+from job.report.analysis.wording import count, name_optimizer, percent, show_attribute, show_value
 from job.report.read.frames import Runs
 
 FEWEST_SEEDS, FEWEST_CONFIGURATIONS = 3, 2
@@ -103,6 +103,7 @@ def tell_race(standing: Standing, *, margin: float = MARGIN) -> list[str]:
 def _tell_state(standing: Standing, rungs: Sequence[int], margin: float) -> str:
     race, labels = standing.race, standing.course.labels
     left = [labels[place] for place in np.flatnonzero(race.running)]
+    named = "; ".join(left)  # a label may hold a comma
     if race.end is None:
         number = len(race.looks)
         return (
@@ -114,11 +115,10 @@ def _tell_state(standing: Standing, rungs: Sequence[int], margin: float) -> str:
         case "one":
             return f"{after}: {left[0]} is the best"
         case "equal":
-            return (
-                f"{after}: {join(left)} are practically equal, within {100 * margin:g} points, and one of them is best"
-            )
+            alike = f"practically equal, within {100 * margin:g} points"
+            return f"{after}: the best is one of {len(left)} that are {alike}: {named}"
         case "seeds":
-            return f"{after}: {join(left)} are within reach of the best and not told apart"
+            return f"{after}: {len(left)} are within reach of the best and not told apart: {named}"
 
 
 def _tell_place(race: Race, place: int) -> str:

@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from job.errors import ObjectMissing
 from job.logs import get_logger
-from job.report.read.load import NUM_READERS
 from job.report.read.parsing import parse_result
 from job.runs import RunKeys, RunResult, read_arrays, unpack_right, unpack_samples
 from job.storage import Store
+from job.storage.ahead import NUM_READERS
 
 Classes = npt.NDArray[np.uint16]
 Image = npt.NDArray[np.uint8]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple
 from datetime import UTC, datetime
 
@@ -26,10 +25,8 @@ from job.report.read.holes import Hole, describe_unfinished, find_missing
 from job.report.read.parsing import parse_environment, parse_result
 from job.report.read.rows import Floats, RunRows, build_rows
 from job.runs import GROUPS, QUANTITIES, Environment, RunKeys, RunResult, is_result_key
-from job.storage import Store, open_store
+from job.storage import Store, open_store, read_ahead
 
-NUM_READERS = 10
-"""So many threads read at once, because botocore keeps this many connections in its pool by default."""
 COLUMNS = {
     "runs": RUN_COLUMNS,
     "epochs": ("run", *EPOCH_COLUMNS),
@@ -68,9 +65,8 @@ def read_confusion(store: Store, runs: Iterable[str]) -> tuple[list[str], Floats
 
     They are read from the results a second time, because in the tables they would take most of the memory.
     """
-    with ThreadPoolExecutor(NUM_READERS) as readers:
-        contents = list(readers.map(lambda run: store.read(_result_key(run)), runs))
-    results = [RunResult.model_validate_json(content) for content in contents]
+    contents = read_ahead(store, map(_result_key, runs))
+    results = [RunResult.model_validate_json(content) for _, content in contents if content is not None]
     known = [result for result in results if result.confusion]
     if not known:
         return None
@@ -103,22 +99,22 @@ def _read_results(store: Store, keys: list[str]) -> tuple[list[RunRows], list[Ho
     """What the results under `keys` add to the tables, and those that cannot be used."""
     read: list[RunRows] = []
     broken: list[Hole] = []
-    with ThreadPoolExecutor(NUM_READERS) as readers:
-        for key, outcome in zip(keys, readers.map(lambda key: _read_result(store, key), keys), strict=True):
-            if isinstance(outcome, str):
-                get_logger().warning("result_ignored", result=store.locate(key), reason=outcome)
-                broken.append(Hole(*_parts(key), "corrupt", f"result.json {outcome}"))
-            else:
-                read.append(outcome)
+    for key, content in read_ahead(store, keys):
+        outcome = _read_rows(store, key, content)
+        if isinstance(outcome, str):
+            get_logger().warning("result_ignored", result=store.locate(key), reason=outcome)
+            broken.append(Hole(*_parts(key), "corrupt", f"result.json {outcome}"))
+        else:
+            read.append(outcome)
     return read, broken
 
 
-def _read_result(store: Store, key: str) -> RunRows | str:
-    """The rows, or the reason why there are none."""
-    try:
-        result = parse_result(store.read(key), key=key)
-    except ObjectMissing:
+def _read_rows(store: Store, key: str, content: bytes | None) -> RunRows | str:
+    """The rows of the result under `key`, or the reason why there are none."""
+    if content is None:
         return "vanished while the report was written"
+    try:
+        result = parse_result(content, key=key)
     except ValueError as error:
         return str(error)
     if result.environment is None:  # results of before 2026-11 left it to environment.json
@@ -186,9 +182,8 @@ def _read_holes(store: Store, keys: Sequence[str], *, now: datetime) -> list[Hol
             reason = f"is no plan: {str(error).splitlines()[0]}"
             holes.append(Hole(key.split("/")[0], "sweep.json", "corrupt", reason))
     unfinished = sorted(seen - finished)
-    with ThreadPoolExecutor(NUM_READERS) as readers:
-        states = readers.map(lambda run: _read_progress(store, *run), unfinished)
-        holes += [describe_unfinished(*run, state, now=now) for run, state in zip(unfinished, states, strict=True)]
+    states = read_ahead(store, [RunKeys(*run).progress for run in unfinished])
+    holes += [describe_unfinished(*run, state, now=now) for run, (_, state) in zip(unfinished, states, strict=True)]
     return holes + find_missing(planned, seen)
 
 
@@ -206,13 +201,6 @@ def _read_planned(store: Store, plan_key: str, keys: Iterable[str]) -> list[str]
         for run_id in read_sent(store.read(key))
     }
     return [run_id for run_id in planned if run_id in sent]
-
-
-def _read_progress(store: Store, experiment: str, run_id: str) -> bytes | None:
-    try:
-        return store.read(RunKeys(experiment, run_id).progress)
-    except ObjectMissing:
-        return None
 
 
 def _diverged(runs: pd.DataFrame) -> list[Hole]:

@@ -141,7 +141,7 @@ def _epoch_row(record: EpochRecord) -> list[float]:
         record.test.loss, record.test.top1, record.test.top5, record.train_seconds, record.evaluate_seconds,
     ]  # fmt: skip
     groups = (record.diagnostics.backbone, record.diagnostics.fc)
-    values += [record.diagnostics.mean(group, name) for group in GROUPS for name in QUANTITIES]
+    values += [mean for group in GROUPS for mean in record.diagnostics.means(group, QUANTITIES)]
     values += [group.distance_from_start if group else None for group in groups]
     return [_number(value) for value in values]
 

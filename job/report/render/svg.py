@@ -90,6 +90,7 @@ class _Renderer(RendererBase):
         self._width, self._height = width, height
         self._flip = Affine2D().scale(1, -1).translate(0, height)
         self._tags: list[Tag | None] = [None]
+        self._radii: dict[bytes, str] = {}
         self._shapes, self._texts = Group("", None), Group("", None)
 
     def write(self) -> Iterator[str]:
@@ -129,12 +130,19 @@ class _Renderer(RendererBase):
                 continue
             text = f" data-v={_quote(tag.marks[place])}" if tag and place < len(tag.marks) else ""
             if is_round:
-                radius = show_number(mark.get_extents().width / 2)
+                radius = self._find_radius(mark)
                 own = f' cx="{show_number(x)}" cy="{show_number(self._height - y)}" r="{radius}"'
                 self._add(Shape(style, "circle", f"{text}{own}"))
             else:
                 d = write_path(mark, Affine2D().translate(x, y) + self._flip)
                 self._add(Shape(style, "path", f'{text} d="{d}"'))
+
+    def _find_radius(self, circle: Path) -> str:
+        """Found once for each size: a figure may have thousands, and matplotlib solves equations for their extents."""
+        vertices = np.asarray(circle.vertices).tobytes()
+        if vertices not in self._radii:
+            self._radii[vertices] = show_number(circle.get_extents().width / 2)
+        return self._radii[vertices]
 
     def draw_image(self, gc: GraphicsContextBase, x: float, y: float, im: npt.ArrayLike, transform: Any = None) -> None:  # noqa: ARG002
         buffer = io.BytesIO()

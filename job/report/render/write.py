@@ -15,7 +15,7 @@ from job.report.analysis.samples import Gallery, choose_sample_runs, compare_ima
 from job.report.analysis.study import Study, build_studies
 from job.report.read.answers import read_answers
 from job.report.read.holes import STRICT_KINDS
-from job.report.read.load import NUM_READERS, read_confusion, read_runs
+from job.report.read.load import read_confusion, read_runs
 from job.report.read.reference import Reference
 from job.report.render.chapter import draw_chapter
 from job.report.render.markdown import render_markdown
@@ -26,6 +26,7 @@ from job.report.render.summary import Summary, summarise
 from job.report.render.tables import build_epochs, build_leaderboard, build_results, render_csv, render_parquet
 from job.runs import EPOCHS_KEY, REPORT_KEY
 from job.storage import Store
+from job.storage.ahead import NUM_READERS
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ from job.training.inputs.encoded import TABLE_SUFFIXES, EncodedData, EncodedImag
 PARTS = {"train": "train", "training": "train", "test": "test", "testing": "test",
          "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation"}  # fmt: skip
 """What the words in the name of a file or a folder say of the part, as Hugging Face's own guess does it."""
+IN_BETWEEN = re.compile(r"cache-.*\.arrow")
+"""What `map` and `filter` of Hugging Face's library leave beside a data set: no images, or the same ones again."""
 SPLIT = "split"
 BATCH_ROWS = 64
 
@@ -124,12 +126,15 @@ def read_tables(root: Path, *, image_column: str | None = None, label_column: st
 def _find_tables(root: Path) -> list[_Table]:
     paths = [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.suffix in TABLE_SUFFIXES)
     paths = [path for path in paths if not any(part.startswith(".") for part in path.relative_to(root).parts)]
+    if not root.is_file():
+        paths = [path for path in paths if not IN_BETWEEN.fullmatch(path.name)]
     tables = [_Table(path, _tell_part(path.relative_to(root.parent))) for path in paths]
     rowwise = [table for table in tables if table.part is None and SPLIT not in table.schema().names]
     if rowwise:
         raise DataError(
             f"{show_path(rowwise[0].path)}: neither its name nor a column {SPLIT} says whether its images are for "
-            "training or for testing; rename it, such as to train.parquet"
+            f"training or for testing; name it or its folder train or test, such as train{rowwise[0].path.suffix} (a "
+            "data set of Hugging Face's library gets both parts by train_test_split)"
         )
     return tables
 
@@ -254,11 +259,21 @@ def _images(
                 if part == wanted:
                     name = f"{show_path(table.path)}: row {number}"
                     content = row[columns.image]
+                    _refuse_path(name, content)
                     yield EncodedImage(name, labels.get(label, 0), partial(_read_bytes, content))
 
 
+def _refuse_path(name: str, content: bytes | dict[str, Any] | None) -> None:
+    """Raises `DataError` for a cell that says where its image lies in place of holding it, as every cell then does."""
+    if isinstance(content, dict) and not content.get("bytes") and content.get("path"):
+        raise DataError(
+            f"{name}: holds the path of an image, {show_path(content['path'])}, and not the image; stage the folder "
+            "that holds the image files, or write the data set with save_to_disk"
+        )
+
+
 def _read_bytes(content: bytes | dict[str, Any] | None) -> bytes:
-    """The bytes in a cell. A cell without bytes counts as an empty file; its image lies elsewhere, by its path."""
+    """The bytes in a cell. A cell without bytes counts as an empty file."""
     found = content.get("bytes") if isinstance(content, dict) else content
     return found or b""
 

@@ -43,7 +43,8 @@ def load_weights(config: Model, *, data: str | None, cache: Path | None, url: st
         return None
     if config.weights == "imagenet":  # its digest is known, so there is no need to search the file for the network
         url = url or imagenet_url(config.name)
-        content = _read_imagenet(url, data=data, cache=cache)
+        advice = "stage it in a bucket with `job stage`, or name a local file in model.weights"
+        content = _read_imagenet(url, data=data, cache=cache, advice=advice)
         return Weights(_parse(content, source=Path(url).name), hashlib.sha256(content).hexdigest())
     content = _read_own(config.weights)
     state = find_network(_parse(content, source=config.weights), network=config.name, source=config.weights)
@@ -53,7 +54,8 @@ def load_weights(config: Model, *, data: str | None, cache: Path | None, url: st
 def stage_imagenet(store: Store, url: str, *, data: str | None, cache: Path | None) -> str:
     """Put the verified file of `url` into `store`; returns its URI. It comes from the cache, `data` or the download."""
     name = Path(url).name
-    store.write(name, _read_imagenet(url, data=data, cache=cache))
+    advice = "leave the weights out with --no-weights, or stage them from a machine that can download them"
+    store.write(name, _read_imagenet(url, data=data, cache=cache, advice=advice))
     return store.locate(name)
 
 
@@ -66,8 +68,11 @@ def _read_own(source: str) -> bytes:
         raise DataError(f"weights {source}: not found; give a .pth or .safetensors file, imagenet or none") from error
 
 
-def _read_imagenet(url: str, *, data: str | None, cache: Path | None) -> bytes:
-    """torchvision's file, which the cache keeps. Raises `DataError` if it is corrupt or cannot be downloaded."""
+def _read_imagenet(url: str, *, data: str | None, cache: Path | None, advice: str) -> bytes:
+    """torchvision's file, which the cache keeps. Raises `DataError` if it is corrupt, or cannot be downloaded.
+
+    That message ends with `advice`.
+    """
     name = Path(url).name
     for folder in (cache, Path(torch.hub.get_dir()) / "checkpoints"):  # the second is torchvision's own
         found = find_cached(folder, name)
@@ -79,7 +84,6 @@ def _read_imagenet(url: str, *, data: str | None, cache: Path | None) -> bytes:
             content = _verified(staged.read(name), place=staged.locate(name))
             store_cached(cache, name, content)
             return content
-    advice = "stage it in a bucket with `job stage`, or name a local file in model.weights"
     content = _verified(b"".join(receive(url, advice=advice)), place=url)
     store_cached(cache, name, content)
     return content

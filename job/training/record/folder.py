@@ -28,9 +28,14 @@ class RunFolder:
         """The run's result, or None before it is complete. Raises `ConflictError` for what is not a result."""
         try:
             content = self.store.read(self.keys.result)
-            return RunResult.model_validate_json(content)
         except ObjectMissing:
             return None
+        return self.parse_result(content)
+
+    def parse_result(self, content: bytes) -> RunResult:
+        """What the run's result.json holds. Raises `ConflictError` for what is not a result."""
+        try:
+            return RunResult.model_validate_json(content)
         except ValidationError as error:
             page = quote_page(content) if is_remote(self.store.uri) else None
             if page:

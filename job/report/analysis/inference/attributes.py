@@ -69,9 +69,29 @@ class Effect:
     together, or where noise alone would make as much."""
 
 
+@dataclass(frozen=True)
+class _Solution:
+    """The least squares of a design."""
+
+    known: Sequence[int]
+    """The rows of the design that have an estimate."""
+    members: Sequence[int]
+    """Their places in the model."""
+    matrix: Floats
+    """(known, 1 + values of all attributes)"""
+    inverse: Floats
+    """The matrix' weighted pseudo-inverse."""
+    widths: Sequence[int]
+    """How many values each attribute has."""
+
+
 def judge_attributes(model: Model, designs: Sequence[Design], *, images: Images = "these") -> list[list[Effect]]:
     """The effects of each design's attributes, the most important one first."""
-    found = [[_judge(model, design, place, images) for place in range(len(design.attributes))] for design in designs]
+    solved = [_solve(model, design) for design in designs]
+    found = [
+        [_judge(model, design, solution, place, images) for place in range(len(design.attributes))]
+        for design, solution in zip(designs, solved, strict=True)
+    ]
     tests = [p for effects in found for effect in effects for p in (effect.p, effect.trend_p) if p is not None]
     corrected = iter(holm(tests))
     return [
@@ -86,18 +106,16 @@ def judge_attributes(model: Model, designs: Sequence[Design], *, images: Images 
             ),
             key=lambda effect: float(-np.nan_to_num(effect.importance, nan=-1.0)),
         )
-        for effects, shares in zip(found, (_share(model, design) for design in designs), strict=True)
+        for effects, shares in zip(found, (_share(model, solution) for solution in solved), strict=True)
     ]  # fmt: skip
 
 
-def _judge(model: Model, design: Design, place: int, images: Images) -> Effect:
-    attribute = design.attributes[place]
-    known = [row for row, member in enumerate(design.members) if np.isfinite(model.logits[member])]
-    members = [design.members[row] for row in known]
+def _judge(model: Model, design: Design, solution: _Solution, place: int, images: Images) -> Effect:
+    attribute, known, members = design.attributes[place], solution.known, solution.members
     unknown = Effect(attribute.name, (np.nan,) * len(attribute.order), np.nan, None, None, None)
     if not members:
         return unknown
-    effects = _contrast(model, design, known, place)
+    effects = _contrast(solution, place)
     if effects is None or len(effects) < 2:
         return unknown
     logits = model.logits[members]
@@ -125,10 +143,10 @@ def _judge(model: Model, design: Design, place: int, images: Images) -> Effect:
     return Effect(attribute.name, shown, importance, p, trend, trend_p)
 
 
-def _contrast(model: Model, design: Design, known: Sequence[int], place: int) -> Floats | None:
+def _contrast(solution: _Solution, place: int) -> Floats | None:
     """How the effects of the attribute's values, which sum to 0, follow from the configurations' estimates:
     (values, configurations). None where they cannot be told from the effects of other attributes."""
-    matrix, inverse, widths = _solve(model, design, known)
+    matrix, inverse, widths = solution.matrix, solution.inverse, solution.widths
     start, width = 1 + sum(widths[:place]), widths[place]
     pick = np.zeros((width, matrix.shape[1]))
     pick[:, start : start + width] = np.eye(width) - 1 / width
@@ -136,9 +154,9 @@ def _contrast(model: Model, design: Design, known: Sequence[int], place: int) ->
     return pick @ inverse if estimable else None
 
 
-def _solve(model: Model, design: Design, known: Sequence[int]) -> tuple[Floats, Floats, list[int]]:
-    """The design as a matrix (configurations, 1 + values of all attributes), its weighted pseudo-inverse, and how many
-    values each attribute has."""
+def _solve(model: Model, design: Design) -> _Solution:
+    known = [row for row, member in enumerate(design.members) if np.isfinite(model.logits[member])]
+    members = [design.members[row] for row in known]
     columns, widths = [np.ones(len(known))], []
     for attribute in design.attributes:
         values = [attribute.values[row] for row in known]
@@ -146,22 +164,21 @@ def _solve(model: Model, design: Design, known: Sequence[int]) -> tuple[Floats, 
         columns += [np.array([value == level for value in values], dtype=float) for level in present]
         widths.append(len(present))
     matrix = np.array(columns).T
-    apart = model.apart[[design.members[row] for row in known]]
+    apart = model.apart[members]
     roots = np.where(apart & ~apart.all(), 1e-3, 1.0)
-    return matrix, np.asarray(np.linalg.pinv(matrix * roots[:, None], rcond=1e-9) * roots), widths
+    inverse = np.linalg.pinv(matrix * roots[:, None], rcond=1e-9) * roots if known else matrix.T
+    return _Solution(known, members, matrix, np.asarray(inverse), widths)
 
 
-def _share(model: Model, design: Design) -> list[Share | None]:
+def _share(model: Model, solution: _Solution) -> list[Share | None]:
     """The share of each of the design's attributes; nothing where some only change together."""
-    known = [row for row, member in enumerate(design.members) if np.isfinite(model.logits[member])]
-    nothing: list[Share | None] = [None] * len(design.attributes)
-    effects = [_contrast(model, design, known, place) for place in range(len(design.attributes))] if known else []
+    members, num = solution.members, len(solution.widths)
+    nothing: list[Share | None] = [None] * num
+    effects = [_contrast(solution, place) for place in range(num)] if members else []
     told = [effect for effect in effects if effect is not None]
     if not told or len(told) < len(effects):
         return nothing
-    members = [design.members[row] for row in known]
-    matrix, inverse, _ = _solve(model, design, known)
-    residuals = np.eye(len(known)) - matrix @ inverse
+    residuals = np.eye(len(members)) - solution.matrix @ solution.inverse
     errors = None if model.spread is None else model.spread.select(members).errors
     return list(share_variance(model.logits[members], told, residuals, errors) or nothing)
 

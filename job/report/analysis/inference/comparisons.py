@@ -19,7 +19,14 @@ from scipy import special
 from job.report.analysis.inference.failures import LEVEL
 from job.report.analysis.inference.model import Model
 from job.report.analysis.inference.noise import Floats
-from job.report.analysis.inference.pairs import Images, Pairs, find_pairs
+from job.report.analysis.inference.pairs import (
+    DRAWS_AT_ONCE,
+    Images,
+    Pairs,
+    find_gaps,
+    find_pairs,
+    split_draws,
+)
 
 MARGIN = 0.01
 """Accuracies that differ by less are practically equal."""
@@ -116,11 +123,14 @@ def find_pair_level(pairs: Pairs, critical: float) -> float:
 
 def _draw_maxima(pairs: Pairs, errors: Floats, scale: Floats) -> Floats:
     """Of every draw, the largest error of any pair in units of the scale."""
-    columns = np.ascontiguousarray(errors.T)
-    largest = np.zeros(columns.shape[1])
-    for index in range(1, len(columns)):
-        partners = np.flatnonzero(pairs.tested[index, :index])
-        if len(partners):
-            gaps = np.abs(columns[partners] - columns[index]) / scale[index, partners][:, None]
-            np.maximum(largest, gaps.max(axis=0), out=largest)
+    num_draws, num = errors.shape
+    largest, scratch = np.zeros(num_draws), np.empty((num, DRAWS_AT_ONCE))
+    partners = [np.flatnonzero(pairs.tested[index, :index]) for index in range(num)]
+    scales = [scale[index, own] for index, own in enumerate(partners)]
+    for part in split_draws(num_draws):
+        columns = np.ascontiguousarray(errors[part].T)
+        for index, own in enumerate(partners):
+            if len(own):
+                gaps = find_gaps(columns, index, own, scales[index], scratch)
+                np.maximum(largest[part], np.abs(gaps, out=gaps).max(axis=0), out=largest[part])
     return largest

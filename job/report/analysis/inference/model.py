@@ -26,7 +26,9 @@ from job.report.analysis.inference.failures import LEVEL, Failures
 from job.report.analysis.inference.noise import Bools, Floats, Noise, find_astray, judge_noise
 from job.report.analysis.inference.sweep import Sweep
 
-NUM_DRAWS = 10_000
+NUM_DRAWS, FEWEST_DRAWS = 10_000, 1000
+DRAWN = 3_000_000
+"""Draws times configurations of the Monte Carlo: fewer draws where there are more than 300 configurations."""
 QUANTILES = (0.75, 0.99)
 """Of the absolute errors, by which a t distribution is fitted to them."""
 FREEDOMS = np.geomspace(0.5, 1e6, 200)
@@ -94,6 +96,11 @@ class Model:
         freedom = (own + common) ** 2 / (own**2 / self.spread.freedom + common**2 / seeds)  # Satterthwaite's
         reach = special.stdtrit(freedom, 0.5 + LEVEL / 2) * np.sqrt(own + common)
         return self.failures.bound(to_accuracy(self.logits - reach), to_accuracy(self.logits + reach))
+
+
+def choose_draws(num_configurations: int) -> int:
+    """How many draws the Monte Carlo of so many configurations has."""
+    return int(np.clip(DRAWN // num_configurations, FEWEST_DRAWS, NUM_DRAWS))
 
 
 def fit(sweep: Sweep, *, num_draws: int = NUM_DRAWS, seed: int = 0) -> Model:

@@ -14,12 +14,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from job.report.analysis.inference.comparisons import MARGIN, Family, compare_all, find_pair_level
 from job.report.analysis.inference.failures import LEVEL
 from job.report.analysis.inference.model import Model
 from job.report.analysis.inference.noise import Floats
-from job.report.analysis.inference.pairs import Images, Pairs, find_pairs
+from job.report.analysis.inference.pairs import (
+    DRAWS_AT_ONCE,
+    Images,
+    Pairs,
+    find_gaps,
+    find_pairs,
+    split_draws,
+)
 
 
 def compare_optimizers(
@@ -66,24 +74,34 @@ def bound_each(pairs: Pairs, *, error: float) -> tuple[Floats, Floats, float]:
 
     All that stands in one column is wrong in at most `error`; the p-values are corrected for 1 - LEVEL.
     """
-    kinds = [(np.ascontiguousarray(errors.T), scale) for errors, scale in zip(pairs.errors, pairs.scales, strict=True)]
-    num, num_draws = kinds[0][0].shape
+    num_draws, num = pairs.errors[0].shape
     place = int(np.ceil((1 - error) * (num_draws + 1))) - 1
-    critical, chances = np.zeros(num), np.ones((num, num))
+    rivals = [np.flatnonzero(row) for row in pairs.tested]
+    drawn = [_draw_maxima(errors, scale, rivals) for errors, scale in zip(pairs.errors, pairs.scales, strict=True)]
+    critical, chances, ratios = np.zeros(num), np.ones((num, num)), pairs.ratios
     for best in range(num):
-        rivals = np.flatnonzero(pairs.tested[best])
-        if not len(rivals):
+        if not len(rivals[best]):
             continue
-        maxima = np.max(
-            [
-                np.sort(((columns[rivals] - columns[best]) / scale[best, rivals][:, None]).max(axis=0))
-                for columns, scale in kinds
-            ],
-            axis=0,
-        )
+        maxima = np.max([np.sort(kind[best]) for kind in drawn], axis=0)
         critical[best] = max(0.0, maxima[min(place, num_draws - 1)])
-        beyond = num_draws - np.searchsorted(maxima, pairs.ratios[rivals, best], side="left")
-        chances[rivals, best] = np.minimum(1.0, (1 - LEVEL) / error * (1 + beyond) / (1 + num_draws))
+        beyond = num_draws - np.searchsorted(maxima, ratios[rivals[best], best], side="left")
+        chances[rivals[best], best] = np.minimum(1.0, (1 - LEVEL) / error * (1 + beyond) / (1 + num_draws))
     bounds = pairs.bound_below(critical[None, :] * pairs.widths)
     chances = np.where(pairs.failures.some[:, None] & (bounds <= 0), 1.0, chances)
     return bounds, chances, find_pair_level(pairs, float(np.median(critical[pairs.tested.any(axis=1)])))
+
+
+def _draw_maxima(errors: Floats, scale: Floats, rivals: Sequence[npt.NDArray[np.intp]]) -> Floats:
+    """(configurations, draws) how far at most a rival lies above each configuration by chance, in units of `scale`.
+
+    0 for one without rivals.
+    """
+    num_draws, num = errors.shape
+    maxima, scratch = np.zeros((num, num_draws)), np.empty((num, DRAWS_AT_ONCE))
+    scales = [scale[best, own] for best, own in enumerate(rivals)]
+    for part in split_draws(num_draws):
+        columns = np.ascontiguousarray(errors[part].T)
+        for best, own in enumerate(rivals):
+            if len(own):
+                find_gaps(columns, best, own, scales[best], scratch).max(axis=0, out=maxima[best, part])
+    return maxima

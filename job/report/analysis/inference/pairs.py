@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 from scipy import special
 
 from job.report.analysis.inference.failures import Failures
@@ -13,6 +15,9 @@ from job.report.analysis.inference.model import Model, to_accuracy
 from job.report.analysis.inference.noise import Bools, Floats
 
 Images = Literal["these", "new"]
+DRAWS_AT_ONCE = 256
+"""So many draws of a thousand configurations fit into a core's cache, where the same arithmetic takes a third of the
+time."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,23 @@ class Pairs:
         bounds = np.where(self.tested, least.T - most, -1.0)
         np.fill_diagonal(bounds, 0.0)
         return np.asarray(bounds)
+
+
+def split_draws(num: int) -> Iterator[slice]:
+    """The draws in parts of DRAWS_AT_ONCE."""
+    for start in range(0, num, DRAWS_AT_ONCE):
+        yield slice(start, min(start + DRAWS_AT_ONCE, num))
+
+
+def find_gaps(columns: Floats, one: int, others: npt.NDArray[np.intp], scale: Floats, scratch: Floats) -> Floats:
+    """The errors (configurations, draws) of `others` minus those of `one`, in units of `scale` (others,).
+
+    They are in `scratch` (configurations, DRAWS_AT_ONCE), which the next call takes again.
+    """
+    out = scratch[: len(others), : columns.shape[1]]
+    np.take(columns, others, axis=0, out=out, mode="clip")  # "raise", the default, would copy once more
+    np.subtract(out, columns[one], out=out)
+    return np.divide(out, scale[:, None], out=out)
 
 
 def find_pairs(model: Model, images: Images, wanted: Bools, *, level: float) -> Pairs | None:

@@ -21,7 +21,7 @@ import numpy as np
 
 from job.report.analysis.inference.comparisons import MARGIN, compare_all
 from job.report.analysis.inference.failures import LEVEL
-from job.report.analysis.inference.model import NUM_DRAWS, Model, fit
+from job.report.analysis.inference.model import Model, choose_draws, fit
 from job.report.analysis.inference.noise import Bools, Floats
 from job.report.analysis.inference.optimizers import bound_each
 from job.report.analysis.inference.pairs import find_pairs
@@ -73,7 +73,7 @@ def run_race(
     *,
     margin: float = MARGIN,
     comparable: Bools | None = None,
-    num_draws: int = NUM_DRAWS,
+    num_draws: int | None = None,
 ) -> Race:
     """The race as far as the runs in `sweep` tell it; a configuration without runs has a row without numbers.
 
@@ -87,7 +87,7 @@ def run_race(
         asked[running, :num_seeds] = True
         if not sweep.present[asked].all():
             return Race(asked, running, tuple(looks), None)
-        model = fit(_restrict(sweep, asked), num_draws=num_draws)
+        model = fit(_restrict(sweep, asked), num_draws=num_draws or choose_draws(num))
         error = (1 - LEVEL) / len(rungs)
         running = running & find_within_reach(model, error=error, comparable=comparable)
         looks.append(Look(num_seeds, running, model.accuracies))
