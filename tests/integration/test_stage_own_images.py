@@ -425,11 +425,13 @@ def test_data_set_that_the_library_of_hugging_face_saved_is_staged(
 
 
 def test_table_that_holds_paths_and_no_images_says_so_once(stage: Callable[..., Answer], tmp_path: Path) -> None:
-    rows: dict[str, list[Any]] = {"image": [{"bytes": None, "path": f"/photos/{n}.jpg"} for n in "ab"], "label": [0, 1]}
+    image: list[dict[str, Any]] = [{"bytes": None, "path": f"/photos/{name}.jpg"} for name in "abc"]
+    image[1]["bytes"] = png(1)
+    rows: dict[str, list[Any]] = {"image": image, "label": [0, 1, 1]}
     answer = stage(tmp_path / "staged", data=write_rows(tmp_path / "tables", rows, ["a", "b"]))
     assert answer.exit_code == 66
     assert "row 0: holds the path of an image, /photos/a.jpg, and not the image; stage the folder" in answer.stderr
-    assert "row 1" not in answer.stderr
+    assert "row 2" not in answer.stderr
 
 
 def test_images_that_are_staged_are_named_although_the_weights_cannot_be_had(
