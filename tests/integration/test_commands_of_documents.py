@@ -156,7 +156,7 @@ WAYS: dict[str, How] = {
     r"docker run .*--entrypoint .*": "needs the image; the command in it is Debian's own",
     r"aws .*": "needs an AWS account; parameters and outputs are held to the template by "
     "unit/test_deploy.py::test_targets_name_parameters_outputs_and_resources_of_the_template",
-    r"(wandb sync|mlflow server) .*": "needs a server of wandb, or the whole of MLflow; what they would read is read by "
+    r"(wandb sync|mlflow server) .*": "needs wandb's server, or the whole of MLflow; what they would read is read by "
     "integration/test_trackers.py::test_every_epoch_is_there_once_with_step_time_and_value",
     r"(helm|kubectl) .*": "needs a cluster; the page is read by "
     "unit/test_infra.py::test_the_kubernetes_note_holds_what_pods_expect",
