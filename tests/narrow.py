@@ -16,9 +16,16 @@ if TYPE_CHECKING:
 WIDTH = 8
 
 
-def build(num_classes: int = 1000) -> ResNet:
+class NarrowResNet(ResNet):
     """The layers of a ResNet18, with `WIDTH` channels instead of 64 at its beginning."""
-    return ResNet(BasicBlock, (2, 2, 2, 2), num_classes=num_classes, width=WIDTH)
+
+    def draw_kernels(self) -> None:
+        """Leave them as torch's layers begin, with which the tests' numbers were found."""
+
+
+def build(num_classes: int = 1000) -> ResNet:
+    """As the function that it stands in for."""
+    return NarrowResNet(BasicBlock, (2, 2, 2, 2), num_classes=num_classes, width=WIDTH)
 
 
 def use_narrow_network(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,12 +15,13 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from torch.nn.functional import cross_entropy
-from torchvision.models import get_model, resnet18
+from torchvision.models import resnet18
 
 from job.runs import Progress, RunResult
 from job.storage import open_store
 from job.training.inputs.datasets.synthetic import load_synthetic
 from tests.conftest import ROOT, SHARED, TINY, Answer
+from tests.narrow import build
 
 Job = Callable[..., Answer]
 Tiny = Callable[..., Path]
@@ -127,13 +128,13 @@ def test_weights_load_into_a_plain_torchvision_network(job: Job, tiny: Tiny, tmp
 
 
 def test_without_normalization_train_and_test_images_stay_between_0_and_1(job: Job, tiny: Tiny, tmp_path: Path) -> None:
-    """Training, evaluation and the check of gradients: against torchvision's network with the weights that were stored.
+    """Training, evaluation and the check of gradients: against the network with the weights that were stored.
     With a rate of next to nothing they are those of the beginning."""
     manifest = tiny(epochs=1, optimizer={"name": "sgd", "lr": 1e-12}, batch_size=40, normalization="none")
     assert job("run", "--manifest", manifest, "--output", tmp_path / "out").exit_code == 0
     result = result_of(tmp_path / "out")
     (path,) = tmp_path.rglob("model.safetensors")
-    network = get_model("resnet18", num_classes=10)
+    network = build(10)
     network.load_state_dict(load_file(path))
     data = load_synthetic(size=16, num_train=40, num_test=20)
     parts = {"test": (data.test_images, data.test_labels), "train": (data.train_images, data.train_labels)}

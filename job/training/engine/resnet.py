@@ -88,7 +88,11 @@ class ResNet(nn.Module):
             num_inputs = (width << number) * block.expansion
         self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
         self.fc = nn.Linear(num_inputs, num_classes)
-        for module in self.modules():  # after all are made: the order of the random numbers is torchvision's
+        self.draw_kernels()  # after all are made: the order of the random numbers is torchvision's
+
+    def draw_kernels(self) -> None:
+        """Give every convolution the weights to begin with."""
+        for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
