@@ -23,7 +23,7 @@ def count_flops(model: nn.Module, *, image_size: int) -> dict[str, int]:
     shadow = copy.deepcopy(model).to("meta")
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         shadow.eval()(torch.empty(1, 3, image_size, image_size, device="meta"))
-    return {"train": count_flop(shadow, image_size=image_size), "evaluate": int(counter.get_total_flops())}
+    return {"train": count_flop(model, image_size=image_size), "evaluate": int(counter.get_total_flops())}
 
 
 class MatrixProduct:
