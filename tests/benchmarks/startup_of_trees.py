@@ -1,10 +1,11 @@
-"""Start-up of two source trees against each other, run after run in turn: `… BEFORE AFTER [REPEATS]`.
+"""Start-up of two source trees against each other, run after run in turn.
 
 Prints a table of medians and the ratio after / before. Only the ratios mean something where other programs run too.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -60,10 +61,14 @@ def measure(tree: Path) -> dict[str, float]:
 
 def main() -> None:
     """Print the table."""
-    trees = {name: Path(place).resolve() for name, place in zip(("before", "after"), sys.argv[1:3], strict=True)}
-    num_repeats = int(sys.argv[3]) if len(sys.argv) > 3 else 3
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("before", type=Path, metavar="BEFORE", help="a checkout")
+    parser.add_argument("after", type=Path, metavar="AFTER", help="another one")
+    parser.add_argument("--repeats", type=int, default=3, help="how often each is measured (default: 3)")
+    arguments = parser.parse_args()
+    trees = {"before": arguments.before.resolve(), "after": arguments.after.resolve()}
     rows: dict[str, dict[str, list[float]]] = {}
-    for _ in range(num_repeats):
+    for _ in range(arguments.repeats):
         for name, tree in trees.items():
             for point, value in measure(tree).items():
                 rows.setdefault(point, {}).setdefault(name, []).append(value)

@@ -93,8 +93,8 @@ def _draw_point(axes: Axes, place: int, point: Point, *, is_baseline: bool) -> N
         tag.put(axes.plot([place], [FOOT], "x", color=colour, markersize=9, markeredgewidth=2,
                           transform=axes.get_xaxis_transform())[0])  # fmt: skip
         return
-    (mark,) = axes.plot([place], [point.value], MARKERS.get(point.optimizer, "o"), color=colour, markersize=8,
-                        markerfacecolor="white" if is_baseline else colour, markeredgewidth=2)  # fmt: skip
+    (mark,) = axes.plot([place], [point.value], marker=MARKERS.get(point.optimizer, "o"), linestyle="none",
+                        color=colour, markersize=8, markerfacecolor="white" if is_baseline else colour, markeredgewidth=2)  # fmt: skip
     replace(tag, marks=[tell_point(point)]).put(mark)
 
 
@@ -157,8 +157,8 @@ def _draw_dots(chart: DotChart) -> Figure:
         clouds.setdefault((dot.label, dot.optimizer), []).append(dot)
     for (label, optimizer), dots in clouds.items():
         marker, colour = MARKERS.get(optimizer, "o"), find_colour(optimizer)
-        (drawn,) = axes.plot([dot.x for dot in dots], [dot.accuracy for dot in dots], marker, color=colour,
-                             markersize=6, alpha=0.75, label=label)  # fmt: skip
+        (drawn,) = axes.plot([dot.x for dot in dots], [dot.accuracy for dot in dots], marker=marker,
+                             linestyle="none", color=colour, markersize=6, alpha=0.75, label=label)  # fmt: skip
         marks = [f"{label}, {chart.xlabel} {dot.x:.3g}: {percent(dot.accuracy)}" for dot in dots]
         Tag(label, optimizer, marks if len(marks) <= MOST_TOLD else ()).put(drawn)
     if chart.logarithmic:

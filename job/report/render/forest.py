@@ -44,7 +44,9 @@ def draw_forest(chart: ForestChart) -> Figure:
                                 alpha=0.55, markersize=3.2)  # fmt: skip
             seeds = [f"seed {seed}: {percent(value)}" for seed, value in row.seeds.items()]
             replace(tag, marks=seeds, is_seed=True).put(dots)
-        (mark,) = axes.plot([row.mean], [height], MARKERS.get(row.optimizer, "o"), color=colour, markersize=7)
+        (mark,) = axes.plot(
+            [row.mean], [height], marker=MARKERS.get(row.optimizer, "o"), linestyle="none", color=colour, markersize=7
+        )
         replace(tag, marks=[_tell(row)]).put(mark)
         axes.text(1.01, height, percent(row.mean), transform=axes.get_yaxis_transform(), va="center", fontsize=8.5)
     axes.set_yticks(heights, labels)

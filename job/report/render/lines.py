@@ -148,8 +148,8 @@ def _draw_response(axes: Axes, response: Response, height: float) -> None:
     for trial in response.trials:
         artists += _mark(axes, trial, response, colour)
         if trial.is_baseline and trial in known:
-            artists += axes.plot(trial.position, trial.point.value, marker, color=colour, markersize=6,
-                                 markerfacecolor="white", markeredgewidth=1.5)  # fmt: skip
+            artists += axes.plot(trial.position, trial.point.value, marker=marker, linestyle="none",
+                                 color=colour, markersize=6, markerfacecolor="white", markeredgewidth=1.5)  # fmt: skip
             Tag(response.label, response.optimizer, [f"{tell_point(trial.point)}, the baseline"]).put(artists[-1])
         if trial.is_best:
             artists += axes.plot(trial.position, trial.point.value, "o", color=colour, markersize=12,
