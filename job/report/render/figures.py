@@ -94,7 +94,8 @@ def _draw_point(axes: Axes, place: int, point: Point, *, is_baseline: bool) -> N
                           transform=axes.get_xaxis_transform())[0])  # fmt: skip
         return
     (mark,) = axes.plot([place], [point.value], marker=MARKERS.get(point.optimizer, "o"), linestyle="none",
-                        color=colour, markersize=8, markerfacecolor="white" if is_baseline else colour, markeredgewidth=2)  # fmt: skip
+                        color=colour, markersize=8, markerfacecolor="white" if is_baseline else colour,
+                        markeredgewidth=2)  # fmt: skip
     replace(tag, marks=[tell_point(point)]).put(mark)
 
 
