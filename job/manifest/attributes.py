@@ -29,6 +29,12 @@ Decoupled = Annotated[
 ]
 
 
+def check_nesterov(*, momentum: float, dampening: float) -> None:
+    """Raises `ValueError` where there is no momentum to look ahead by, as torch and timm do."""
+    if momentum == 0 or dampening != 0:
+        raise ValueError("nesterov needs momentum above 0 and dampening 0")
+
+
 class OptimizerModel(StrictModel):
     """What every optimizer says about itself besides its attributes."""
 

@@ -29,6 +29,7 @@ from job.manifest.attributes import (
     OptimizerModel,
     Positive,
     WeightDecay,
+    check_nesterov,
 )
 from job.manifest.base import Since
 
@@ -169,9 +170,8 @@ class LibraryOptimizer(OptimizerModel):
 
     @model_validator(mode="after")
     def _nesterov_needs_momentum(self) -> Self:
-        momentum, dampening = getattr(self, "momentum", 1.0), getattr(self, "dampening", 0.0)
-        if getattr(self, "nesterov", False) and (momentum == 0 or dampening != 0):
-            raise ValueError("nesterov needs momentum above 0 and dampening 0")
+        if getattr(self, "nesterov", False):
+            check_nesterov(momentum=getattr(self, "momentum", 1.0), dampening=getattr(self, "dampening", 0.0))
         return self
 
 

@@ -28,6 +28,7 @@ from job.manifest.attributes import (
     OptimizerModel,
     Positive,
     WeightDecay,
+    check_nesterov,
 )
 from job.manifest.base import Since, tag
 from job.manifest.library import LIBRARY, LibraryOptimizer
@@ -178,8 +179,8 @@ class SGD(OptimizerModel):
 
     @model_validator(mode="after")
     def _nesterov_needs_momentum(self) -> Self:
-        if self.nesterov and (self.momentum == 0 or self.dampening != 0):
-            raise ValueError("nesterov needs momentum above 0 and dampening 0")
+        if self.nesterov:
+            check_nesterov(momentum=self.momentum, dampening=self.dampening)
         return self
 
 

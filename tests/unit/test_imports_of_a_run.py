@@ -67,8 +67,9 @@ def test_validate_needs_no_numbers_and_no_pictures(tmp_path: Path) -> None:
     assert not {*NEVER, "torch", "numpy", "PIL", "matplotlib"} & set(imported("validate", str(manifest)))
 
 
+@pytest.mark.parametrize("is_bf16", [False, True], ids=["fp32", "bf16"])
 @pytest.mark.parametrize("name", sorted(NETWORKS))
-def test_networks_are_torchvision_s_to_the_bit(name: str) -> None:
+def test_networks_are_torchvision_s_to_the_bit(name: str, is_bf16: bool) -> None:
     networks: list[nn.Module] = []
     build: Callable[[int], nn.Module]
     for build in (lambda classes: torchvision.models.get_model(name, num_classes=classes), NETWORKS[name]):
@@ -80,7 +81,9 @@ def test_networks_are_torchvision_s_to_the_bit(name: str) -> None:
     assert list(found) == list(expected)
     assert all(torch.equal(found[key], value) for key, value in expected.items())
     images = torch.randn(2, 3, 32, 32)
-    outputs: list[Tensor] = [network(images) for network in networks]
+    with torch.autocast("cpu", torch.bfloat16, enabled=is_bf16):
+        outputs: list[Tensor] = [network(images) for network in networks]
+    assert outputs[0].dtype == (torch.bfloat16 if is_bf16 else torch.float32)
     assert torch.equal(*outputs)
     for output in outputs:
         output.square().sum().backward()
