@@ -27,7 +27,8 @@ from job.report.analysis.field import Field
 from job.report.analysis.inference.comparisons import MARGIN, Answer, Family, compare_all
 from job.report.analysis.inference.failures import LEVEL
 from job.report.analysis.inference.model import Model, choose_draws, fit
-from job.report.analysis.inference.optimizers import compare_optimizers
+from job.report.analysis.inference.optimizers import compare_on_each
+from job.report.analysis.inference.pairs import Images
 from job.report.analysis.inference.seeds_needed import SeedsNeeded, find_seeds_needed
 from job.report.analysis.inference.sweep import Sweep
 from job.report.read.frames import Runs
@@ -221,8 +222,8 @@ def judge(
     optimizers = new = None
     if len({own.optimizer for own in field.best}) > 1:
         groups = _group(field, places)
-        optimizers = compare_optimizers(model, groups, margin=margin)
-        new = compare_optimizers(model, groups, margin=margin, images="new") if fitted.knows_images else None
+        kinds: list[Images] = ["these", "new"] if fitted.knows_images else ["these"]
+        optimizers, new = (*compare_on_each(model, groups, kinds, margin=margin), None)[:2]
     needed = find_seeds_needed(model, optimizers or to_baseline)
     return Judgement(fitted, field, baselines, margin, optimizers, new, to_baseline, among_settings, needed)
 

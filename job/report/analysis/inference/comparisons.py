@@ -19,14 +19,7 @@ from scipy import special
 from job.report.analysis.inference.failures import LEVEL
 from job.report.analysis.inference.model import Model
 from job.report.analysis.inference.noise import Floats
-from job.report.analysis.inference.pairs import (
-    DRAWS_AT_ONCE,
-    Images,
-    Pairs,
-    find_gaps,
-    find_pairs,
-    split_draws,
-)
+from job.report.analysis.inference.pairs import Draws, Images, Pairs, find_pairs
 
 MARGIN = 0.01
 """Accuracies that differ by less are practically equal."""
@@ -103,8 +96,7 @@ def compare_all(
     if pairs is None:
         low = np.eye(num) - 1.0
         return Family(difference, low, -low, np.ones((num, num)), margin, np.nan)
-    kinds = zip(pairs.errors, pairs.scales, strict=True)
-    maxima = np.max([np.sort(_draw_maxima(pairs, errors, scale)) for errors, scale in kinds], axis=0)
+    maxima = np.max([_find_maxima(draws) for draws in pairs.draws], axis=0)
     critical = float(maxima[min(int(np.ceil(level * (len(maxima) + 1))), len(maxima)) - 1])
     beyond = len(maxima) - np.searchsorted(maxima, np.abs(pairs.ratios), side="left")
     part = (1 - level) / (1 - LEVEL)  # of the error: p-values are corrected for it
@@ -115,22 +107,12 @@ def compare_all(
     return Family(difference, low, -low.T, np.maximum(p, p.T), margin, find_pair_level(pairs, critical))
 
 
+def _find_maxima(draws: Draws) -> Floats:
+    """The largest error of any pair in every draw, in order."""
+    return np.sort(np.concatenate([part.max(axis=0) for part in draws.split_maxima()]))
+
+
 def find_pair_level(pairs: Pairs, critical: float) -> float:
     """The error that a typical pair may have by itself, two-sided, where widths are counted up to `critical`."""
     freedom = float(np.median(pairs.freedom[pairs.tested]))
     return float(2 * special.stdtr(freedom, -critical * special.stdtrit(freedom, 1 - pairs.tail)))
-
-
-def _draw_maxima(pairs: Pairs, errors: Floats, scale: Floats) -> Floats:
-    """Of every draw, the largest error of any pair in units of the scale."""
-    num_draws, num = errors.shape
-    largest, scratch = np.zeros(num_draws), np.empty((num, DRAWS_AT_ONCE))
-    partners = [np.flatnonzero(pairs.tested[index, :index]) for index in range(num)]
-    scales = [scale[index, own] for index, own in enumerate(partners)]
-    for part in split_draws(num_draws):
-        columns = np.ascontiguousarray(errors[part].T)
-        for index, own in enumerate(partners):
-            if len(own):
-                gaps = find_gaps(columns, index, own, scales[index], scratch)
-                np.maximum(largest[part], np.abs(gaps, out=gaps).max(axis=0), out=largest[part])
-    return largest
