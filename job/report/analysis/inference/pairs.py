@@ -35,7 +35,11 @@ class Draws:
     @cached_property
     def maxima(self) -> Floats:
         """(configurations, draws) how far at most a rival lies above each configuration by chance; 0 without rivals."""
-        return np.concatenate(list(self.split_maxima()), axis=1)
+        maxima, start = np.empty(self.errors.shape[::-1]), 0
+        for part in self.split_maxima():
+            maxima[:, start : start + part.shape[1]] = part
+            start += part.shape[1]
+        return maxima
 
     def split_maxima(self) -> Iterator[Floats]:
         """`maxima` in parts of DRAWS_AT_ONCE draws.
