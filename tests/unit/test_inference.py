@@ -486,4 +486,4 @@ def test_errors_drawn_in_parts_are_those_drawn_at_once(owners: list[int], is_wit
     tested = ((own[:, None] == own) == is_within) & ~np.eye(7, dtype=bool)
     gaps = (errors[:, None, :] - errors[:, :, None]) / scale
     expected = np.where(tested.any(axis=1), np.where(tested, gaps, -np.inf).max(axis=2), 0.0)
-    assert np.array_equal(Draws(errors, scale, tested).maxima, expected.T)
+    assert np.array_equal(Draws((errors,), scale, tested).maxima, expected.T)

@@ -192,7 +192,7 @@ class Judgement:
         if ours.digest not in self.fitted.places or theirs.digest not in self.fitted.places:
             return False
         family, a, b, _ = self._find_family(ours, theirs)
-        return family is not None and bool(family.high[a, b] < 0)
+        return family is not None and family.reach(a, b) < 0
 
     def _find_family(
         self, ours: Configuration, theirs: Configuration

@@ -45,22 +45,36 @@ class Comparison:
 class Family:
     """All differences of a sweep. Row minus column, in accuracies: (configurations, configurations)."""
 
-    difference: Floats
+    accuracies: Floats
+    """(configurations,)"""
     low: Floats
-    high: Floats
     p: Floats
     margin: float
     pair_level: float
     """The error that each pair may have by itself so that the family has 1 - LEVEL; NaN where nothing was tested."""
 
+    @property
+    def difference(self) -> Floats:
+        """Computed when it is asked for, as `high` is: matrices over a thousand configurations take 8 MB each."""
+        return self.accuracies[:, None] - self.accuracies[None, :]
+
+    @property
+    def high(self) -> Floats:
+        """The other way round, it is the lower end."""
+        return -self.low.T
+
     def compare(self, a: int, b: int) -> Comparison:
         """Two configurations."""
-        difference, low, high, p = (float(matrix[a, b]) for matrix in (self.difference, self.low, self.high, self.p))
-        return Comparison(difference, low, high, p, self._answer(low, high))
+        difference, low, high = float(self.accuracies[a] - self.accuracies[b]), float(self.low[a, b]), self.reach(a, b)
+        return Comparison(difference, low, high, float(self.p[a, b]), self._answer(low, high))
+
+    def reach(self, a: int, b: int) -> float:
+        """The upper end of the interval of two configurations."""
+        return -float(self.low[b, a])
 
     def is_tested(self, a: int, b: int) -> bool:
         """Whether the family has the pair."""
-        return bool(self.low[a, b] > -1 or self.high[a, b] < 1)
+        return bool(self.low[a, b] > -1 or self.reach(a, b) < 1)
 
     def _answer(self, low: float, high: float) -> Answer:
         if -self.margin < low and high < self.margin:
@@ -86,7 +100,6 @@ def compare_all(
     """
     num = len(model.logits)
     accuracies = model.accuracies
-    difference = accuracies[:, None] - accuracies[None, :]
     wanted = np.ones((num, num), dtype=bool)
     if beforehand is not None:
         wanted[:] = False
@@ -95,7 +108,7 @@ def compare_all(
     pairs = find_pairs(model, images, wanted, level=level)
     if pairs is None:
         low = np.eye(num) - 1.0
-        return Family(difference, low, -low, np.ones((num, num)), margin, np.nan)
+        return Family(accuracies, low, np.ones((num, num)), margin, np.nan)
     maxima = np.max([_find_maxima(draws) for draws in pairs.draws], axis=0)
     critical = float(maxima[min(int(np.ceil(level * (len(maxima) + 1))), len(maxima)) - 1])
     beyond = len(maxima) - np.searchsorted(maxima, np.abs(pairs.ratios), side="left")
@@ -104,7 +117,7 @@ def compare_all(
     low = pairs.bound_below(critical * pairs.widths)
     ahead = np.where(pairs.ratios > 0, low, low.T)  # the bound of whichever is ahead
     p = np.where(model.failures.some[:, None] & (ahead <= 0), 1.0, p)
-    return Family(difference, low, -low.T, np.maximum(p, p.T), margin, find_pair_level(pairs, critical))
+    return Family(accuracies, low, np.maximum(p, p.T), margin, find_pair_level(pairs, critical))
 
 
 def _find_maxima(draws: Draws) -> Floats:

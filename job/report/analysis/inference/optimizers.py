@@ -37,11 +37,11 @@ def compare_on_each(
 ) -> Iterator[Family]:
     """`compare_optimizers` on each kind of images. What is drawn for these images is drawn once."""
     if all(len(group) == 1 for group in groups):
-        places = np.ix_(*[[group[0] for group in groups]] * 2)
+        members = [group[0] for group in groups]
+        places = np.ix_(members, members)
         for images in kinds:
             family = compare_all(model, margin=margin, images=images, beforehand=_cross(groups))
-            low, high, p = family.low[places], family.high[places], family.p[places]
-            yield replace(family, difference=family.difference[places], low=low, high=high, p=p)
+            yield replace(family, accuracies=family.accuracies[members], low=family.low[places], p=family.p[places])
         return
     owners = np.full(len(model.logits), -1)
     for place, group in enumerate(groups):
@@ -69,7 +69,7 @@ def _compare(model: Model, groups: Sequence[Sequence[int]], pairs: Pairs | None,
                     against = np.ix_(known[ours], known[theirs])
                     low[ours, theirs] = bounds[against].min(axis=1).max()
                     p[ours, theirs] = chances[against].max(axis=1).min()
-    return Family(best[:, None] - best[None, :], low, -low.T, np.minimum(p, p.T), margin, pair_level)
+    return Family(best, low, np.minimum(p, p.T), margin, pair_level)
 
 
 def _cross(groups: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
@@ -82,7 +82,7 @@ def bound_each(pairs: Pairs, *, error: float) -> tuple[Floats, Floats, float]:
 
     All that stands in one column is wrong in at most `error`; the p-values are corrected for 1 - LEVEL.
     """
-    num_draws, num = pairs.draws[0].errors.shape
+    num_draws, num = pairs.draws[0].errors[0].shape
     place = int(np.ceil((1 - error) * (num_draws + 1))) - 1
     rivals = [np.flatnonzero(row) for row in pairs.tested]
     critical, chances, ratios = np.zeros(num), np.ones((num, num)), pairs.ratios

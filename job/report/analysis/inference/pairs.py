@@ -25,8 +25,8 @@ time."""
 class Draws:
     """Errors of one kind, as often as they were drawn."""
 
-    errors: Floats
-    """(draws, configurations) estimate minus truth."""
+    errors: tuple[Floats, ...]
+    """(draws, configurations) estimate minus truth, in parts that are summed when they are needed."""
     scale: Floats
     """(configurations, configurations) what the error of each difference is counted in: symmetric."""
     tested: Bools
@@ -35,7 +35,7 @@ class Draws:
     @cached_property
     def maxima(self) -> Floats:
         """(configurations, draws) how far at most a rival lies above each configuration by chance; 0 without rivals."""
-        maxima, start = np.empty(self.errors.shape[::-1]), 0
+        maxima, start = np.empty(self.errors[0].shape[::-1]), 0
         for part in self.split_maxima():
             maxima[:, start : start + part.shape[1]] = part
             start += part.shape[1]
@@ -53,8 +53,9 @@ class Draws:
         before = [list(_find_stretches(tested[place, :place])) for place in range(len(order))]
         alone = ~tested.any(axis=1)
         scratch = np.empty((len(order), DRAWS_AT_ONCE))
-        for start in range(0, len(self.errors), DRAWS_AT_ONCE):
-            columns = np.ascontiguousarray(self.errors[start : start + DRAWS_AT_ONCE].T[order])
+        for start in range(0, len(self.errors[0]), DRAWS_AT_ONCE):
+            errors, *others = (part[start : start + DRAWS_AT_ONCE] for part in self.errors)
+            columns = np.ascontiguousarray(sum(others, errors).T[order])
             highest, lowest = np.full_like(columns, -np.inf), np.full_like(columns, np.inf)
             for place, stretches in enumerate(before):
                 for rivals in stretches:
@@ -134,7 +135,7 @@ def find_pairs(model: Model, images: Images, wanted: Bools, *, level: float) -> 
     squares = np.ones_like(freedom)
     squares[tested] = (special.stdtrit(freedom[tested], 1 - tail) ** 2) * _vary(spread.covariance)[tested]
     shares = own[:, None] / (own[:, None] + own[None, :])
-    draws = Draws(spread.errors, np.sqrt(squares), tested)
+    draws = Draws((spread.errors,), np.sqrt(squares), tested)
     pairs = Pairs(model.logits, model.failures, level, tested, squares, tail, freedom, shares, (draws,))
     return pairs if images == "these" else widen(pairs, spread)
 
@@ -142,7 +143,7 @@ def find_pairs(model: Model, images: Images, wanted: Bools, *, level: float) -> 
 def widen(pairs: Pairs, spread: Spread) -> Pairs:
     """The pairs on these images as they are on new ones. What was drawn for these is not drawn again."""
     squares = pairs.squares + special.ndtri(1 - pairs.tail) ** 2 * _vary(spread.image_covariance)
-    draws = Draws(spread.errors + spread.image_errors, np.sqrt(squares), pairs.tested)
+    draws = Draws((spread.errors, spread.image_errors), np.sqrt(squares), pairs.tested)
     return replace(pairs, squares=squares, draws=(*pairs.draws, draws))
 
 
