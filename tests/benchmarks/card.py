@@ -48,8 +48,8 @@ def describe_card(options: argparse.Namespace, findings: Findings) -> None:
     except HostError as error:
         oldest = OLDEST_DRIVERS.get(int((torch.version.cuda or "0").partition(".")[0]), "its")
         raise HostError(
-            f"{error}. What is needed: an NVIDIA card, and its driver {oldest} or newer, since torch {torch.__version__} "
-            f"is built for CUDA {torch.version.cuda}. With --device cpu small sizes show what the file would hold"
+            f"{error}. What is needed: an NVIDIA card, and its driver {oldest} or newer, because torch "
+            f"{torch.__version__} is for CUDA {torch.version.cuda}. With --device cpu small sizes show the file"
         ) from error
     environment = describe_environment(device, checks=[], data_sha256="", weights_sha256=None)
     findings.tell(environment=environment.model_dump(mode="json"), cpu=cpu_name(), python=platform.python_version())

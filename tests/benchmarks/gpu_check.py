@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import shlex
 import signal
@@ -23,7 +24,6 @@ import traceback
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import import_module
-from multiprocessing import parent_process
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,7 @@ from job.errors import HostError
 from job.manifest.optimizers import OPTIMIZERS
 from job.versions import find_commit
 from tests.benchmarks.findings import FAILED, NOT_TRIED, Document, Findings, NotTried, judge, name_error, write_json
-from tests.benchmarks.lab_report import judge_targets
-from tests.processes import CONTEXT
+from tests.benchmarks.targets import judge_targets
 
 FILE, MACHINE = "gpu-check.json", "machine"
 SECTIONS = {
@@ -52,6 +51,7 @@ SECTIONS = {
     "image": ("image", "run_image"),
 }
 """By name: the module of this folder, and its function that fills the section. The first section is always run."""
+CONTEXT = multiprocessing.get_context("forkserver")
 SIZES: dict[str, dict[str, Any]] = {
     "cuda": {"num_images": 5000, "image_size": 96, "batch_size": 50, "repeats": 3, "epochs": None},
     "cpu": {"num_images": 20, "image_size": 32, "batch_size": 10, "repeats": 1, "epochs": 1},
@@ -171,7 +171,7 @@ def _fill(name: str, options: argparse.Namespace, place: Path) -> None:
 
 def _end_with_parent() -> None:
     """A check that is killed leaves nothing behind that keeps the card busy."""
-    parent = parent_process()
+    parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
     os.killpg(0, signal.SIGKILL)
@@ -195,4 +195,5 @@ def render(document: Document, *, place: Path) -> str:
 
 
 if __name__ == "__main__":
+    CONTEXT.set_forkserver_preload(["tests.benchmarks.short_trainings"])  # once for all sections, and never here
     main()

@@ -1,4 +1,4 @@
-"""The lab report's four manifests as `job run` trains them: accuracy, and seconds against what was aimed at."""
+"""The lab report's four manifests as `job run` trains them: accuracy, and seconds of whole processes."""
 
 from __future__ import annotations
 
@@ -11,22 +11,16 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 from job.errors import DataError
 from job.training.inputs.cache import expand_cache
 from job.training.inputs.datasets.stl10 import FILES
 from job.training.settings import RunSettings
 from tests.benchmarks.findings import Document, Findings, last_line, read_events
-from tests.benchmarks.variants import GRAPHED, PRODUCT
+from tests.benchmarks.targets import COLD
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("adam", "adagrad", "adadelta", "rmsprop")
-COLD = "adam, the first of all"
-"""Decodes the images, which the others find in the cache; it is held to no target."""
-LOOP_SECONDS, JOB_SECONDS, TIMES_NAIVE = 1.5, 6.0, 50.0
-"""Aimed at, with a card: 10 epochs with full evaluation at batch 50; the whole process; an epoch against the naive
-script's, which evaluates one by one."""
 NUM_TRAIN, NUM_TEST = 5000, 8000
 """STL-10's, for generated images in its place."""
 
@@ -96,30 +90,3 @@ def _run(name: str, place: Path, options: argparse.Namespace, *, graphs: bool, s
         "warnings": [event for event in read_events(done.stderr) if event.get("level") == "warning"],
         "command": command[1:],
     }
-
-
-def judge_targets(sections: dict[str, Document]) -> list[Document]:
-    """Each target, what was seen, and whether it was met. Only what was measured on a card at full size is judged."""
-    targets = []
-    rows = [row for row in sections.get("lab-report", {}).get("rows", []) if "job_seconds" in row]
-    is_whole = sections.get("machine", {}).get("card") and all(row["num_epochs"] == 10 for row in rows)
-    for graphs in (False, True):
-        how = "--graphs" if graphs else "eager"
-        found = [row for row in rows if row["graphs"] == graphs and row["name"] != COLD] if is_whole else []
-        for key, wanted in (("loop_seconds", LOOP_SECONDS), ("job_seconds", JOB_SECONDS)):
-            seen = max((row[key] for row in found), default=None)
-            met = None if seen is None else seen <= wanted
-            targets.append(_target(f"{key}, {how}, the slowest of the four", wanted, seen, met))
-        speed = sections.get("speed", {}).get("rows", []) if is_whole else []
-        seen = next(
-            (row["epoch"]["ratio_to_batch_1"] for row in speed if row["name"] == (GRAPHED if graphs else PRODUCT)), None
-        )
-        targets.append(
-            _target(f"times the naive script, {how}", TIMES_NAIVE, seen, None if seen is None else seen >= TIMES_NAIVE)
-        )
-    return targets
-
-
-def _target(name: str, wanted: float, seen: float | None, met: bool | None) -> dict[str, Any]:
-    verdict = "not measured" if met is None else "met" if met else "missed"
-    return {"name": name, "wanted": wanted, "seen": seen, "verdict": verdict}

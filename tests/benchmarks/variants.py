@@ -27,8 +27,8 @@ from tests.benchmarks.ladder import (
     Techniques,
 )
 from tests.benchmarks.scripts import Script, ScriptEvaluator, ScriptTrainer
+from tests.benchmarks.tables import GRAPHED, PRODUCT
 
-PRODUCT, GRAPHED = "(c) the product", "(c) the product, --graphs"
 Work = Callable[..., float]
 """Trains, called with a number of steps; else evaluates all images or takes a probe. Returns the loss to compare."""
 
