@@ -15,7 +15,7 @@ from job.training.engine.batches import BatchSource, batch_bounds, split_data
 from job.training.engine.image_data import ImageData
 from job.training.engine.loop import Sources
 from job.training.engine.model import build_model
-from job.training.engine.optimizers import find_class
+from job.training.engine.optimizers import can_be_captured, find_class
 from job.training.engine.state import TrainingState
 from job.training.inputs.datasets.synthetic import load_synthetic
 from tests.benchmarks.card import PRECISIONS, need_precision, open_device
@@ -43,9 +43,9 @@ class Task:
     options: argparse.Namespace
     data: ImageData
 
-    def train(self, *, graphs: bool = False, **fields: Any) -> Document:
-        """Mean loss and seconds of every epoch; `fields` are the manifest's."""
-        manifest = Manifest.model_validate(
+    def manifest(self, **fields: Any) -> Manifest:
+        """Of a training with these fields."""
+        return Manifest.model_validate(
             {
                 "name": "short",
                 "epochs": NUM_EPOCHS,
@@ -56,6 +56,10 @@ class Task:
             }
             | fields
         )
+
+    def train(self, *, graphs: bool = False, **fields: Any) -> Document:
+        """Mean loss and seconds of every epoch; `fields` are the manifest's."""
+        manifest = self.manifest(**fields)
         gc.collect()  # a step and its graph hold each other, and the memory of the training before
         device = open_device(
             self.options, precision=manifest.precision, deterministic=manifest.deterministic, graphs=graphs,
@@ -109,7 +113,8 @@ def measure_optimizers(options: argparse.Namespace, findings: Findings) -> None:
             with findings.row(f"{name}, {mode}") as row:
                 _need_library(name)
                 fields = fields | {"optimizer": {"name": name, "lr": LEARNING_RATE}}
-                row |= {"is_capturable": OPTIMIZERS[name].is_capturable, "eager": task.train(**fields), "graphs": None}
+                row["is_capturable"] = can_be_captured(task.manifest(**fields).optimizer)
+                row |= {"eager": task.train(**fields), "graphs": None}
                 if not has_graphs:
                     row |= {"status": NOT_TRIED, "reason": "CUDA graphs need a GPU; this was eager alone"}
                     continue
