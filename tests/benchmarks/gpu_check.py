@@ -64,6 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     options = parse(arguments)
     options.output.mkdir(parents=True, exist_ok=True)
+    (options.output / FILE).unlink(missing_ok=True)  # an earlier check's
     wanted = [name for name in SECTIONS if name == MACHINE or name in options.only]
     sections = {name: _not_tried("not asked for: --only names others") for name in SECTIONS}
     sections |= {name: _not_tried("the check was stopped before its end") for name in wanted}
