@@ -5,9 +5,6 @@ Nothing heavy is imported here: each command imports what it needs, so that `job
 
 from __future__ import annotations
 
-import atexit
-import gc
-import os
 import sys
 from typing import Annotated
 
@@ -58,10 +55,6 @@ for command in (
 
 def main() -> None:
     """Entry point of the console script: expected failures end in one message and their exit code."""
-    atexit.register(gc.freeze)  # memory ends with the process: Python need not look through all objects for garbage
-    # neither pydantic nor torch searches the installed packages for extensions to itself
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-    os.environ.setdefault("TORCH_DEVICE_BACKEND_AUTOLOAD", "0")
     protect_streams()
     guard_terminal()
     raise_on_ending()

@@ -37,8 +37,8 @@ NUM_TRIES = 2
 MAX_IMAGES = {"cpu": 8, "cuda": 64}
 MAX_PIXELS_ON_CPU = 4 * 96 * 96
 """How much of a batch is checked. On a CPU this keeps the check to about a second of one thread: 4 images of 96 pixels,
-8 of 64 or fewer. One image is the least: with 512 pixels it takes as long as three images take to train on. On a GPU half
-a batch is the most, so that fp32's reference fits where a batch of half the bytes a number trains."""
+8 of 64 or fewer. One image is the least: with 512 pixels it takes as long as three images take to train on. On a GPU
+half a batch is the most, so that fp32's reference fits where a batch of half the bytes a number trains."""
 SMALLEST_NORM = 1e-4
 """Of the largest gradient's norm: what is smaller may be rounding alone."""
 FP16_LOSS_SCALE = 1024.0

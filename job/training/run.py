@@ -27,6 +27,7 @@ from job.training.record.attempt import Attempt
 from job.training.record.folder import RunFolder
 from job.training.record.machine_time import MachineTime
 from job.training.settings import RunSettings
+from job.versions import importing
 
 if TYPE_CHECKING:
     from job.training.engine.state import TrainingState
@@ -89,21 +90,17 @@ def run_manifest(
 def _importing_torch() -> Iterator[None]:
     """Import torch, and everything that needs it, in another thread than the block's.
 
-    What is imported stays, so Python does not look through it for garbage: that was a fifth of torch's import.
+    Does nothing where a run before has imported it.
     """
-    if "torch" in sys.modules:  # of the run before
+    if "torch" in sys.modules:
         yield
         return
     prepare_matplotlib()  # it draws the plots
     # OpenMP (libgomp) reads this when it is loaded: threads that wait for each other sleep sooner. By default they spin
     # for milliseconds on cores that another process could use, and wait all the longer.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    gc.disable()
-    try:
-        with ThreadPoolExecutor(1, thread_name_prefix="import") as pool:
-            importing = pool.submit(import_module, "job.training.train")
-            yield
-            importing.result()
-        gc.freeze()
-    finally:
-        gc.enable()
+    with importing(), ThreadPoolExecutor(1, thread_name_prefix="import") as pool:
+        imported = pool.submit(import_module, "job.training.train")
+        yield
+        imported.result()
+    gc.freeze()  # nor is it looked through later: before the first step, and at the end of the process
