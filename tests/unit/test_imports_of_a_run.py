@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_confusion_matrix
 
+from job.training.engine.convolution import WideConv2d
 from job.training.engine.evaluation import Evaluation
 from job.training.engine.resnet import NETWORKS
 from job.training.engine.uncompiled import PREPARED, without_compiler
@@ -74,7 +75,7 @@ def test_validate_needs_no_numbers_no_pictures_and_no_logs(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("is_bf16", [False, True], ids=["fp32", "bf16"])
 @pytest.mark.parametrize("name", sorted(NETWORKS))
-def test_networks_are_torchvision_s_to_the_bit(name: str, is_bf16: bool) -> None:
+def test_networks_are_torchvision_s_to_the_bit_but_for_gradients_of_wide_kernels(name: str, is_bf16: bool) -> None:
     networks: list[nn.Module] = []
     build: Callable[[int], nn.Module]
     for build in (lambda classes: torchvision.models.get_model(name, num_classes=classes), NETWORKS[name]):
@@ -92,10 +93,14 @@ def test_networks_are_torchvision_s_to_the_bit(name: str, is_bf16: bool) -> None
     assert torch.equal(*outputs)
     for output in outputs:
         output.square().sum().backward()
-    for mine, reference in zip(ours.parameters(), theirs.parameters(), strict=True):
+    wide = {f"{key}.weight" for key, layer in ours.named_modules() if isinstance(layer, WideConv2d) and not is_bf16}
+    references = dict(theirs.named_parameters())
+    for key, mine in ours.named_parameters():
+        reference = references[key]
         assert mine.grad is not None
         assert reference.grad is not None
-        assert torch.equal(mine.grad, reference.grad)
+        tolerance = 1e-5 if key in wide else 0  # their gradient is a product, which rounds differently
+        assert (mine.grad - reference.grad).norm() <= tolerance * reference.grad.norm(), key
 
 
 @pytest.mark.parametrize("num_classes", [2, 4, 10])

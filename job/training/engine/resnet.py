@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from job.training.engine.convolution import MIN_CHANNELS, WideConv2d
+
 
 class BasicBlock(nn.Module):
     """Two convolutions of 3x3 and what goes round them."""
@@ -120,7 +122,8 @@ def _layer(
 
 
 def _convolution(num_inputs: int, num_outputs: int, size: int, *, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(num_inputs, num_outputs, kernel_size=size, stride=stride, padding=size // 2, bias=False)
+    kind = WideConv2d if size == 3 and num_outputs >= MIN_CHANNELS else nn.Conv2d
+    return kind(num_inputs, num_outputs, kernel_size=size, stride=stride, padding=size // 2, bias=False)
 
 
 def resnet18(num_classes: int = 1000) -> ResNet:
