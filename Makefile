@@ -29,7 +29,7 @@ STACK ?= job
 TAG ?= $(shell git describe --always --abbrev=12 --exclude '*' --dirty)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test quick soak check format docs lock upgrade manifests sbom image smoke-docker bench bench-compare audit committed deploy push-image destroy clean
+.PHONY: help install run test quick soak check format docs lock upgrade manifests sbom image smoke-docker bench bench-compare gpu-check audit committed deploy push-image destroy clean
 
 help:     ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 12
@@ -136,6 +136,9 @@ bench: $(READY)  ## measure speed, peers, profiles, concurrency and start-up on 
 
 bench-compare: $(READY)  ## OLD=a/speed.json NEW=b/speed.json of two commits: fails where a ratio fell by more than a tenth
 	$(BIN)/python -m tests.benchmarks.compare $(OLD) $(NEW)
+
+gpu-check: $(READY)  ## all that only a card can show, into build/gpu-check/gpu-check.json to be sent back; GPU_CHECK takes options
+	$(BIN)/python -m tests.benchmarks.gpu_check $(GPU_CHECK)
 
 audit: $(AUDIT_READY)  ## check the CloudFormation templates with checkov; asks nothing of the network once it is installed
 	$(AUDIT)/bin/checkov -f infra/batch.yaml infra/pod-role.yaml --compact --quiet --skip-download

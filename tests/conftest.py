@@ -9,27 +9,31 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import botocore.session
-import hypothesis
 import pytest
 import structlog
-from moto.server import ThreadedMotoServer
 
 from job.cli import main
 from job.signals import ENDING_SIGNALS
 from job.submit.registry import BACKENDS
 from tests import spool_backend
-from tests.models.faulty_s3 import FaultyS3, serve_faulty_s3
 
-hypothesis.settings.register_profile("ci", derandomize=True, deadline=None)
-"""A change is not held up by an example that another change would have met as well; developers look for new ones."""
-hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+if TYPE_CHECKING:
+    from tests.models.faulty_s3 import FaultyS3
+
+with suppress(ImportError):  # moto and hypothesis are not needed by tests/gpu, which run where they are missing
+    import hypothesis
+
+    hypothesis.settings.register_profile("ci", derandomize=True, deadline=None)
+    # a change is not held up by an example that another change would have met as well; developers look for new ones
+    hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 for number in ENDING_SIGNALS:  # a shell starts what it runs in the background to ignore some, and job keeps to that
     if signal.getsignal(number) is signal.SIG_IGN:
@@ -73,6 +77,12 @@ in_each_precision = pytest.mark.parametrize(
 
 
 Tiny = Callable[..., Path]
+
+
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    """pyproject.toml sets pytest-timeout's `timeout`; tests/gpu run without that plugin too."""
+    if not pluginmanager.hasplugin("timeout"):
+        parser.addini("timeout", "Seconds; without pytest-timeout it has no effect.")
 
 
 def pytest_collection_finish() -> None:
@@ -197,6 +207,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
     """A real S3 API over HTTP in this process (moto)."""
+    from moto.server import ThreadedMotoServer
+
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -253,6 +265,8 @@ def capturable_on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def faulty_server() -> Iterator[FaultyS3]:
+    from tests.models.faulty_s3 import serve_faulty_s3
+
     with serve_faulty_s3() as server:
         yield server
 

@@ -9,6 +9,7 @@ import typer
 
 from job.cli.options import ManifestOption, OverridesOption, check_place, name_source, read_document, read_sweep
 from job.errors import ManifestError
+from job.versions import importing
 
 if TYPE_CHECKING:
     from job.submit.measured import Measurement
@@ -27,9 +28,10 @@ def validate(
     overrides: OverridesOption = None,
 ) -> None:
     """Check manifests and sweeps without running them. Names every fault, and exits with 65 if there is one."""
-    from job.manifest import Manifest
-    from job.plan import as_sweep, build_plan
-    from job.runs import run_id
+    with importing():
+        from job.manifest import Manifest
+        from job.plan import as_sweep, build_plan
+        from job.runs import run_id
 
     faults: list[str] = []
     for location in manifests:

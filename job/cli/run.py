@@ -29,7 +29,7 @@ from job.cli.options import (
 )
 from job.cli.streams import outlive_reader
 from job.errors import ConflictError, DataError, JobError, ObjectExists, OutOfMemoryError
-from job.versions import extra
+from job.versions import extra, importing
 
 if TYPE_CHECKING:
     from job.manifest import Manifest, Sweep
@@ -89,8 +89,11 @@ def run(
         typer.Option(envvar="JOB_THREADS", min=1, help="CPU threads; by default the cores that the process may use."),
     ] = None,
     graphs: Annotated[
-        bool, typer.Option(envvar="JOB_GRAPHS", help="On a GPU, replay training steps as CUDA graphs.")
-    ] = True,
+        bool,
+        typer.Option(
+            envvar="JOB_GRAPHS", help="On a GPU, replay training steps as CUDA graphs; not tried on a card yet."
+        ),
+    ] = False,
     time_budget: Annotated[
         float | None,
         typer.Option(
@@ -126,19 +129,20 @@ def run(
     ] = None,
 ) -> None:
     """Train what the manifest says. Repeat the command, and it carries on where the run stopped, or says it is done."""
-    from job.cli.terminal import TrainingBar
-    from job.logs import configure_logs
-    from job.manifest import Manifest
-    from job.plan import as_sweep, build_plan, plan_key, select_manifests
-    from job.runs import RunKeys, run_id
-    from job.storage import open_store
-    from job.training.control import Control
-    from job.training.host import read_host
-    from job.training.price import HourlyPrice
-    from job.training.record.background import Completions
-    from job.training.record.folder import RunFolder
-    from job.training.run import Process, run_manifest
-    from job.training.settings import RunSettings
+    with importing():
+        from job.cli.terminal import TrainingBar
+        from job.logs import configure_logs
+        from job.manifest import Manifest
+        from job.plan import as_sweep, build_plan, plan_key, select_manifests
+        from job.runs import RunKeys, run_id
+        from job.storage import open_store
+        from job.training.control import Control
+        from job.training.host import read_host
+        from job.training.price import HourlyPrice
+        from job.training.record.background import Completions
+        from job.training.record.folder import RunFolder
+        from job.training.run import Process, run_manifest
+        from job.training.settings import RunSettings
 
     outlive_reader()
     control = Control(time_budget_seconds=time_budget)

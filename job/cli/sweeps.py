@@ -13,6 +13,7 @@ from job.cli.options import ExperimentOption, check_place, open_output
 from job.cli.streams import outlive_reader
 from job.errors import JobError
 from job.submit.registry import BACKENDS, Reach, join_words, load_backend
+from job.versions import importing
 
 WATCH_SECONDS = 15
 IDLE_RATIO = 4
@@ -42,10 +43,11 @@ def status(
     ] = False,
 ) -> None:
     """Show the runs of a sweep: which are done or running, and why others wait, have failed, are lost or gone."""
-    from job.cli.live import LivePage
-    from job.cli.tables import print_status
-    from job.runs import runs_prefix
-    from job.submit.status import find_experiment, observe_sweep, read_last_words
+    with importing():
+        from job.cli.live import LivePage
+        from job.cli.tables import print_status
+        from job.runs import runs_prefix
+        from job.submit.status import find_experiment, observe_sweep, read_last_words
 
     store = open_output(output)
     name = find_experiment(store, experiment)

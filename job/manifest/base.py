@@ -19,6 +19,8 @@ from typing import Any, get_args
 from pydantic import BaseModel, ConfigDict
 from pydantic.fields import FieldInfo
 
+NESTED = (BaseModel, dict, list, tuple)
+"""What a value may hold others in."""
 AS_WRITTEN = "as written"
 """The context in which a user's own document is validated: what no earlier version refused, records may hold."""
 
@@ -61,7 +63,7 @@ def later_defaults(value: object) -> dict[Any, Any]:
     for key, part, field in _parts(value):
         if field is not None and _is_later(field) and part == field.get_default(call_default_factory=True):
             found[key] = True
-        elif nested := later_defaults(part):
+        elif isinstance(part, NESTED) and (nested := later_defaults(part)):
             found[key] = nested
     return found
 

@@ -94,7 +94,9 @@ class Diagnostics(Record):
         found: list[float | None] = []
         for quantity in quantities:
             every: list[float | None] = getattr(measured, quantity)
-            finite = [value for index in places if (value := every[index]) is not None and math.isfinite(value)]
+            finite = [value for index in places if (value := every[index]) is not None]
+            if not math.isfinite(sum(finite)):  # hardly ever; to ask each of them takes most of the time
+                finite = [value for value in finite if math.isfinite(value)]
             found.append(math.fsum(finite) / len(finite) if finite else None)
         return found
 

@@ -46,6 +46,9 @@ class Environment(Record):
     num_threads: int
     precision: str
     """The precision that was used; if the manifest says `auto`, what it resolved to."""
+    graphs: bool | None = None
+    """Whether steps and evaluations were replayed as CUDA graphs, but for what no graph can hold; null in records from
+    before 2026-11-29, which did so on a GPU unless they were told not to."""
     gradient_checks: list[GradientCheck] | None = None
     """The last check is of `precision`; null in records from before 2026-11-25."""
     git_sha: str | None

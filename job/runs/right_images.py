@@ -58,4 +58,4 @@ def unpack_right(images: RightImages) -> Right:
     import numpy as np
 
     packed = np.frombuffer(base64.b64decode(images.bits), dtype=np.uint8)
-    return np.unpackbits(packed, count=images.num_images).astype(np.bool_)
+    return np.unpackbits(packed, count=images.num_images).view(np.bool_)

@@ -12,8 +12,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
-import structlog
-
 from job.errors import (
     AccessDeniedError,
     HostError,
@@ -98,6 +96,8 @@ class FolderStore:
         finally:
             self.delete([trial])
         self._is_probed = True
+        import structlog  # not by `job validate`
+
         structlog.get_logger().info("storage_probed", output=self.uri, commit=self._commit)
 
     def delete(self, keys: Iterable[str]) -> None:

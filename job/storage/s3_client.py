@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import boto3
+import botocore
 import structlog
 from botocore.config import Config
 from botocore.exceptions import ClientError
@@ -15,6 +17,8 @@ MAX_ATTEMPTS = 6
 """Attempts for a request, in boto3's standard mode. Its back-off grows to 20 s, so they take up to a minute."""
 RETRIED = {429, 500, 502, 503, 504}
 """Statuses after which botocore's standard mode tries again."""
+USER_AGENT = f"Boto3/{boto3.__version__} Botocore/{botocore.__version__} job"
+"""botocore puts its own together anew for every request, twice, which takes a seventh of the time of a small one."""
 REDIRECTS = {301, 302, 307}
 """Statuses after which botocore finds out the bucket's region and asks again there."""
 
@@ -25,7 +29,7 @@ def build_s3_client() -> Any:
         connect_timeout=10,
         read_timeout=60,
         retries={"mode": "standard", "total_max_attempts": MAX_ATTEMPTS},
-        user_agent_extra="job",
+        user_agent=USER_AGENT,
     )
     client = aws.build_client("s3", config=config, is_fresh=True)
     client.meta.events.register("needs-retry.s3", _log_trouble)

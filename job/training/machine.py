@@ -100,6 +100,7 @@ def describe_environment(
         cpu_capability=torch.backends.cpu.get_cpu_capability(),
         num_threads=device.num_threads,
         precision=device.precision,
+        graphs=device.graphs,
         gradient_checks=checks,
         git_sha=find_commit(),
         image_digest=os.environ.get("JOB_IMAGE_DIGEST"),

@@ -34,11 +34,11 @@ bf16 0.75, which is why a second batch is asked before a precision is refused. (
 measured.) The gradient of a wrong kernel is off by its own size or more, with any images."""
 NUM_TRIES = 2
 """Batches that must all fail before a precision does."""
-MAX_IMAGES = {"cpu": 20, "cuda": 64}
+MAX_IMAGES = {"cpu": 8, "cuda": 64}
 MAX_PIXELS_ON_CPU = 4 * 96 * 96
 """How much of a batch is checked. On a CPU this keeps the check to about a second of one thread: 4 images of 96 pixels,
-20 of 32 or 16. One image is the least: with 512 pixels it takes as long as three images take to train on. On a GPU half
-a batch is the most, so that fp32's reference fits where a batch of half the bytes a number trains."""
+8 of 64 or fewer. One image is the least: with 512 pixels it takes as long as three images take to train on. On a GPU
+half a batch is the most, so that fp32's reference fits where a batch of half the bytes a number trains."""
 SMALLEST_NORM = 1e-4
 """Of the largest gradient's norm: what is smaller may be rounding alone."""
 FP16_LOSS_SCALE = 1024.0

@@ -7,7 +7,9 @@ Readable without torch, so that the storage is tried, and the run is announced, 
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -25,6 +27,7 @@ from job.training.record.attempt import Attempt
 from job.training.record.folder import RunFolder
 from job.training.record.machine_time import MachineTime
 from job.training.settings import RunSettings
+from job.versions import importing
 
 if TYPE_CHECKING:
     from job.training.engine.state import TrainingState
@@ -85,12 +88,19 @@ def run_manifest(
 
 @contextmanager
 def _importing_torch() -> Iterator[None]:
-    """Import torch, and everything that needs it, in another thread than the block's."""
+    """Import torch, and everything that needs it, in another thread than the block's.
+
+    Does nothing where a run before has imported it.
+    """
+    if "torch" in sys.modules:
+        yield
+        return
     prepare_matplotlib()  # it draws the plots
     # OpenMP (libgomp) reads this when it is loaded: threads that wait for each other sleep sooner. By default they spin
     # for milliseconds on cores that another process could use, and wait all the longer.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    with ThreadPoolExecutor(1, thread_name_prefix="import") as pool:
-        importing = pool.submit(import_module, "job.training.train")
+    with importing(), ThreadPoolExecutor(1, thread_name_prefix="import") as pool:
+        imported = pool.submit(import_module, "job.training.train")
         yield
-        importing.result()
+        imported.result()
+    gc.freeze()  # nor is it looked through later: before the first step, and at the end of the process

@@ -21,8 +21,8 @@ class RunSettings:
     """None for the cores that this process may use."""
     auto_precision: AutoPrecision | None = None
     """What a manifest's `auto` means in all runs of the comparison; None for what this machine is best at."""
-    graphs: bool = True
-    """Replay training and evaluation as CUDA graphs, where there is a GPU."""
+    graphs: bool = False
+    """Replay training and evaluation as CUDA graphs, where there is a GPU. Off until they were tried on one."""
     checkpoint_interval_seconds: float = 10.0
     """Least time between checkpoints of whole epochs; the last epoch always gets one."""
     checkpoint_age_seconds: float = 300.0

@@ -38,7 +38,7 @@ def train(
     get_logger().info(
         "training_started", epoch=state.epoch, step=state.step, num_epochs=state.manifest.epochs,
         device=staged.environment.device, precision=staged.environment.precision,
-        num_threads=staged.environment.num_threads,
+        num_threads=staged.environment.num_threads, graphs=staged.environment.graphs,
     )  # fmt: skip
     energy = EnergyMeter(state.device)
     began, saved = (state.epoch, state.step), perf_counter()

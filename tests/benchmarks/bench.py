@@ -92,6 +92,10 @@ class Bench:
         )
         return make_resident(self.folder, data, self.manifest, self.device)
 
+    def with_graphs(self) -> Bench:
+        """The same task on a device that replays CUDA graphs."""
+        return replace(self, device=replace(self.device, graphs=True))
+
     def clock(self) -> float:
         """Seconds: of this process's CPU; by the wall, or on CUDA, of the wall once the device is done."""
         if not self.device.is_cuda and not self.by_wall:

@@ -60,6 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
         parser.add_argument(peer.option, type=Path, metavar="DIR", help=f"a clone of {peer.clone}")
     parser.add_argument("--only", choices=SECTIONS, help="one of the sections")
     options = parser.parse_args(arguments)
+    options.arguments = sys.argv[1:] if arguments is None else arguments
     sections = [options.only] if options.only else SECTIONS
     load_average = round(os.getloadavg()[0], 1)
     if options.compile:
@@ -116,9 +117,9 @@ def describe(bench: Bench, options: argparse.Namespace) -> Document:
     )
     return {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(["python", "-m", "tests.benchmarks.speed", *sys.argv[1:]]),
+        "command": shlex.join(["python", "-m", "tests.benchmarks.speed", *options.arguments]),
         "environment": environment.model_dump(mode="json"),
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "settings": {
             "num_images": bench.num_images,
             "image_size": bench.image_size,
@@ -132,7 +133,8 @@ def describe(bench: Bench, options: argparse.Namespace) -> Document:
     }
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """The model of this machine's CPU, and its cores."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 Document = dict[str, Any]
+PRODUCT, GRAPHED = "(c) the product", "(c) the product, --graphs"
+"""The names of the last rows of the first table."""
 
 
 def render_markdown(document: Document) -> str:

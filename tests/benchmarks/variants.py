@@ -27,6 +27,7 @@ from tests.benchmarks.ladder import (
     Techniques,
 )
 from tests.benchmarks.scripts import Script, ScriptEvaluator, ScriptTrainer
+from tests.benchmarks.tables import GRAPHED, PRODUCT
 
 Work = Callable[..., float]
 """Trains, called with a number of steps; else evaluates all images or takes a probe. Returns the loss to compare."""
@@ -135,8 +136,17 @@ def list_variants(device: Device, *, compiled: bool) -> list[Variant]:
     variants.append(replace(compilation, may_fail=True))
     return [
         *variants,
-        Variant("(c) the product", "train", ProductTrainer),
-        Variant("(c) the product", "evaluate", ProductEvaluator),
+        *(_list_graphed() if device.is_cuda else []),
+        Variant(PRODUCT, "train", ProductTrainer),
+        Variant(PRODUCT, "evaluate", ProductEvaluator),
+    ]
+
+
+def _list_graphed() -> list[Variant]:
+    """The product with `--graphs`, which needs a GPU."""
+    return [
+        Variant(GRAPHED, "train", lambda bench: ProductTrainer(bench.with_graphs())),
+        Variant(GRAPHED, "evaluate", lambda bench: ProductEvaluator(bench.with_graphs())),
     ]
 
 

@@ -20,7 +20,7 @@ from job.training.inputs.datasets.synthetic import load_synthetic
 from job.training.inputs.weights import load_weights
 from job.training.machine import choose_device
 from job.training.precision import MAX_SIZE_OF_FP32
-from job.training.preflight import TOLERANCES, check_gradients
+from job.training.preflight import MAX_IMAGES, TOLERANCES, check_gradients
 from job.training.settings import RunSettings
 from tests.conftest import SHARED, TINY, TINY_BF16, Answer
 from tests.results import result_in
@@ -192,7 +192,7 @@ def test_sound_machine_is_recorded_without_a_warning(run: Callable[..., Answer],
     assert found.environment.gradient_checks is not None
     (check,) = found.environment.gradient_checks
     assert (check.precision, check.repeats, check.passed) == ("fp32", True, True)
-    assert check.num_images == LARGER["batch_size"]
+    assert check.num_images == MAX_IMAGES["cpu"]
     assert check.error is not None
     assert check.error < TOLERANCES["fp32"] / 2
 

@@ -115,6 +115,7 @@ def test_environment_tells_what_the_numbers_depend_on_and_no_secret(
     assert environment["git_sha"] == "abc123"
     assert environment["packages"]["torch"]
     assert environment["num_threads"] == 1
+    assert environment["graphs"] is False
     assert len(environment["data_sha256"]) == 64
     for file in (tmp_path / "out").rglob("*"):
         assert not file.is_file() or b"planted" not in file.read_bytes(), file

@@ -12,7 +12,7 @@ from job.report.analysis.inference.failures import LEVEL, estimate_success
 from job.report.analysis.inference.model import fit
 from job.report.analysis.inference.noise import Floats, judge_noise, moderate
 from job.report.analysis.inference.optimizers import compare_optimizers
-from job.report.analysis.inference.pairs import DRAWS_AT_ONCE, Images, find_gaps, split_draws
+from job.report.analysis.inference.pairs import DRAWS_AT_ONCE, Draws, Images
 from job.report.analysis.inference.seeds_needed import count_seeds, find_seeds_needed
 from job.report.analysis.inference.sweep import Sweep
 from job.report.analysis.inference.time_to_target import estimate_time
@@ -477,13 +477,13 @@ def test_a_noise_that_no_number_of_seeds_overcomes_tells_none() -> None:
     assert find_seeds_needed(model, compare_all(model)) is None
 
 
-def test_errors_drawn_in_parts_are_those_drawn_at_once() -> None:
+@pytest.mark.parametrize("owners", [[0, 1, 0, 2, 1, 0, 2], [0, 1, 2, 3, 4, 5, 6], [0, 0, 0, 0, 0, 1, 1]])
+@pytest.mark.parametrize("is_within", [True, False])
+def test_errors_drawn_in_parts_are_those_drawn_at_once(owners: list[int], is_within: bool) -> None:
     rng = np.random.default_rng(0)
     errors, scale = rng.standard_normal((DRAWS_AT_ONCE + 10, 7)), rng.uniform(1, 2, (7, 7))
-    others, scratch = np.array([0, 2, 6]), np.empty((7, DRAWS_AT_ONCE))
-    parts = [
-        find_gaps(np.ascontiguousarray(errors[part].T), 3, others, scale[3, others], scratch).copy()
-        for part in split_draws(len(errors))
-    ]
-    at_once = (errors.T[others] - errors.T[3]) / scale[3, others][:, None]
-    assert np.array_equal(np.concatenate(parts, axis=1), at_once)
+    scale, own = scale + scale.T, np.array(owners)
+    tested = ((own[:, None] == own) == is_within) & ~np.eye(7, dtype=bool)
+    gaps = (errors[:, None, :] - errors[:, :, None]) / scale
+    expected = np.where(tested.any(axis=1), np.where(tested, gaps, -np.inf).max(axis=2), 0.0)
+    assert np.array_equal(Draws((errors,), scale, tested).maxima, expected.T)

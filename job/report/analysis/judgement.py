@@ -27,7 +27,8 @@ from job.report.analysis.field import Field
 from job.report.analysis.inference.comparisons import MARGIN, Answer, Family, compare_all
 from job.report.analysis.inference.failures import LEVEL
 from job.report.analysis.inference.model import Model, choose_draws, fit
-from job.report.analysis.inference.optimizers import compare_optimizers
+from job.report.analysis.inference.optimizers import compare_on_each
+from job.report.analysis.inference.pairs import Images
 from job.report.analysis.inference.seeds_needed import SeedsNeeded, find_seeds_needed
 from job.report.analysis.inference.sweep import Sweep
 from job.report.read.frames import Runs
@@ -177,14 +178,21 @@ class Judgement:
         return [configuration for configuration in self.field.pool if configuration.digest in reachable]
 
     def _is_beaten(self, configuration: Configuration, rivals: Sequence[Configuration]) -> bool:
-        """Rivals that are estimated to be worse need no look."""
+        """Rivals that are estimated to be worse, or whose interval reaches them, need no look."""
         own = configuration.adjusted or 0.0
         return any(
             comparison is not None and comparison.answer == "worse"
             for rival in rivals
-            if (rival.adjusted or 0.0) > own
+            if (rival.adjusted or 0.0) > own and self._is_apart(configuration, rival)
             for comparison in [self.compare(configuration, rival)]
         )
+
+    def _is_apart(self, ours: Configuration, theirs: Configuration) -> bool:
+        """Whether ours minus theirs has an interval below 0."""
+        if ours.digest not in self.fitted.places or theirs.digest not in self.fitted.places:
+            return False
+        family, a, b, _ = self._find_family(ours, theirs)
+        return family is not None and family.reach(a, b) < 0
 
     def _find_family(
         self, ours: Configuration, theirs: Configuration
@@ -215,14 +223,14 @@ def judge(
         own = [places[configuration.digest] for configuration in family]
         with_baseline += [(first, place) for place in own if place != first]
         settings += [pair for pair in itertools.combinations(own, 2) if first not in pair]
-    level = HALF if settings else LEVEL
-    to_baseline = compare_all(model, margin=margin, beforehand=with_baseline, level=level)
-    among_settings = compare_all(model, margin=margin, beforehand=settings, level=level)
     optimizers = new = None
     if len({own.optimizer for own in field.best}) > 1:
         groups = _group(field, places)
-        optimizers = compare_optimizers(model, groups, margin=margin)
-        new = compare_optimizers(model, groups, margin=margin, images="new") if fitted.knows_images else None
+        kinds: list[Images] = ["these", "new"] if fitted.knows_images else ["these"]
+        optimizers, new = (*compare_on_each(model, groups, kinds, margin=margin), None)[:2]
+    level = HALF if settings else LEVEL
+    to_baseline = compare_all(model, margin=margin, beforehand=with_baseline, level=level)
+    among_settings = compare_all(model, margin=margin, beforehand=settings, level=level)
     needed = find_seeds_needed(model, optimizers or to_baseline)
     return Judgement(fitted, field, baselines, margin, optimizers, new, to_baseline, among_settings, needed)
 

@@ -86,6 +86,8 @@ class Runs:
 
     def select(self, chosen: pd.DataFrame) -> Runs:
         """The part of all tables that belongs to the rows `chosen` of `runs`; holes stay as they are."""
+        if len(chosen) == len(self.runs):  # the tables of 10,000 runs need not be there twice
+            return self
         names = set(chosen["run"])
         tables = {name: getattr(self, name) for name in ("runs", "epochs", "classes", "diagnostics")}
         own = {name: table[table["run"].isin(names)] for name, table in tables.items()}

@@ -49,7 +49,7 @@ def _check(result: RunResult, key: str) -> None:
     _check_right_images(result)
     for record in result.history:
         for group in (record.diagnostics.backbone, record.diagnostics.fc):
-            if group and any(len(getattr(group, name)) != len(record.diagnostics.steps) for name in QUANTITIES):
+            if group and {len(getattr(group, name)) for name in QUANTITIES} != {len(record.diagnostics.steps)}:
                 raise ValueError(f"has diagnostics of epoch {record.epoch} that do not fit its steps")
 
 

@@ -49,7 +49,7 @@ def build_rows(result: RunResult) -> RunRows:
     """What `result` adds to the tables."""
     return RunRows(
         _run_row(result),
-        np.array([_epoch_row(record) for record in result.history]).reshape(-1, len(EPOCH_COLUMNS)),
+        _numbers([_epoch_row(record) for record in result.history], len(EPOCH_COLUMNS)),
         {name: _number(value) for name, value in zip(result.classes, result.class_accuracy, strict=False)},
         {group: _first_steps(result.history, group) for group in GROUPS},
         unpack_right(result.test_right) if result.test_right and result.status == "completed" else None,
@@ -133,7 +133,7 @@ def _scores(prefix: str, scores: Scores | None) -> dict[str, float]:
     }
 
 
-def _epoch_row(record: EpochRecord) -> list[float]:
+def _epoch_row(record: EpochRecord) -> list[float | None]:
     validation = record.validation
     values: list[float | None] = [
         record.epoch, record.learning_rate, record.train.loss, record.train.top1,
@@ -143,20 +143,22 @@ def _epoch_row(record: EpochRecord) -> list[float]:
     groups = (record.diagnostics.backbone, record.diagnostics.fc)
     values += [mean for group in GROUPS for mean in record.diagnostics.means(group, QUANTITIES)]
     values += [group.distance_from_start if group else None for group in groups]
-    return [_number(value) for value in values]
+    return values
 
 
 def _first_steps(history: Sequence[EpochRecord], group: str) -> Floats:
-    rows: list[list[float]] = []
+    rows: list[tuple[float | None, ...]] = []
     for record in history:
         measured: GroupDiagnostics | None = getattr(record.diagnostics, group)
         if measured is None:
             continue
-        for index, step in enumerate(record.diagnostics.steps):
-            if step >= FIRST_STEPS:
-                return np.array(rows).reshape(-1, 1 + len(QUANTITIES))
-            rows.append([step, *(_number(getattr(measured, quantity)[index]) for quantity in QUANTITIES)])
-    return np.array(rows).reshape(-1, 1 + len(QUANTITIES))
+        steps = record.diagnostics.steps
+        num_first = next((index for index, step in enumerate(steps) if step >= FIRST_STEPS), len(steps))
+        columns = (getattr(measured, quantity)[:num_first] for quantity in QUANTITIES)
+        rows += zip(steps[:num_first], *columns, strict=True)
+        if num_first < len(steps):
+            break
+    return _numbers(rows, 1 + len(QUANTITIES))
 
 
 def read_origin(environment: Environment | None) -> dict[str, str | None]:
@@ -175,6 +177,13 @@ def read_origin(environment: Environment | None) -> dict[str, str | None]:
         "data_sha256": environment.data_sha256,
         "weights_sha256": environment.weights_sha256,
     }
+
+
+def _numbers(rows: Sequence[Sequence[float | None]], num_columns: int) -> Floats:
+    """(rows, columns), NaN where a value is missing or infinite."""
+    table = np.array(rows, dtype=float).reshape(-1, num_columns)
+    table[~np.isfinite(table)] = np.nan
+    return table
 
 
 def _number(value: float | None) -> float:

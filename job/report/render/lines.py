@@ -145,8 +145,13 @@ def _draw_response(axes: Axes, response: Response, height: float) -> None:
         artists.append(axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0))
     artists += axes.plot(x, y, color=colour, marker=marker, markersize=6, label=response.label)
     Tag(response.label, response.optimizer, [tell_point(trial.point) for trial in known]).put(artists[-1])
+    waiting: list[Trial] = []
     for trial in response.trials:
-        artists += _mark(axes, trial, response, colour)
+        waiting.append(trial)
+        if not (trial.point.remark or trial.is_baseline or trial.is_best):
+            continue
+        artists += [*_mark_seeds(axes, waiting, response, colour), *_mark_lost(axes, trial, colour)]
+        waiting = []
         if trial.is_baseline and trial in known:
             artists += axes.plot(trial.position, trial.point.value, marker=marker, linestyle="none",
                                  color=colour, markersize=6, markerfacecolor="white", markeredgewidth=1.5)  # fmt: skip
@@ -159,26 +164,33 @@ def _draw_response(axes: Axes, response: Response, height: float) -> None:
                 shift = -8 if response.at_edge == "low" else 8
                 artists.append(axes.annotate(arrow, (trial.position, trial.point.value), (shift, 0), ha=ha,
                                              textcoords="offset points", va="center", color=colour))  # fmt: skip
+    artists += _mark_seeds(axes, waiting, response, colour)
     for artist in artists:
         artist.set_zorder(height)
         if not artist.get_gid():
             Tag(response.label, response.optimizer).put(artist)
 
 
-def _mark(axes: Axes, trial: Trial, response: Response, colour: str) -> list[Artist]:
-    """The single seeds, and a cross where some diverged: at the foot where all did."""
-    marks: list[Artist] = []
-    position, point = trial.position, trial.point
-    if point.members:
-        marks += axes.plot([position] * len(point.members), point.members, "o", color=colour, alpha=0.4, markersize=3.5)
-        seeds = [f"{point.label}, one seed: {percent(value)}" for value in point.members]
-        Tag(response.label, response.optimizer, seeds, is_seed=True).put(marks[-1])
-    if point.remark:
-        gone = math.isnan(point.value)
-        transform = axes.get_xaxis_transform() if gone else axes.transData
-        marks += axes.plot(position, FOOT if gone else point.value, "x", color=colour, markersize=9,
-                           markeredgewidth=2, transform=transform)  # fmt: skip
-    return marks
+def _mark_seeds(axes: Axes, trials: Sequence[Trial], response: Response, colour: str) -> list[Artist]:
+    """The single seeds of several trials, as one artist: an artist for each of thousands takes seconds."""
+    seeds = [(trial.position, value, trial.point.label) for trial in trials for value in trial.point.members]
+    if not seeds:
+        return []
+    x, y, labels = zip(*seeds, strict=True)
+    (marks,) = axes.plot(x, y, "o", color=colour, alpha=0.4, markersize=3.5)
+    told = [f"{label}, one seed: {percent(value)}" for label, value in zip(labels, y, strict=True)]
+    Tag(response.label, response.optimizer, told, is_seed=True).put(marks)
+    return [marks]
+
+
+def _mark_lost(axes: Axes, trial: Trial, colour: str) -> list[Artist]:
+    """A cross where some seeds diverged: at the foot where all did."""
+    if not trial.point.remark:
+        return []
+    gone = math.isnan(trial.point.value)
+    transform = axes.get_xaxis_transform() if gone else axes.transData
+    return [*axes.plot(trial.position, FOOT if gone else trial.point.value, "x", color=colour, markersize=9,
+                       markeredgewidth=2, transform=transform)]  # fmt: skip
 
 
 def tell_point(point: Point) -> str:

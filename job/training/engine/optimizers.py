@@ -17,7 +17,7 @@ from job.manifest.attributes import OptimizerModel
 from job.manifest.base import tag
 from job.manifest.library import RELEASE
 from job.manifest.models import Constant, Cosine, OneCycle, Schedule
-from job.manifest.optimizers import AdamWScheduleFree, Muon, Prodigy
+from job.manifest.optimizers import Adagrad, AdamWScheduleFree, Muon, Prodigy
 from job.training.engine import prodigy, schedule_free
 from job.training.engine.muon import MuonWithAdamW
 from job.training.engine.uncompiled import without_compiler
@@ -41,9 +41,9 @@ def build_optimizer(
     if isinstance(config, Muon):
         kind = MuonWithAdamW
     settings = config.model_dump(exclude={"name"})
-    capturable = capturable and config.is_capturable
+    capturable = capturable and can_be_captured(config)
     accepted = inspect.signature(kind).parameters
-    if config.is_fused:
+    if config.is_fused and not (device.type == "cuda" and _lacks_fused_kernel(config)):
         settings["fused"] = True
     elif config.library == "torch" and (device.type == "cuda" or capturable) and "foreach" in accepted:
         settings["foreach"] = True  # timm's choose for themselves, by what they can do with a learning rate on a device
@@ -57,6 +57,19 @@ def build_optimizer(
         return kind(parameters, **settings)
     except (TypeError, ValueError) as error:  # of an older library, which does not know an attribute or a value
         raise ManifestError(f"optimizer {config.name}: {_name_library(config)} refuses it: {error}") from error
+
+
+def can_be_captured(config: Optimizer) -> bool:
+    """Whether a CUDA graph can hold its steps, with the installed torch."""
+    return config.is_capturable and not _lacks_fused_kernel(config)
+
+
+def _lacks_fused_kernel(config: Optimizer) -> bool:
+    """Adagrad of before torch 2.12: on CUDA it refuses its fused kernel, and without that reads its steps back.
+
+    See https://github.com/pytorch/pytorch/pull/177672.
+    """
+    return isinstance(config, Adagrad) and tuple(map(int, torch.__version__.split(".")[:2])) < (2, 12)
 
 
 _OWN: dict[type[OptimizerModel], type[torch.optim.Optimizer]] = {

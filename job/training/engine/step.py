@@ -11,7 +11,7 @@ from torch.nn import functional
 from job.training.engine.batches import BatchSource, batch_bounds, plan_epoch
 from job.training.engine.diagnostics import is_measured
 from job.training.engine.model import train_mode
-from job.training.engine.optimizers import set_learning_rate
+from job.training.engine.optimizers import can_be_captured, set_learning_rate
 from job.training.engine.schedule_free import AdamWScheduleFree
 from job.training.engine.state import TrainingState
 
@@ -28,7 +28,7 @@ class TrainingStep:
         device = state.device
         self._within_batch = torch.arange(state.manifest.batch_size, device=device.torch_device)
         self._planned_epoch: int | None = None
-        can_be_graphed = state.manifest.optimizer.is_capturable and not state.scaler.is_enabled()  # it reads back
+        can_be_graphed = can_be_captured(state.manifest.optimizer) and not state.scaler.is_enabled()  # it reads back
         graphed = device.graphed if can_be_graphed else lambda function: function
         self._full = {measured: graphed(partial(self._take, None, measured=measured)) for measured in (True, False)}
 

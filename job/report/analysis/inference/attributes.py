@@ -194,6 +194,6 @@ def _test(spread: Spread, logits: Floats, contrast: Floats, images: Images) -> f
         own = contrast @ covariance @ contrast.T
         inverse = np.linalg.pinv(own, rcond=1e-9, hermitian=True)
         drawn = errors @ contrast.T
-        beyond = np.einsum("di,ij,dj->d", drawn, inverse, drawn) >= seen @ inverse @ seen
+        beyond = ((drawn @ inverse) * drawn).sum(axis=1) >= seen @ inverse @ seen
         chances.append(float((1 + beyond.sum()) / (1 + len(beyond))))
     return max(chances)

@@ -19,14 +19,7 @@ from scipy import special
 from job.report.analysis.inference.failures import LEVEL
 from job.report.analysis.inference.model import Model
 from job.report.analysis.inference.noise import Floats
-from job.report.analysis.inference.pairs import (
-    DRAWS_AT_ONCE,
-    Images,
-    Pairs,
-    find_gaps,
-    find_pairs,
-    split_draws,
-)
+from job.report.analysis.inference.pairs import Draws, Images, Pairs, find_pairs
 
 MARGIN = 0.01
 """Accuracies that differ by less are practically equal."""
@@ -52,22 +45,36 @@ class Comparison:
 class Family:
     """All differences of a sweep. Row minus column, in accuracies: (configurations, configurations)."""
 
-    difference: Floats
+    accuracies: Floats
+    """(configurations,)"""
     low: Floats
-    high: Floats
     p: Floats
     margin: float
     pair_level: float
     """The error that each pair may have by itself so that the family has 1 - LEVEL; NaN where nothing was tested."""
 
+    @property
+    def difference(self) -> Floats:
+        """Computed when it is asked for, as `high` is: matrices over a thousand configurations take 8 MB each."""
+        return self.accuracies[:, None] - self.accuracies[None, :]
+
+    @property
+    def high(self) -> Floats:
+        """The other way round, it is the lower end."""
+        return -self.low.T
+
     def compare(self, a: int, b: int) -> Comparison:
         """Two configurations."""
-        difference, low, high, p = (float(matrix[a, b]) for matrix in (self.difference, self.low, self.high, self.p))
-        return Comparison(difference, low, high, p, self._answer(low, high))
+        difference, low, high = float(self.accuracies[a] - self.accuracies[b]), float(self.low[a, b]), self.reach(a, b)
+        return Comparison(difference, low, high, float(self.p[a, b]), self._answer(low, high))
+
+    def reach(self, a: int, b: int) -> float:
+        """The upper end of the interval of two configurations."""
+        return -float(self.low[b, a])
 
     def is_tested(self, a: int, b: int) -> bool:
         """Whether the family has the pair."""
-        return bool(self.low[a, b] > -1 or self.high[a, b] < 1)
+        return bool(self.low[a, b] > -1 or self.reach(a, b) < 1)
 
     def _answer(self, low: float, high: float) -> Answer:
         if -self.margin < low and high < self.margin:
@@ -93,7 +100,6 @@ def compare_all(
     """
     num = len(model.logits)
     accuracies = model.accuracies
-    difference = accuracies[:, None] - accuracies[None, :]
     wanted = np.ones((num, num), dtype=bool)
     if beforehand is not None:
         wanted[:] = False
@@ -102,9 +108,8 @@ def compare_all(
     pairs = find_pairs(model, images, wanted, level=level)
     if pairs is None:
         low = np.eye(num) - 1.0
-        return Family(difference, low, -low, np.ones((num, num)), margin, np.nan)
-    kinds = zip(pairs.errors, pairs.scales, strict=True)
-    maxima = np.max([np.sort(_draw_maxima(pairs, errors, scale)) for errors, scale in kinds], axis=0)
+        return Family(accuracies, low, np.ones((num, num)), margin, np.nan)
+    maxima = np.max([_find_maxima(draws) for draws in pairs.draws], axis=0)
     critical = float(maxima[min(int(np.ceil(level * (len(maxima) + 1))), len(maxima)) - 1])
     beyond = len(maxima) - np.searchsorted(maxima, np.abs(pairs.ratios), side="left")
     part = (1 - level) / (1 - LEVEL)  # of the error: p-values are corrected for it
@@ -112,25 +117,15 @@ def compare_all(
     low = pairs.bound_below(critical * pairs.widths)
     ahead = np.where(pairs.ratios > 0, low, low.T)  # the bound of whichever is ahead
     p = np.where(model.failures.some[:, None] & (ahead <= 0), 1.0, p)
-    return Family(difference, low, -low.T, np.maximum(p, p.T), margin, find_pair_level(pairs, critical))
+    return Family(accuracies, low, np.maximum(p, p.T), margin, find_pair_level(pairs, critical))
+
+
+def _find_maxima(draws: Draws) -> Floats:
+    """The largest error of any pair in every draw, in order."""
+    return np.sort(np.concatenate([part.max(axis=0) for part in draws.split_maxima()]))
 
 
 def find_pair_level(pairs: Pairs, critical: float) -> float:
     """The error that a typical pair may have by itself, two-sided, where widths are counted up to `critical`."""
     freedom = float(np.median(pairs.freedom[pairs.tested]))
     return float(2 * special.stdtr(freedom, -critical * special.stdtrit(freedom, 1 - pairs.tail)))
-
-
-def _draw_maxima(pairs: Pairs, errors: Floats, scale: Floats) -> Floats:
-    """Of every draw, the largest error of any pair in units of the scale."""
-    num_draws, num = errors.shape
-    largest, scratch = np.zeros(num_draws), np.empty((num, DRAWS_AT_ONCE))
-    partners = [np.flatnonzero(pairs.tested[index, :index]) for index in range(num)]
-    scales = [scale[index, own] for index, own in enumerate(partners)]
-    for part in split_draws(num_draws):
-        columns = np.ascontiguousarray(errors[part].T)
-        for index, own in enumerate(partners):
-            if len(own):
-                gaps = find_gaps(columns, index, own, scales[index], scratch)
-                np.maximum(largest[part], np.abs(gaps, out=gaps).max(axis=0), out=largest[part])
-    return largest

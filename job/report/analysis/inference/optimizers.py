@@ -10,24 +10,16 @@ configurations; here for groups of them), and not of all with all. The error is 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
 from job.report.analysis.inference.comparisons import MARGIN, Family, compare_all, find_pair_level
 from job.report.analysis.inference.failures import LEVEL
 from job.report.analysis.inference.model import Model
 from job.report.analysis.inference.noise import Floats
-from job.report.analysis.inference.pairs import (
-    DRAWS_AT_ONCE,
-    Images,
-    Pairs,
-    find_gaps,
-    find_pairs,
-    split_draws,
-)
+from job.report.analysis.inference.pairs import Images, Pairs, find_pairs, widen
 
 
 def compare_optimizers(
@@ -37,21 +29,37 @@ def compare_optimizers(
 
     Where each group has one configuration the best is known, and the family is that of all pairs.
     """
+    return next(compare_on_each(model, groups, (images,), margin=margin))
+
+
+def compare_on_each(
+    model: Model, groups: Sequence[Sequence[int]], kinds: Sequence[Images], *, margin: float = MARGIN
+) -> Iterator[Family]:
+    """`compare_optimizers` on each kind of images. What is drawn for these images is drawn once."""
     if all(len(group) == 1 for group in groups):
-        family = compare_all(model, margin=margin, images=images, beforehand=_cross(groups))
-        places = np.ix_(*[[group[0] for group in groups]] * 2)
-        low, high, p = family.low[places], family.high[places], family.p[places]
-        return replace(family, difference=family.difference[places], low=low, high=high, p=p)
-    num, owners = len(groups), np.full(len(model.logits), -1)
+        members = [group[0] for group in groups]
+        places = np.ix_(members, members)
+        for images in kinds:
+            family = compare_all(model, margin=margin, images=images, beforehand=_cross(groups))
+            yield replace(family, accuracies=family.accuracies[members], low=family.low[places], p=family.p[places])
+        return
+    owners = np.full(len(model.logits), -1)
     for place, group in enumerate(groups):
         owners[list(group)] = place
+    wanted = (owners[:, None] != owners[None, :]) & (owners >= 0)[:, None] & (owners >= 0)[None, :]
+    pairs, spread = find_pairs(model, "these", wanted, level=LEVEL), model.spread
+    for images in kinds:
+        wide = widen(pairs, spread) if images == "new" and pairs is not None and spread is not None else pairs
+        yield _compare(model, groups, wide, margin=margin)
+
+
+def _compare(model: Model, groups: Sequence[Sequence[int]], pairs: Pairs | None, *, margin: float) -> Family:
+    num = len(groups)
     best = np.full(num, np.nan)
     for place, group in enumerate(groups):
         if np.isfinite(model.logits[list(group)]).any():
             best[place] = np.nanmax(model.accuracies[list(group)])
-    wanted = (owners[:, None] != owners[None, :]) & (owners >= 0)[:, None] & (owners >= 0)[None, :]
-    low, p = np.eye(num) - 1.0, np.ones((num, num))
-    pairs, pair_level = find_pairs(model, images, wanted, level=LEVEL), np.nan
+    low, p, pair_level = np.eye(num) - 1.0, np.ones((num, num)), np.nan
     if pairs is not None:
         bounds, chances, pair_level = bound_each(pairs, error=(1 - LEVEL) / num)
         known = [[member for member in group if np.isfinite(model.logits[member])] for group in groups]
@@ -61,7 +69,7 @@ def compare_optimizers(
                     against = np.ix_(known[ours], known[theirs])
                     low[ours, theirs] = bounds[against].min(axis=1).max()
                     p[ours, theirs] = chances[against].max(axis=1).min()
-    return Family(best[:, None] - best[None, :], low, -low.T, np.minimum(p, p.T), margin, pair_level)
+    return Family(best, low, np.minimum(p, p.T), margin, pair_level)
 
 
 def _cross(groups: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
@@ -74,34 +82,17 @@ def bound_each(pairs: Pairs, *, error: float) -> tuple[Floats, Floats, float]:
 
     All that stands in one column is wrong in at most `error`; the p-values are corrected for 1 - LEVEL.
     """
-    num_draws, num = pairs.errors[0].shape
+    num_draws, num = pairs.draws[0].errors[0].shape
     place = int(np.ceil((1 - error) * (num_draws + 1))) - 1
     rivals = [np.flatnonzero(row) for row in pairs.tested]
-    drawn = [_draw_maxima(errors, scale, rivals) for errors, scale in zip(pairs.errors, pairs.scales, strict=True)]
     critical, chances, ratios = np.zeros(num), np.ones((num, num)), pairs.ratios
     for best in range(num):
         if not len(rivals[best]):
             continue
-        maxima = np.max([np.sort(kind[best]) for kind in drawn], axis=0)
+        maxima = np.max([np.sort(draws.maxima[best]) for draws in pairs.draws], axis=0)
         critical[best] = max(0.0, maxima[min(place, num_draws - 1)])
         beyond = num_draws - np.searchsorted(maxima, ratios[rivals[best], best], side="left")
         chances[rivals[best], best] = np.minimum(1.0, (1 - LEVEL) / error * (1 + beyond) / (1 + num_draws))
     bounds = pairs.bound_below(critical[None, :] * pairs.widths)
     chances = np.where(pairs.failures.some[:, None] & (bounds <= 0), 1.0, chances)
     return bounds, chances, find_pair_level(pairs, float(np.median(critical[pairs.tested.any(axis=1)])))
-
-
-def _draw_maxima(errors: Floats, scale: Floats, rivals: Sequence[npt.NDArray[np.intp]]) -> Floats:
-    """(configurations, draws) how far at most a rival lies above each configuration by chance, in units of `scale`.
-
-    0 for one without rivals.
-    """
-    num_draws, num = errors.shape
-    maxima, scratch = np.zeros((num, num_draws)), np.empty((num, DRAWS_AT_ONCE))
-    scales = [scale[best, own] for best, own in enumerate(rivals)]
-    for part in split_draws(num_draws):
-        columns = np.ascontiguousarray(errors[part].T)
-        for best, own in enumerate(rivals):
-            if len(own):
-                find_gaps(columns, best, own, scales[best], scratch).max(axis=0, out=maxima[best, part])
-    return maxima

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -11,13 +12,62 @@ import numpy.typing as npt
 from scipy import special
 
 from job.report.analysis.inference.failures import Failures
-from job.report.analysis.inference.model import Model, to_accuracy
+from job.report.analysis.inference.model import Model, Spread, to_accuracy
 from job.report.analysis.inference.noise import Bools, Floats
 
 Images = Literal["these", "new"]
 DRAWS_AT_ONCE = 256
 """So many draws of a thousand configurations fit into a core's cache, where the same arithmetic takes a third of the
 time."""
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Errors of one kind, as often as they were drawn."""
+
+    errors: tuple[Floats, ...]
+    """(draws, configurations) estimate minus truth, in parts that are summed when they are needed."""
+    scale: Floats
+    """(configurations, configurations) what the error of each difference is counted in: symmetric."""
+    tested: Bools
+    """As in `Pairs`."""
+
+    @cached_property
+    def maxima(self) -> Floats:
+        """(configurations, draws) how far at most a rival lies above each configuration by chance; 0 without rivals."""
+        maxima, start = np.empty(self.errors[0].shape[::-1]), 0
+        for part in self.split_maxima():
+            maxima[:, start : start + part.shape[1]] = part
+            start += part.shape[1]
+        return maxima
+
+    def split_maxima(self) -> Iterator[Floats]:
+        """`maxima` in parts of DRAWS_AT_ONCE draws.
+
+        The gap of a pair is computed once and counts for both. So that rivals lie together, and need not be gathered,
+        the configurations are taken in an order in which those with the same rivals follow each other.
+        """
+        order = _sort_by_rivals(self.tested)
+        sorted_places = np.ix_(order, order)
+        tested, scale = self.tested[sorted_places], self.scale[sorted_places]
+        before = [list(_find_stretches(tested[place, :place])) for place in range(len(order))]
+        alone = ~tested.any(axis=1)
+        scratch = np.empty((len(order), DRAWS_AT_ONCE))
+        for start in range(0, len(self.errors[0]), DRAWS_AT_ONCE):
+            errors, *others = (part[start : start + DRAWS_AT_ONCE] for part in self.errors)
+            columns = np.ascontiguousarray(sum(others, errors).T[order])
+            highest, lowest = np.full_like(columns, -np.inf), np.full_like(columns, np.inf)
+            for place, stretches in enumerate(before):
+                for rivals in stretches:
+                    gaps = scratch[rivals, : columns.shape[1]]
+                    np.subtract(columns[rivals], columns[place], out=gaps)
+                    np.divide(gaps, scale[place, rivals, None], out=gaps)
+                    np.maximum(highest[place], gaps.max(axis=0), out=highest[place])
+                    np.minimum(lowest[rivals], gaps, out=lowest[rivals])
+            np.maximum(highest, np.negative(lowest, out=lowest), out=highest)
+            highest[alone] = 0.0
+            lowest[order] = highest
+            yield lowest
 
 
 @dataclass(frozen=True)
@@ -31,8 +81,8 @@ class Pairs:
     """Simultaneous coverage that the family's intervals have."""
     tested: Bools
     """Which pairs the family has: symmetric, without the diagonal."""
-    widths: Floats
-    """The half-width that each pair's interval would have, were the family's error split evenly over all pairs;
+    squares: Floats
+    """Of the half-width that each pair's interval would have, were the family's error split evenly over all pairs;
     1 where not tested."""
     tail: float
     """The error at each end of these intervals."""
@@ -40,11 +90,14 @@ class Pairs:
     """Degrees of freedom of each difference."""
     shares: Floats
     """Which part of the difference's variance between seeds is the row's."""
-    errors: tuple[Floats, ...]
-    """(draws, configurations) estimate minus truth: one on these images; for new ones there are both, because what
-    is not known on these images is not known on new ones."""
-    scales: tuple[Floats, ...]
-    """What the errors are counted in: the widths that the pairs have by each kind of error."""
+    draws: tuple[Draws, ...]
+    """The errors on these images; for new ones there are both, because what is not known on these images is not known
+    on new ones. They are counted in the widths that the pairs have by each kind of error."""
+
+    @property
+    def widths(self) -> Floats:
+        """The half-widths of the intervals."""
+        return np.sqrt(self.squares)
 
     @property
     def ratios(self) -> Floats:
@@ -67,23 +120,6 @@ class Pairs:
         return np.asarray(bounds)
 
 
-def split_draws(num: int) -> Iterator[slice]:
-    """The draws in parts of DRAWS_AT_ONCE."""
-    for start in range(0, num, DRAWS_AT_ONCE):
-        yield slice(start, min(start + DRAWS_AT_ONCE, num))
-
-
-def find_gaps(columns: Floats, one: int, others: npt.NDArray[np.intp], scale: Floats, scratch: Floats) -> Floats:
-    """The errors (configurations, draws) of `others` minus those of `one`, in units of `scale` (others,).
-
-    They are in `scratch` (configurations, DRAWS_AT_ONCE), which the next call takes again.
-    """
-    out = scratch[: len(others), : columns.shape[1]]
-    np.take(columns, others, axis=0, out=out, mode="clip")  # "raise", the default, would copy once more
-    np.subtract(out, columns[one], out=out)
-    return np.divide(out, scale[:, None], out=out)
-
-
 def find_pairs(model: Model, images: Images, wanted: Bools, *, level: float) -> Pairs | None:
     """The wanted pairs that a chain of common seeds connects; None without any, and where no noise is known."""
     spread = model.spread
@@ -98,16 +134,31 @@ def find_pairs(model: Model, images: Images, wanted: Bools, *, level: float) -> 
     tail = float((1 - level) / tested.sum())
     squares = np.ones_like(freedom)
     squares[tested] = (special.stdtrit(freedom[tested], 1 - tail) ** 2) * _vary(spread.covariance)[tested]
-    errors, scales = [spread.errors], [np.sqrt(squares)]
-    if images == "new":
-        squares = squares + special.ndtri(1 - tail) ** 2 * _vary(spread.image_covariance)
-        errors.append(spread.errors + spread.image_errors)
-        scales.append(np.sqrt(squares))
     shares = own[:, None] / (own[:, None] + own[None, :])
-    return Pairs(
-        model.logits, model.failures, level, tested, np.sqrt(squares), tail, freedom, shares, tuple(errors),
-        tuple(scales),
-    )  # fmt: skip
+    draws = Draws((spread.errors,), np.sqrt(squares), tested)
+    pairs = Pairs(model.logits, model.failures, level, tested, squares, tail, freedom, shares, (draws,))
+    return pairs if images == "these" else widen(pairs, spread)
+
+
+def widen(pairs: Pairs, spread: Spread) -> Pairs:
+    """The pairs on these images as they are on new ones. What was drawn for these is not drawn again."""
+    squares = pairs.squares + special.ndtri(1 - pairs.tail) ** 2 * _vary(spread.image_covariance)
+    draws = Draws((spread.errors, spread.image_errors), np.sqrt(squares), pairs.tested)
+    return replace(pairs, squares=squares, draws=(*pairs.draws, draws))
+
+
+def _sort_by_rivals(tested: Bools) -> npt.NDArray[np.intp]:
+    """The places of the configurations, those together that have the same rivals, each other aside."""
+    tables = (tested, tested | np.eye(len(tested), dtype=bool))
+    kinds = [np.unique(table, axis=0, return_inverse=True)[1].ravel() for table in tables]
+    return np.argsort(min(kinds, key=max), kind="stable")
+
+
+def _find_stretches(chosen: Bools) -> Iterator[slice]:
+    """The stretches of neighbours that are chosen."""
+    ends = np.flatnonzero(np.diff(np.concatenate([[False], chosen, [False]]).astype(np.int8)))
+    for start, end in zip(ends[::2], ends[1::2], strict=True):
+        yield slice(start, end)
 
 
 def _vary(covariance: Floats) -> Floats:
