@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
 from typing import Any
@@ -14,8 +15,8 @@ from job.errors import UsageError
 from job.logs import get_logger
 from job.plan import SubmittedJob
 from job.submit.backend import DEFAULT_OUTPUT, Child
-from job.submit.kubernetes_answers import find_differences, is_over, read_children
-from job.submit.kubernetes_cluster import TIMEOUT_SECONDS, Cluster, connect, import_client, translate_errors
+from job.submit.kubernetes_answers import INDEX, Pod, find_differences, is_complete, is_over, read_children, read_pod
+from job.submit.kubernetes_cluster import TIMEOUT_SECONDS, Cluster, connect, import_client, list_pods, translate_errors
 from job.submit.kubernetes_documents import CONTAINER, KubernetesSettings, name_attempt, render, show
 from job.submit.options import Options, parse_toleration
 
@@ -128,25 +129,23 @@ def _is_under_way(cluster: Cluster, document: dict[str, Any]) -> bool:
 
 
 def observe(job: SubmittedJob) -> list[Child]:
-    """What became of each container. It takes two calls, however many containers there are."""
+    """What became of each container. It takes one call, and one more for every `PAGE_SIZE` pods unless all are done."""
     cluster = connect(job.context)
     found = _read_job(cluster, job.job, job.namespace)
     if found is None:
         return []  # it was cancelled, or removed some days after its end
-    return read_children(found, _list_pods(cluster, job, f"batch.kubernetes.io/job-name={job.job}"))
+    return read_children(found, () if is_complete(found) else _list_pods(cluster, job))
 
 
 def read_log(job: SubmittedJob, *, index: int, num_lines: int) -> list[str]:
     """The last lines of one container's newest pod."""
     cluster = connect(job.context)
-    selector = f"batch.kubernetes.io/job-name={job.job},batch.kubernetes.io/job-completion-index={index}"
-    pods = _list_pods(cluster, job, selector)
-    if not pods:
+    newest = max(_list_pods(cluster, job, index=index), key=lambda pod: pod.created_at, default=None)
+    if newest is None:
         return []
-    newest = max(pods, key=lambda pod: pod.metadata.creation_timestamp).metadata.name
-    with translate_errors(f"log of pod {newest}"):
+    with translate_errors(f"log of pod {newest.name}"):
         text: str = cluster.core.read_namespaced_pod_log(
-            newest, job.namespace, container=CONTAINER, tail_lines=num_lines, _request_timeout=TIMEOUT_SECONDS
+            newest.name, job.namespace, container=CONTAINER, tail_lines=num_lines, _request_timeout=TIMEOUT_SECONDS
         )
     return text.splitlines()
 
@@ -183,12 +182,12 @@ def _read_job(cluster: Cluster, name: str, namespace: str | None) -> Any:
             raise
 
 
-def _list_pods(cluster: Cluster, job: SubmittedJob, selector: str) -> list[Any]:
-    with translate_errors(f"pods of Job {job.job}"):
-        found = cluster.core.list_namespaced_pod(
-            job.namespace, label_selector=selector, _request_timeout=TIMEOUT_SECONDS
-        )
-    return list(found.items)
+def _list_pods(cluster: Cluster, job: SubmittedJob, *, index: int | None = None) -> Iterator[Pod]:
+    """The pods of a Job, or those of one of its indexes."""
+    selector = f"batch.kubernetes.io/job-name={job.job}"
+    if index is not None:
+        selector += f",{INDEX}={index}"
+    return map(read_pod, list_pods(cluster, job.namespace, selector, what=f"pods of Job {job.job}"))
 
 
 def _name(document: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """What a cluster's answers say: which containers wait, run or have ended and why, and whether a Job there is ours.
 
-All functions are pure; they take the objects of the official client. Sources:
+All functions are pure. They take Jobs as objects of the official client, and pods, of which there are many, as JSON.
+Sources:
 https://kubernetes.io/docs/concepts/workloads/controllers/job/ for conditions and indexes,
 https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/ for pods.
 """
@@ -8,6 +9,8 @@ https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/ for pods.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from job.submit.backend import Child
@@ -21,26 +24,41 @@ STARTING = ("ContainerCreating", "PodInitializing")
 """Reasons to wait that every container has in its first seconds."""
 
 
-def read_children(job: Any, pods: Iterable[Any]) -> list[Child]:
+@dataclass(frozen=True)
+class Pod:
+    """What is kept of a pod."""
+
+    index: int
+    """Its completion index."""
+    name: str
+    created_at: datetime
+    phase: str
+    exit_code: int | None
+    """None if our container has not ended."""
+    reason: str
+    """Why it waits or failed, in one sentence; empty if it runs."""
+
+
+def read_children(job: Any, pods: Iterable[Pod]) -> list[Child]:
     """What became of each index of a Job, by its conditions, its indexes and its pods, of which the newest counts."""
     succeeded, failed = (
         parse_indexes(job.status.completed_indexes),
         parse_indexes(job.status.failed_indexes),
     )
-    newest = {}
-    for pod in sorted(pods, key=lambda pod: pod.metadata.creation_timestamp):
-        newest[int(pod.metadata.annotations[INDEX])] = pod
-    why_failed, why_waiting = explain_failure(job), _explain_wait(job)
-    is_complete = find_condition(job, COMPLETE) is not None
+    newest: dict[int, Pod] = {}
+    for pod in pods:
+        if pod.index not in newest or pod.created_at >= newest[pod.index].created_at:
+            newest[pod.index] = pod
+    why_failed, why_waiting, all_succeeded = explain_failure(job), _explain_wait(job), is_complete(job)
     children = []
     for index in range(job.spec.completions):
-        pod = newest.get(index)
-        exit_code, reason = read_pod(pod) if pod else (None, why_waiting)
-        phase = pod.status.phase if pod else None
-        if index in succeeded or is_complete or phase == "Succeeded":
+        found = newest.get(index)
+        exit_code, reason = (found.exit_code, found.reason) if found else (None, why_waiting)
+        phase = found.phase if found else None
+        if index in succeeded or all_succeeded or phase == "Succeeded":
             child = Child(index, "succeeded", 0, "")
         elif index in failed:
-            child = Child(index, "failed", exit_code, reason if pod else why_failed or "failed; its pod is gone")
+            child = Child(index, "failed", exit_code, reason if found else why_failed or "failed; its pod is gone")
         elif why_failed:
             child = Child(index, "failed", exit_code, why_failed)
         elif job.metadata.deletion_timestamp:
@@ -51,26 +69,41 @@ def read_children(job: Any, pods: Iterable[Any]) -> list[Child]:
     return children
 
 
-def read_pod(pod: Any) -> tuple[int | None, str]:
-    """The exit code of a pod's container, and the reason why it waits or failed, in one sentence.
+def read_pod(document: dict[str, Any]) -> Pod:
+    """A pod as the server describes it in JSON, which leaves out what is empty."""
+    metadata, status = document["metadata"], document["status"]
+    exit_code, reason = _explain_pod(status)
+    return Pod(
+        index=int(metadata["annotations"][INDEX]),
+        name=metadata["name"],
+        created_at=datetime.fromisoformat(metadata["creationTimestamp"]),
+        phase=status["phase"],
+        exit_code=exit_code,
+        reason=reason,
+    )
 
-    The code is None if the container has not ended, the reason empty if it runs.
-    """
-    of_ours = [status for status in pod.status.container_statuses or () if status.name == CONTAINER]
+
+def _explain_pod(status: dict[str, Any]) -> tuple[int | None, str]:
+    """The exit code of our container, and the reason why it waits or failed."""
+    of_ours = [container for container in status.get("containerStatuses", ()) if container["name"] == CONTAINER]
     exit_code, reason = _read_container(of_ours[0]) if of_ours else (None, "")
-    conditions = {condition.type: condition for condition in pod.status.conditions or ()}
-    if pod.status.phase == "Failed":
+    conditions = {condition["type"]: condition for condition in status.get("conditions", ())}
+    if status["phase"] == "Failed":
         disruption = conditions.get("DisruptionTarget")
-        if pod.status.reason:  # the kubelet ended it: Evicted, DeadlineExceeded, …
-            return exit_code, f"{pod.status.reason}: {pod.status.message or 'no message'}"
-        if disruption and disruption.status == "True":
-            return exit_code, f"{disruption.reason}: {disruption.message}"
-    if reason or pod.status.phase == "Running":
+        if status.get("reason"):  # the kubelet ended it: Evicted, DeadlineExceeded, …
+            return exit_code, f"{status['reason']}: {status.get('message') or 'no message'}"
+        if disruption and disruption["status"] == "True":
+            return exit_code, _read_reason(disruption)
+    if reason or status["phase"] == "Running":
         return exit_code, reason
     scheduled = conditions.get("PodScheduled")
-    if scheduled and scheduled.status == "False":
-        return exit_code, f"{scheduled.reason}: {scheduled.message}"
-    return exit_code, pod.status.message or f"its pod is {pod.status.phase}"
+    if scheduled and scheduled["status"] == "False":
+        return exit_code, _read_reason(scheduled)
+    return exit_code, status.get("message") or f"its pod is {status['phase']}"
+
+
+def _read_reason(of: dict[str, Any]) -> str:
+    return f"{of.get('reason')}: {of.get('message') or 'no message'}"
 
 
 def explain_failure(job: Any) -> str:
@@ -85,6 +118,11 @@ def find_condition(job: Any, types: Iterable[str]) -> Any:
         (one for one in job.status.conditions or () if one.type in types and one.status == "True"),
         None,
     )
+
+
+def is_complete(job: Any) -> bool:
+    """Whether every index of a Job has succeeded."""
+    return find_condition(job, COMPLETE) is not None
 
 
 def is_over(job: Any) -> bool:
@@ -126,10 +164,11 @@ def _explain_wait(job: Any) -> str:
     return "suspended: Kueue has not admitted it" if has_queue else "suspended: it starts when its Job is resumed"
 
 
-def _read_container(status: Any) -> tuple[int | None, str]:
-    ended, waiting = status.state.terminated, status.state.waiting
+def _read_container(container: dict[str, Any]) -> tuple[int | None, str]:
+    state = container.get("state", {})
+    ended, waiting = state.get("terminated"), state.get("waiting", {})
     if ended:
-        return ended.exit_code, f"{ended.reason or 'ended'} with exit code {ended.exit_code}"
-    if waiting and waiting.reason and waiting.reason not in STARTING:
-        return None, f"{waiting.reason}: {waiting.message or 'no message'}"
+        return ended["exitCode"], f"{ended.get('reason') or 'ended'} with exit code {ended['exitCode']}"
+    if waiting.get("reason") and waiting["reason"] not in STARTING:
+        return None, _read_reason(waiting)
     return None, ""

@@ -1,4 +1,5 @@
-"""The connection to a cluster: which context of the kubeconfig is meant, and what its refusals mean to a user.
+"""The connection to a cluster: which context of the kubeconfig is meant, how it lists pods, and what its refusals mean
+to a user.
 
 It uses the official client, which the extra `kubernetes` installs.
 """
@@ -18,6 +19,11 @@ TIMEOUT_SECONDS = (10, 60)
 """Of one request: until the cluster takes the connection, and between two parts of its answer."""
 NUM_RETRIES = 1
 """Further tries to connect; the client's own default of three lets a dead cluster take four times the time-out."""
+
+PAGE_SIZE = 500
+"""Pods that are asked for at a time, as kubectl does. One answer with all of 10,000 has 60 MB."""
+MAX_EXPIRED = 3
+"""How often a list may expire, which servers let happen after some minutes, before we give up."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,41 @@ def import_client() -> Any:
     with extra("kubernetes"):
         from kubernetes import client
     return client
+
+
+def list_pods(cluster: Cluster, namespace: str | None, selector: str, *, what: str) -> Iterator[dict[str, Any]]:
+    """The pods that have the labels of `selector`, as JSON, page by page.
+
+    A list that expires meanwhile goes on from where it was if the server says how, and begins anew otherwise: a pod can
+    then come again, and later ones than the list's beginning are there. `what` is named in errors. Source:
+    https://kubernetes.io/docs/reference/using-api/api-concepts/#retrieving-large-results-sets-in-chunks.
+    """
+    client = import_client()
+    place, num_expired = None, 0
+    while True:
+        asked = {"label_selector": selector, "limit": PAGE_SIZE} | ({"_continue": place} if place else {})
+        with translate_errors(what):
+            try:
+                # As models of the client, each pod would take five times as long: they check every field.
+                answer = cluster.core.list_namespaced_pod(
+                    namespace, **asked, _preload_content=False, _request_timeout=TIMEOUT_SECONDS
+                )
+                page = json.loads(answer.data)
+            except client.ApiException as error:
+                num_expired += 1
+                if error.status != 410 or num_expired > MAX_EXPIRED:
+                    raise
+                place = _read_place(json.loads(error.body))
+                continue
+        yield from page["items"]
+        place = _read_place(page)
+        if place is None:
+            return
+
+
+def _read_place(answer: dict[str, Any]) -> str | None:
+    """Where a list goes on; None where it is at its end, or has to begin anew."""
+    return answer.get("metadata", {}).get("continue") or None
 
 
 @contextmanager

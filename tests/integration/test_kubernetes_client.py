@@ -185,6 +185,55 @@ def test_complete_job_has_nothing_under_way(
     assert status(job, bucket)["counts"]["failed"] == 4
 
 
+def list_requests(cluster: Cluster) -> int:
+    return sum(method == "GET" and path.endswith("/pods") for method, path in cluster.requests)
+
+
+def fill(cluster: Cluster, num_pods: int) -> None:
+    """As many pods that run, and one more, which is the newest of index 0 and comes last."""
+    for index in range(num_pods - 1):
+        cluster.add_pod(index, {"phase": "Running", "containerStatuses": [container({"running": {}})]}, age_seconds=90)
+    cluster.add_pod(0, {"phase": "Failed", "containerStatuses": [ended(75, "Error")]})
+    cluster.pods[-1]["metadata"]["name"] = "zz"
+
+
+@pytest.mark.parametrize(
+    ("expiring", "num_requests"),
+    [([], 3), ([True], 4), ([False], 5)],
+    ids=["in one go", "expired, and told where to go on", "expired, and begun anew"],
+)
+def test_many_pods_are_read_in_pages_also_where_the_list_expires(
+    expiring: list[bool], num_requests: int, job: Job, submit: Callable[..., Answer], cluster: Cluster, bucket: str
+) -> None:
+    submit(1199)
+    fill(cluster, 1200)
+    cluster.expiring = list(expiring)
+    runs = status(job, bucket)["runs"]
+    assert (runs[0]["state"], runs[0]["reason"]) == ("waiting", "Error with exit code 75")
+    assert list_requests(cluster) == num_requests
+    assert cluster.expiring == []
+
+
+def test_list_that_expires_again_and_again_is_given_up(
+    job: Job, submit: Callable[..., Answer], cluster: Cluster, bucket: str
+) -> None:
+    submit(501)
+    fill(cluster, 502)
+    cluster.expiring = [False] * 10
+    runs = status(job, bucket)["runs"]
+    assert "too old" in runs[0]["reason"]
+    assert list_requests(cluster) == 8
+
+
+def test_pods_of_a_complete_job_are_not_asked_for(
+    job: Job, submit: Callable[..., Answer], cluster: Cluster, bucket: str
+) -> None:
+    submit()
+    cluster.set_condition("Complete", "CompletionsReached", "Reached expected number of succeeded pods")
+    status(job, bucket)
+    assert list_requests(cluster) == 0
+
+
 def test_evicted_pod_tells_what_the_kubelet_says(
     job: Job, submit: Callable[..., Answer], cluster: Cluster, bucket: str
 ) -> None:

@@ -1,7 +1,7 @@
 """A stub of the Kubernetes API, over real HTTP: it keeps what the client gives it as a server would, and runs nothing.
 
-As a server does, it fills in defaults, drops what is empty, refuses a name that is taken, checks rights (RBAC) and
-deletes in the foreground. Sources: https://kubernetes.io/docs/reference/using-api/api-concepts/,
+As a server does, it fills in defaults, drops what is empty, refuses a name that is taken, checks rights (RBAC), lists
+pods in pages and deletes in the foreground. Sources: https://kubernetes.io/docs/reference/using-api/api-concepts/,
 https://kubernetes.io/docs/concepts/architecture/garbage-collection/ and, for defaults,
 https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/job-v1/.
 """
@@ -68,6 +68,8 @@ class Cluster:
         self.pods: list[dict[str, Any]] = []
         self.logs: dict[str, str] = {}
         self.requests: list[tuple[str, str]] = []
+        self.expiring: list[bool] = []
+        """The next requests for a further page are answered with 410; whether each answer says where to go on."""
         self.refusal: tuple[int, str] | None = None
         """Status and message of every answer, where set."""
         self.rules: list[dict[str, Any]] | None = None
@@ -133,9 +135,7 @@ class Cluster:
             case "get", "pods/log":
                 return self._read_log(asked, query)
             case "list", "pods":
-                wanted = dict(part.split("=") for part in query["labelSelector"][0].split(","))
-                items = [pod for pod in self.pods if wanted.items() <= pod["metadata"]["labels"].items()]
-                return 200, {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items}
+                return self._list_pods(query)
             case "create", _:
                 return self._create(asked, body)
         found = self.objects.get((asked.resource, asked.name or ""))
@@ -144,6 +144,27 @@ class Cluster:
         if asked.verb == "delete":
             self._delete(found, (body or {}).get("propagationPolicy") or query["propagationPolicy"][0])
         return 200, found
+
+    def _list_pods(self, query: dict[str, list[str]]) -> tuple[int, Any]:
+        """A page of them by name, and where the next one begins: behind a name, as in etcd.
+
+        https://kubernetes.io/docs/reference/using-api/api-concepts/#retrieving-large-results-sets-in-chunks
+        """
+        wanted = dict(part.split("=") for part in query["labelSelector"][0].split(","))
+        place, limit = query.get("continue", [""])[0], int(query.get("limit", ["0"])[0])
+        if place and self.expiring:
+            goes_on = {"continue": place} if self.expiring.pop(0) else {}
+            status, body = refuse(410, "Expired", "The provided continue parameter is too old")
+            return status, body | {"metadata": goes_on}
+        behind = [pod for pod in self.pods if pod["metadata"]["name"] > place]
+        items = [pod for pod in behind if wanted.items() <= pod["metadata"]["labels"].items()]
+        metadata = {"resourceVersion": "1"}
+        if limit:
+            items.sort(key=lambda pod: pod["metadata"]["name"])
+            if len(items) > limit:
+                metadata |= {"continue": items[limit - 1]["metadata"]["name"]}
+                items = items[:limit]
+        return 200, {"kind": "PodList", "apiVersion": "v1", "metadata": metadata, "items": items}
 
     def _is_allowed(self, asked: Asked) -> bool:
         if self.rules is None:

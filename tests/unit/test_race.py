@@ -9,6 +9,7 @@ from job.errors import UsageError
 from job.manifest import Sweep as Document
 from job.plan import SweepPlan, build_plan
 from job.report.analysis.inference.model import fit
+from job.report.analysis.inference.pairs import find_pairs
 from job.report.analysis.inference.race import find_within_reach, plan_rungs, run_race
 from job.report.analysis.inference.sweep import Sweep
 from job.report.analysis.race import lay_course
@@ -87,6 +88,21 @@ def test_configuration_that_diverged_drops_no_other_but_may_be_dropped() -> None
     failed = np.array([[False, True, False], [False] * 3, [False, True, False]])
     running = find_within_reach(fit(Sweep(accuracies, 8000, failed=failed), num_draws=DRAWS), error=0.05)
     assert running.tolist() == [True, True, False]
+
+
+def test_what_is_out_already_needs_no_draws_of_its_own() -> None:
+    """They change nothing for the others: these are compared with all as before, to the bit."""
+    model = fit(sweep_of((0.8, 0.79, 0.78, 0.5, 0.45), 5), num_draws=DRAWS)
+    running = np.array([True, False, True, True, False])
+    pairs = find_pairs(model, "these", np.ones((5, 5), dtype=bool), level=0.95)
+    assert pairs is not None
+    [whole], [part] = pairs.draws, pairs.draw_only(running).draws
+    assert (part.maxima[running] == whole.maxima[running]).all()
+    assert part.tested.sum() == whole.tested.sum() - 2
+    found = find_within_reach(model, error=0.05, running=running)
+    assert (found == (find_within_reach(model, error=0.05) & running)).all()
+    assert found.any()
+    assert not found.all()
 
 
 def test_what_was_made_otherwise_drops_nobody() -> None:

@@ -105,6 +105,12 @@ class Pairs:
         shift = self.logits[:, None] - self.logits[None, :]
         return np.where(self.tested, shift, 0.0) / self.widths
 
+    def draw_only(self, rows: Bools) -> Pairs:
+        """These pairs, of which only those of `rows` have their errors drawn. The largest errors of other rows are
+        then of no use."""
+        wanted = rows[:, None] | rows[None, :]
+        return replace(self, draws=tuple(replace(draws, tested=draws.tested & wanted) for draws in self.draws))
+
     def bound_below(self, reach: Floats) -> Floats:
         """The accuracies' least difference, where that of the logits may be less than estimated by `reach`.
 

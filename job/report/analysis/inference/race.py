@@ -89,7 +89,7 @@ def run_race(
             return Race(asked, running, tuple(looks), None)
         model = fit(_restrict(sweep, asked), num_draws=num_draws or choose_draws(num))
         error = (1 - LEVEL) / len(rungs)
-        running = running & find_within_reach(model, error=error, comparable=comparable)
+        running = find_within_reach(model, error=error, comparable=comparable, running=running)
         looks.append(Look(num_seeds, running, model.accuracies))
         if running.sum() == 1:
             return Race(asked, running, tuple(looks), "one")
@@ -98,23 +98,30 @@ def run_race(
     return Race(asked, running, tuple(looks), "seeds")
 
 
-def find_within_reach(model: Model, *, error: float, comparable: Bools | None = None) -> Bools:
-    """(configurations,) which ones nothing is shown to be better than; the best is missing in at most `error`.
+def find_within_reach(
+    model: Model, *, error: float, comparable: Bools | None = None, running: Bools | None = None
+) -> Bools:
+    """(configurations,) which ones of `running` nothing is shown to be better than; the best is missing in at most
+    `error`. By default all are running.
 
     A configuration that diverged in some seeds shows nothing about others: its rate of success is hardly known.
     """
     known = np.isfinite(model.logits)
     wanted = np.ones((len(known), len(known)), dtype=bool) if comparable is None else comparable
     pairs = find_pairs(model, "these", wanted, level=1 - error)
+    candidates = np.ones(len(known), dtype=bool) if running is None else running
     if pairs is None:
-        return known
-    bounds, _, _ = bound_each(pairs, error=error)
+        return known & candidates
+    bounds, _, _ = bound_each(pairs.draw_only(candidates), error=error)
     beaten = (bounds > 0) & ~model.failures.some[:, None]
-    return np.asarray(known & ~beaten.any(axis=0))
+    return np.asarray(known & candidates & ~beaten.any(axis=0))
 
 
 def are_equal(model: Model, members: Sequence[int], *, error: float, margin: float = MARGIN) -> bool:
     """Whether all differences among the members are shown to be smaller than `margin`."""
+    found = model.accuracies[list(members)]
+    if found.max() - found.min() > margin and not model.failures.some[list(members)].any():
+        return False  # an interval holds its estimate
     pairs = [(a, b) for place, a in enumerate(members) for b in members[:place]]
     family = compare_all(model, margin=margin, beforehand=pairs, level=1 - error)
     return all(family.compare(a, b).answer == "equal" for a, b in pairs)
