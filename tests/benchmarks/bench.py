@@ -13,6 +13,7 @@ from torch import nn
 
 from job.manifest import Manifest
 from job.training.engine.batches import EpochPlan, Parts, plan_epoch, split_data
+from job.training.engine.convolution import WideConv2d
 from job.training.engine.device import Device
 from job.training.engine.image_data import ImageData
 from job.training.engine.model import build_model
@@ -68,9 +69,12 @@ class Bench:
         """The order in which every variant sees the images."""
         return plan_epoch(seed=self.manifest.seed, epoch=1, num_images=self.num_images, image_size=self.image_size)
 
-    def build_model(self) -> nn.Module:
-        """The same first weights for every variant."""
+    def build_model(self, *, products: bool = True) -> nn.Module:
+        """The same first weights for every variant; without `products` all of its layers are torch's own."""
         model = build_model(self.manifest.model, None, num_classes=len(self.data.classes), seed=self.manifest.seed)
+        for layer in model.modules():
+            if isinstance(layer, WideConv2d) and not products:
+                layer.__class__ = nn.Conv2d  # type: ignore[assignment]
         return model.to(self.device.torch_device)
 
     @torch.no_grad()

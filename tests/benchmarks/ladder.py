@@ -29,6 +29,7 @@ class Techniques:
 
     tuned: bool = False
     channels_last: bool = False
+    products: bool = False
     autocast: bool = False
     optimizer: bool = False
     no_item: bool = False
@@ -55,6 +56,8 @@ class Rung:
         match self.adds:
             case "tuned" if not device.is_cuda:
                 return "a CPU has neither cuDNN nor TF32"
+            case "products" if device.is_cuda or device.precision != "fp32":
+                return "in fp32 on a CPU alone"
             case "autocast" if device.precision not in ("bf16", "fp16"):
                 return "this CPU has no bf16 instructions; emulated, they are slower than fp32"
             case "keeps_memory" if device.is_cuda:
@@ -70,6 +73,7 @@ LADDER = (
     Rung("resident uint8 data", None, BOTH),
     Rung("+ cuDNN benchmark, TF32", "tuned", BOTH),
     Rung("+ channels-last", "channels_last", BOTH),
+    Rung("+ gradients of wide kernels as products", "products", ("train",)),
     Rung("+ autocast", "autocast", BOTH),
     Rung("+ fused or foreach optimizer", "optimizer", ("train",)),
     Rung("+ no .item() per step", "no_item", ("train",)),
@@ -88,7 +92,7 @@ class LadderTrainer:
         self._device = device = techniques.device(bench.device)
         self._source = BatchSource(bench.parts.train, image_size=None)
         self._source.follow(bench.plan())
-        model = bench.build_model()
+        model = bench.build_model(products=techniques.products)
         if techniques.channels_last:
             model.to(memory_format=torch.channels_last)
         parameters = list(model.parameters())

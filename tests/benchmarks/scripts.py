@@ -60,7 +60,7 @@ class ScriptTrainer:
 
     def __init__(self, bench: Bench, script: Script) -> None:
         self._script, self._device = script, script.device(bench)
-        self._model = script.model(bench.build_model())
+        self._model = script.model(bench.build_model(products=False))
         self._optimizer = torch.optim.Adam(self._model.parameters(), lr=LEARNING_RATE)
         self._scaler = torch.amp.GradScaler(bench.device.torch_device.type, enabled=self._device.precision == "fp16")
         self._loader = script.loader(bench, part="train", batch_size=bench.manifest.batch_size)
