@@ -15,8 +15,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 MIN_CHANNELS = 256
-"""Outputs from which on a 3x3 kernel's gradient is a product. For maps of 1x1 to 14x14 that took oneDNN on AVX2 1.1 to
-14 times as long, the smaller the map the longer; with fewer channels the gain is within the noise, or negative."""
+"""Outputs from which on a 3x3 kernel's gradient is a product. On AVX2 oneDNN takes up to 21 times as long, the smaller
+the map the longer, and hardly ever less (maps of 1x1 to 14x14); with fewer channels the gain is within the noise."""
 MAX_PATCH_NUMBERS = 1 << 23
 """Of the matrix that exists at once, 32 MiB; larger batches and maps are taken in pieces of whole images."""
 
