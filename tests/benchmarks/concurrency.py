@@ -181,7 +181,8 @@ class SequentialByHand:
     def __init__(self, benches: Sequence[Bench]) -> None:
         self._benches = benches
         self._source = BatchSource(benches[0].parts.train, image_size=None)
-        self._models = [bench.build_model().to(memory_format=torch.channels_last).train() for bench in benches]
+        models = [bench.build_model(products=False) for bench in benches]  # `vmap` takes torch's own layers too
+        self._models = [model.to(memory_format=torch.channels_last).train() for model in models]
 
     def __call__(self) -> tuple[Losses, float]:
         self._source.follow(self._benches[0].plan())
@@ -210,7 +211,7 @@ class Batched:
     def __init__(self, benches: Sequence[Bench]) -> None:
         self._bench = benches[0]
         self._source = BatchSource(self._bench.parts.train, image_size=None)
-        models = [bench.build_model().train() for bench in benches]
+        models = [bench.build_model(products=False).train() for bench in benches]
         self._rates = torch.tensor(
             [bench.manifest.optimizer.lr for bench in benches], device=benches[0].device.torch_device
         )
