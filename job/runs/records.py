@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -90,15 +90,18 @@ class Diagnostics(Record):
         if measured is None:
             return [None] * len(quantities)
         even = [index for index, step in enumerate(self.steps) if step % MEASURED_EVERY == 0]
-        places = even or range(len(self.steps))
-        found: list[float | None] = []
-        for quantity in quantities:
-            every: list[float | None] = getattr(measured, quantity)
-            finite = [value for index in places if (value := every[index]) is not None]
-            if not math.isfinite(sum(finite)):  # hardly ever; to ask each of them takes most of the time
-                finite = [value for value in finite if math.isfinite(value)]
-            found.append(math.fsum(finite) / len(finite) if finite else None)
-        return found
+        every: list[list[float | None]] = [getattr(measured, quantity) for quantity in quantities]
+        if even and len(even) < len(self.steps):
+            every = [[values[index] for index in even] for values in every]
+        return [_mean(values) for values in every]
+
+
+def _mean(values: list[float | None]) -> float | None:
+    """Of those that are finite; None without any."""
+    finite = [value for value in values if value is not None] if None in values else cast("list[float]", values)
+    if not math.isfinite(sum(finite)):  # hardly ever; to ask each of them takes most of the time
+        finite = [value for value in finite if math.isfinite(value)]
+    return math.fsum(finite) / len(finite) if finite else None
 
 
 class EpochRecord(Record):
