@@ -103,7 +103,7 @@ class SignedRequests:
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
-        bundled = get_cert_path(True)  # noqa: FBT003 - it takes nothing else
+        bundled = get_cert_path(True)
         return ssl.create_default_context(cafile=os.environ.get("AWS_CA_BUNDLE") or bundled)
 
 

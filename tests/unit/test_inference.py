@@ -126,7 +126,7 @@ def test_moderated_variances_are_limmas_where_there_are_many_configurations(true
     seen = truth * rng.chisquare(freedom, num) / freedom
     prior, prior_freedom = limma_prior(seen, freedom)
     expected = (prior_freedom * prior + freedom * seen) / (prior_freedom + freedom)
-    noise = judge_noise(seen, np.full(num, freedom), apart=np.zeros(num, bool), rng=rng, num_draws=200)
+    noise, _ = judge_noise(seen, np.full(num, freedom), apart=np.zeros(num, bool), rng=rng, num_draws=200)
     ratio = np.sqrt(noise.variances / expected)  # of the moderated t
     assert np.abs(ratio - 1).max() < 0.12
     assert np.median(np.abs(ratio - 1)) < 0.05

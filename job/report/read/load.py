@@ -12,28 +12,13 @@ import pandas as pd
 from job.errors import ObjectMissing, UsageError
 from job.logs import get_logger
 from job.plan import is_submission_key, read_is_race, read_plan, read_sent
-from job.report.read.frames import (
-    CLASS_COLUMNS,
-    DIAGNOSTIC_COLUMNS,
-    EPOCH_COLUMNS,
-    HOLE_COLUMNS,
-    RUN_COLUMNS,
-    Runs,
-    add_attributes,
-)
+from job.report.read.frames import HOLE_COLUMNS, Runs, add_attributes
 from job.report.read.holes import Hole, describe_unfinished, find_missing
 from job.report.read.parsing import parse_environment, parse_result
 from job.report.read.rows import Floats, RunRows, build_rows
-from job.runs import GROUPS, QUANTITIES, Environment, RunKeys, RunResult, is_result_key
+from job.report.read.tables import Tables
+from job.runs import Environment, RunKeys, RunResult, is_result_key
 from job.storage import Store, open_store, read_ahead
-
-COLUMNS = {
-    "runs": RUN_COLUMNS,
-    "epochs": ("run", *EPOCH_COLUMNS),
-    "classes": CLASS_COLUMNS,
-    "diagnostics": ("run", "group", *DIAGNOSTIC_COLUMNS),
-}
-"""The columns of each table but that of the holes."""
 
 
 def load_runs(uri: str, *, experiment: str | None = None) -> Runs:
@@ -47,16 +32,14 @@ def load_runs(uri: str, *, experiment: str | None = None) -> Runs:
 def read_runs(store: Store, *, experiment: str | None = None, now: datetime | None = None) -> Runs:
     """`load_runs` for an open store. `now` decides which silent runs are lost."""
     keys = list_runs(store, experiment)
-    results, broken = _read_results(store, [key for key in keys if is_result_key(key)])
-    get_logger().info("results_read", read=len(results), unusable=len(broken))
-    results.sort(key=lambda rows: str(rows.run["run"]))
-    tables = _build_tables(results)
+    gathered, broken = _read_results(store, sorted(filter(is_result_key, keys), key=_name_run))
+    tables = gathered.build()
     holes = broken + _read_holes(store, keys, now=now or datetime.now(UTC)) + _diverged(tables["runs"])
     return Runs(
         runs=add_attributes(tables["runs"]),
         **{name: tables[name] for name in ("epochs", "classes", "diagnostics")},
         holes=pd.DataFrame([astuple(hole) for hole in holes], columns=list(HOLE_COLUMNS)),
-        test_right={rows.run["run"]: rows.test_right for rows in results if rows.test_right is not None},
+        test_right=gathered.test_right,
     )
 
 
@@ -95,9 +78,9 @@ def _is_of_a_run_or_plan(key: str) -> bool:
     return (len(parts) >= 4 and parts[1] == "runs") or (len(parts) == 2 and parts[1] == "sweep.json")
 
 
-def _read_results(store: Store, keys: list[str]) -> tuple[list[RunRows], list[Hole]]:
-    """What the results under `keys` add to the tables, and those that cannot be used."""
-    read: list[RunRows] = []
+def _read_results(store: Store, keys: list[str]) -> tuple[Tables, list[Hole]]:
+    """The tables of the results under `keys`, and those that cannot be used."""
+    tables, num_read = Tables(), 0
     broken: list[Hole] = []
     for key, content in read_ahead(store, keys):
         outcome = _read_rows(store, key, content)
@@ -105,8 +88,10 @@ def _read_results(store: Store, keys: list[str]) -> tuple[list[RunRows], list[Ho
             get_logger().warning("result_ignored", result=store.locate(key), reason=outcome)
             broken.append(Hole(*_parts(key), "corrupt", f"result.json {outcome}"))
         else:
-            read.append(outcome)
-    return read, broken
+            tables.add(outcome)
+            num_read += 1
+    get_logger().info("results_read", read=num_read, unusable=len(broken))
+    return tables, broken
 
 
 def _read_rows(store: Store, key: str, content: bytes | None) -> RunRows | str:
@@ -127,39 +112,6 @@ def _read_environment(store: Store, result_key: str) -> Environment | None:
         return parse_environment(store.read(RunKeys(*_parts(result_key)).environment))
     except ObjectMissing:
         return None
-
-
-def _build_tables(results: list[RunRows]) -> dict[str, pd.DataFrame]:
-    """All tables but that of the holes, the rows of each in the order of `results`."""
-    if not results:
-        return {name: pd.DataFrame(columns=columns) for name, columns in COLUMNS.items()}
-    names = np.array([rows.run["run"] for rows in results], dtype=object)
-    epochs = pd.DataFrame(np.concatenate([rows.epochs for rows in results]), columns=list(EPOCH_COLUMNS))
-    epochs["epoch"] = epochs["epoch"].astype(int)
-    epochs.insert(0, "run", names.repeat([len(rows.epochs) for rows in results]))
-    classes = pd.DataFrame(
-        {
-            "run": names.repeat([len(rows.classes) for rows in results]),
-            "class": [name for rows in results for name in rows.classes],
-            "top1": np.array([value for rows in results for value in rows.classes.values()], dtype=float),
-        }
-    )
-    return {
-        "runs": pd.DataFrame([rows.run for rows in results], columns=list(RUN_COLUMNS)),
-        "epochs": epochs,
-        "classes": classes,
-        "diagnostics": _build_diagnostics(results),
-    }
-
-
-def _build_diagnostics(results: list[RunRows]) -> pd.DataFrame:
-    parts = [(rows.run["run"], group, rows.diagnostics[group]) for rows in results for group in GROUPS]
-    table = pd.DataFrame(np.concatenate([values for *_, values in parts]), columns=list(DIAGNOSTIC_COLUMNS))
-    table["step"] = table["step"].astype(int)
-    sizes = [len(values) for *_, values in parts]
-    table.insert(0, "group", np.array([group for _, group, _ in parts], dtype=object).repeat(sizes))
-    table.insert(0, "run", np.array([run for run, *_ in parts], dtype=object).repeat(sizes))
-    return table.astype(dict.fromkeys(QUANTITIES, "float64"))
 
 
 def _read_holes(store: Store, keys: Sequence[str], *, now: datetime) -> list[Hole]:
@@ -215,6 +167,10 @@ def _parts(key: str) -> tuple[str, str]:
     """Experiment and run id of a key of a run."""
     experiment, _, run_id, *_ = key.split("/")
     return experiment, run_id
+
+
+def _name_run(key: str) -> str:
+    return "/".join(_parts(key))
 
 
 def _result_key(run: str) -> str:

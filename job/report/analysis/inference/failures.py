@@ -56,7 +56,9 @@ class Failures:
 
         All rates hold at once, with half of the error that a family may have.
         """
-        tail = (1 - LEVEL) / 2 / max(1, int(self.some.sum()))
+        if not self.some.any():  # matrices over a thousand configurations take 8 MB each
+            return low, high
+        tail = (1 - LEVEL) / 2 / int(self.some.sum())
         kept = self.num_seeds - self.counts
         least = np.where(self.some, special.betaincinv(np.maximum(kept, 1), self.counts + 1, tail), 1.0)
         lowest = np.minimum(low, least * low + (1 - least) * self.fallback)

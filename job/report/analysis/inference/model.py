@@ -125,8 +125,9 @@ def fit(sweep: Sweep, *, num_draws: int = NUM_DRAWS, seed: int = 0) -> Model:
     estimates = (np.where(num_seeds > 0, logits, np.nan), failures, blocks.find_parts(), apart)
     if not (freedom[~apart] > 0).any():
         return Model(*estimates, None, None, None)
-    noise = judge_noise(variances, freedom, apart=apart, rng=rng, num_draws=num_draws)
-    covariance, errors = _spread_seeds(blocks, noise, np.maximum(noise.draws, floor), rng)
+    noise, draws = judge_noise(variances, freedom, apart=apart, rng=rng, num_draws=num_draws)
+    covariance, errors = _spread_seeds(blocks, noise, np.maximum(draws, floor, out=draws), rng)
+    del draws  # as large as the errors
     scales, freedom_of_errors = _fit_t(errors)
     factors = scales / np.sqrt(np.diag(covariance))
     image_covariance, root = _take_root(sweep.find_image_covariance() / np.outer(slopes, slopes))
@@ -151,7 +152,9 @@ def to_logit(accuracies: Floats) -> Floats:
 
 def to_accuracy(logits: Floats) -> Floats:
     """The inverse of `to_logit`."""
-    return np.asarray(1 / (1 + np.exp(-np.clip(logits, -500, 500))))
+    odds = np.asarray(np.clip(logits, -500, 500))
+    np.exp(np.negative(odds, out=odds), out=odds)
+    return np.divide(1, np.add(1, odds, out=odds), out=odds)
 
 
 def _fit_t(errors: Floats) -> tuple[Floats, Floats]:

@@ -44,8 +44,8 @@ class Noise:
     """(configurations,) moderated."""
     freedom: Floats
     """(configurations,) the degrees of freedom of the moderated variances."""
-    draws: Floats
-    """(draws, configurations) variances that are as plausible as what was seen."""
+    typical: Floats
+    """(draws,) the median over the configurations that are not set apart of variances as plausible as what was seen."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,11 @@ class _Priors:
     """Distance of neighbouring s0² on the log scale."""
 
 
-def judge_noise(variances: Floats, freedom: Floats, *, apart: Bools, rng: np.random.Generator, num_draws: int) -> Noise:
-    """The noise of configurations with these sample variances (above 0) and degrees of freedom (0 where unknown).
+def judge_noise(
+    variances: Floats, freedom: Floats, *, apart: Bools, rng: np.random.Generator, num_draws: int
+) -> tuple[Noise, Floats]:
+    """The noise of configurations with these sample variances (above 0) and degrees of freedom (0 where unknown), and
+    (draws, configurations) variances that are as plausible as what was seen.
 
     Those set `apart` are judged by themselves, and tell nothing about the others.
     """
@@ -83,7 +86,7 @@ def judge_noise(variances: Floats, freedom: Floats, *, apart: Bools, rng: np.ran
         chance = 2 * rng.standard_gamma(freedom[index] / 2, size=num_draws) / freedom[index]
         draws[:, index] = np.maximum(variances[index] / chance, typical)
         result_variances[index], result_freedom[index] = variances[index], freedom[index]
-    return Noise(result_variances, result_freedom, draws)
+    return Noise(result_variances, result_freedom, np.median(draws[:, ~apart], axis=1)), draws
 
 
 def moderate(variances: Floats, freedom: Floats, prior: Floats, prior_freedom: Floats) -> tuple[Floats, Floats]:

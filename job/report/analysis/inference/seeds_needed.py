@@ -42,8 +42,7 @@ def find_seeds_needed(model: Model, family: Family, *, accuracy: float | None = 
         return None
     around = float(np.nanmax(model.accuracies)) if accuracy is None else accuracy
     difference = family.margin / (around * (1 - around))
-    plausible = np.median(model.noise.draws[:, ~model.apart], axis=1)
-    variances = np.quantile(plausible, RANGE)
+    variances = np.quantile(model.noise.typical, RANGE)
     if variances[2] > WIDEST * variances[0]:
         return None
     width = int((~model.apart).sum()) - 1
