@@ -33,8 +33,9 @@ def read_runs(store: Store, *, experiment: str | None = None, now: datetime | No
     """`load_runs` for an open store. `now` decides which silent runs are lost."""
     keys = list_runs(store, experiment)
     gathered, broken = _read_results(store, sorted(filter(is_result_key, keys), key=_name_run))
+    holes = broken + _read_holes(store, keys, now=now or datetime.now(UTC))  # first: a large plan takes memory too
     tables = gathered.build()
-    holes = broken + _read_holes(store, keys, now=now or datetime.now(UTC)) + _diverged(tables["runs"])
+    holes += _diverged(tables["runs"])
     return Runs(
         runs=add_attributes(tables["runs"]),
         **{name: tables[name] for name in ("epochs", "classes", "diagnostics")},
