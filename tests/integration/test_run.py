@@ -32,6 +32,7 @@ def result_of(output: Path) -> RunResult:
     return RunResult.model_validate_json(path.read_bytes())
 
 
+@pytest.mark.real_figures
 def test_run_writes_every_artefact_of_the_design(job: Job, tiny: Tiny, tmp_path: Path) -> None:
     answer = job("run", "--manifest", tiny(), "--output", tmp_path / "out", "--checkpoint-interval", "0")
     assert answer.exit_code == 0, answer.stderr
@@ -204,6 +205,7 @@ def test_gpu_demanded_and_absent_is_a_host_fault_that_leaves_word(job: Job, tiny
     assert json.loads(path.read_text())["exit_code"] == 71
 
 
+@pytest.mark.real_figures
 def test_hundred_classes_of_another_size_train(job: Job, tmp_path: Path) -> None:
     """The number of classes and the size of the images are nowhere fixed."""
     random = np.random.default_rng(0)

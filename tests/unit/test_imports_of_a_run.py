@@ -28,6 +28,7 @@ from job.training.engine.resnet import NETWORKS
 from job.training.engine.uncompiled import PREPARED, without_compiler
 from job.training.machine import count_flop
 from tests.conftest import NARROW_PATH, TINY
+from tests.narrow import REAL_FIGURES
 
 NEVER = ("torchvision", "torchmetrics", "torch._dynamo", "torch._inductor", "sympy", "scipy", "pandas", "boto3")
 """By none of the parts of a run into a folder."""
@@ -46,9 +47,8 @@ main()
 def imported(*arguments: str) -> tuple[list[str], int]:
     """The modules in a process after the command, and how often it has looked for garbage."""
     command = [sys.executable, "-c", REPORT, *arguments]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": NARROW_PATH}, check=False
-    )
+    environment = os.environ | {"PYTHONPATH": NARROW_PATH, REAL_FIGURES: "yes"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     modules, num_collections = json.loads(done.stdout.rpartition("MODULES ")[2])
     return modules, num_collections
