@@ -237,24 +237,26 @@ def test_axe_finds_nothing_in_the_live_page(browser: Browser, live: str, width: 
     assert browser.evaluate("document.documentElement.scrollWidth") <= width
 
 
-@pytest.mark.slow
+TIMER_OF_THE_TEST = "window.setInterval = (act, milliseconds) => { window.reloading = {act, milliseconds}; };"
+
+
 def test_live_page_shows_what_is_new_until_somebody_stops_it(
-    browser: Browser,
-    live: str,
-    store: FolderStore,
-    runs: Runs,
+    browser: Browser, live: str, store: FolderStore, runs: Runs
 ) -> None:
+    """Its timer goes off when the test says so."""
+    browser.call("Page.addScriptToEvaluateOnNewDocument", source=TIMER_OF_THE_TEST)
     browser.open(live, width=1280)
     assert browser.evaluate("document.title") == "42 % of rates"
+    assert browser.evaluate("reloading.milliseconds") == 20_000
     runs.train(1, epochs=4)
     refresh(LivePage(store, "rates"), store)
-    deadline = time.monotonic() + 60
-    while browser.evaluate("document.title") == "42 % of rates":
-        assert time.monotonic() < deadline
-        time.sleep(0.5)
+    browser.events.clear()
+    browser.evaluate("setTimeout(reloading.act) && 0")
+    browser.wait_for("Page.loadEventFired")
     assert browser.evaluate("document.title") == "50 % of rates"
     browser.evaluate("document.getElementById('pause').click()")
     assert browser.evaluate("document.getElementById('pause').textContent") == "Go on reloading"
     browser.evaluate("window.stays = true")
-    time.sleep(22)
+    browser.evaluate("reloading.act()")
+    browser.evaluate("new Promise(done => setTimeout(done, 500))")  # time enough for a page to go away
     assert browser.evaluate("window.stays") is True

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ from job.submit.estimate import read_prices
 from job.submit.processes import run_processes
 from job.submit.status import RunStatus, SweepStatus, judge_run, observe_sweep
 from tests.conftest import TINY, Answer
-from tests.models.faulty_s3 import FaultyS3, delay
+from tests.models.faulty_s3 import FaultyS3
 from tests.records import made_by, make_result, store_results
 
 Job = Callable[..., Answer]
@@ -73,9 +74,10 @@ def test_plan_shows_configurations_work_time_and_cost(job: Job, sweep: Callable[
 
 @pytest.mark.parametrize("months", [0, 5, 6, 30])
 def test_plan_says_of_when_its_prices_are_and_how_old_where_that_matters(
-    months: int, job: Job, tiny: Callable[..., Path], tmp_path: Path
+    months: int, job: Job, tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    today = datetime.now(UTC).date()
+    today = datetime.now(UTC)
+    monkeypatch.setattr("job.cli.manifests.datetime", SimpleNamespace(now=lambda _zone: today))
     year, month = divmod(today.year * 12 + today.month - 1 - months, 12)
     table = read_prices(None).model_copy(update={"as_of": f"{year}-{month + 1:02}"})
     (tmp_path / "prices.json").write_text(table.model_dump_json())
@@ -190,10 +192,15 @@ def test_next_run_trains_while_the_last_artefacts_of_one_are_stored(
     job: Job, sweep: Callable[..., Path], wire: FaultyS3, bucket: str
 ) -> None:
     """And each of the two logs tells of its own run alone."""
-    slow = wire.spoil("PUT", r"/plots/loss\.png", delay(3), times=1)
+
+    def is_next_one_trained() -> bool:
+        """Each has one epoch."""
+        return sum(re.match(r"PUT .*/history\.jsonl", request) is not None for request in wire.requests) == 2
+
+    held = wire.hold("PUT", r"/plots/loss\.png", until=is_next_one_trained)
     answer = job("run", "--manifest", sweep(), "--output", f"{bucket}/study")
     assert answer.exit_code == 0, answer.stderr
-    assert slow.times == 0
+    assert held.times == 0
     events = [json.loads(line) for line in answer.stderr.splitlines()]
     order = [(event["event"], event.get("run")) for event in events]
     store = open_store(f"{bucket}/study")
