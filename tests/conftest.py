@@ -183,6 +183,16 @@ def forked_children(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
+def blank_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The files of a report's figures are blank, for what a test says of its text, its tables and its exit code."""
+    from tests.narrow import BLANK
+
+    svg = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"></svg>\n'
+    monkeypatch.setattr("job.report.render.chapter.render_svg", lambda _figure: svg)
+    monkeypatch.setattr("job.plots.render", lambda _figure, _format="png": BLANK)
+
+
+@pytest.fixture
 def tiny(tmp_path: Path) -> Callable[..., Path]:
     """Writes the tiny manifest, with top-level fields replaced, and gives its path."""
 

@@ -261,7 +261,7 @@ def test_object_has_a_key(job: Job) -> None:
         assert "names no object; must be s3://BUCKET/KEY" in answer.stderr
 
 
-@pytest.mark.usefixtures("forked_children")
+@pytest.mark.usefixtures("forked_children", "blank_report")
 def test_home_folder_is_put_in_where_the_shell_did_not(
     job: Job, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,6 +70,7 @@ def test_finished_run_is_not_run_again(job: Job, tiny: Tiny, tmp_path: Path) -> 
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.usefixtures("blank_report")
 def test_run_into_s3_writes_the_same_artefacts_and_is_found_done(job: Job, tiny: Tiny, bucket: str) -> None:
     arguments = ("run", "--manifest", tiny(), "--output", f"{bucket}/study")
     answer = job(*arguments)
