@@ -120,9 +120,10 @@ def _collected(command: Command, job: Job) -> None:
 def _options_known(command: Command, job: Job) -> None:
     """In this process, which has imported most of what these modules do."""
     said = io.StringIO()
-    with pytest.MonkeyPatch.context() as patched, redirect_stdout(said), pytest.raises(SystemExit) as end:
+    with pytest.MonkeyPatch.context() as patched, redirect_stdout(said):
         patched.setattr(sys, "argv", [command.words[2], "--help"])
-        runpy.run_module(command.words[2], run_name="__main__")
+        with pytest.raises(SystemExit) as end:
+            runpy.run_module(command.words[2], run_name="__main__")
     assert not end.value.code
     assert {word for word in command.words if word.startswith("--")} <= set(re.findall(r"--[a-z-]+", said.getvalue()))
 
