@@ -16,7 +16,7 @@ from tests.conftest import TINY, Answer
 from tests.container.engine import Bucket
 from tests.models.batch_model import batch_model
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1800)
 FLAKY, STEPS = 3, 2
 """Index of the container whose machine is taken away twice."""
 BAD_WEIGHTS = "/absent/weights.pth"
