@@ -8,7 +8,7 @@ from functools import cached_property
 
 from job import plots
 from job.report.analysis.budget import tell_budget
-from job.report.analysis.charts import Chart, LineChart, PanelChart, Picture
+from job.report.analysis.charts import Chart, PanelChart, Picture
 from job.report.analysis.forest import build_forest
 from job.report.analysis.measurements import Floats
 from job.report.analysis.reference import SideBySide
@@ -40,7 +40,7 @@ class Drawing:
     svg: bytes
     png: bytes
     linear: bytes = b""
-    """The SVG with linear heights, where those of `svg` are logarithmic: the page switches between them."""
+    """The SVG with linear heights, of curves whose heights in `svg` are logarithmic: the page switches between them."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,7 @@ def draw_chapter(
     def draw(wanted: Iterable[Picture]) -> list[Drawing]:
         return [_render(f"figures/{study.slug}/{picture.name}", picture) for picture in wanted]
 
+    curves = pictures.build_curves(study)
     return Chapter(
         study,
         describe_setup(study),
@@ -131,7 +132,10 @@ def draw_chapter(
             [*sensitivity_pictures.build_sensitivity(study), *sensitivity_pictures.build_importance(study)]
         ),
         values=draw(sensitivity_pictures.build_attribute_curves(study)),
-        curves=draw(pictures.build_curves(study)),
+        curves=[
+            replace(drawing, linear=_render_linear(picture.chart))
+            for picture, drawing in zip(curves, draw(curves), strict=True)
+        ],
         classes=draw(
             [*class_pictures.build_class_accuracy(study), *class_pictures.build_confusions(confusions, study)]
         ),
@@ -154,17 +158,13 @@ def draw_chapter(
 
 
 def _render(path: str, picture: Picture) -> Drawing:
-    figure, linear = figures.draw(picture.chart), _make_linear(picture.chart)
-    return Drawing(
-        path, picture.caption, render_svg(figure), plots.render(figure, "png"),
-        render_svg(figures.draw(linear)) if linear else b"",
-    )  # fmt: skip
+    figure = figures.draw(picture.chart)
+    return Drawing(path, picture.caption, render_svg(figure), plots.render(figure, "png"))
 
 
-def _make_linear(chart: Chart) -> Chart | None:
-    """The same lines with linear heights; None where they are linear anyway."""
-    if isinstance(chart, LineChart) and chart.logarithmic:
-        return replace(chart, logarithmic=False)
+def _render_linear(chart: Chart) -> bytes:
+    """The same lines with linear heights; empty where they are linear anyway."""
     if isinstance(chart, PanelChart) and any(panel.logarithmic for panel in chart.panels):
-        return replace(chart, panels=[replace(panel, logarithmic=False) for panel in chart.panels])
-    return None
+        linear = replace(chart, panels=[replace(panel, logarithmic=False) for panel in chart.panels])
+        return render_svg(figures.draw(linear))
+    return b""

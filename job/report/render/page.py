@@ -93,8 +93,13 @@ def show_figure(drawing: Drawing) -> Markup:
 
 
 def _inline(svg: bytes, name: str, kind: str) -> str:
-    """The SVG as part of the figure, of the class `kind`; the linear one is hidden until the switch shows it."""
+    """The SVG as part of the figure, of the class `kind`; the linear one is hidden until the switch shows it.
+
+    Its size, its font and its white ground are the page's own.
+    """
     marks = f' class="{kind}"' if kind else ""
     marks += " data-off" if kind == "linear" else ""
-    start = f'<svg role="img" aria-labelledby="{name}-caption"{marks} '
-    return svg.decode().strip().replace("<svg ", start, 1)
+    start, box, rest = re.fullmatch(
+        r'(<svg) .*?( viewBox="[^"]*")[^>]*>(?:<path fill="#fff"[^>]*/>)?(.*)', svg.decode().strip(), re.DOTALL
+    ).groups()
+    return f'{start} role="img" aria-labelledby="{name}-caption"{marks}{box}>{rest}'
