@@ -216,4 +216,4 @@ def _tell_untried(configurations: Sequence[Configuration]) -> list[str]:
     if not single:
         return []
     whom = join(single) if len(single) < len(rates) or len(rates) == 1 else "every optimizer"
-    return [f"How others do at their best: of {whom} one learning rate was tried. A sweep over rates would tell."]
+    return [f"What the best learning rates give: of {whom} only one was tried. A sweep over rates would tell."]

@@ -11,6 +11,7 @@ from job.report.analysis.budget import tell_budget
 from job.report.analysis.charts import Chart, PanelChart, Picture
 from job.report.analysis.forest import build_forest
 from job.report.analysis.measurements import Floats
+from job.report.analysis.reasons import Reason
 from job.report.analysis.reference import SideBySide
 from job.report.analysis.samples import Gallery
 from job.report.analysis.setup import Setup, describe_setup
@@ -66,17 +67,26 @@ class Chapter:
     effects: list[list[Drawing]]
     """The drawings of each of `study.effects`, in the same order."""
     reasons: list[Drawing]
-    """A drawing for each of `study.reasons`, in the same order."""
+    """A drawing for each of `study.reasons`, in the same order; several may share one."""
     budget: list[Drawing]
     reference: list[Drawing]
 
     def drawings(self) -> list[Drawing]:
-        """All drawings of the chapter."""
+        """All drawings of the chapter, each once."""
         parts = (
             self.ranking, self.reasons, self.sensitivity, *self.effects, self.values, self.curves, self.classes,
             self.cost, self.budget, self.reference,
         )  # fmt: skip
-        return [drawing for part in parts for drawing in part]
+        return list({drawing.path: drawing for part in parts for drawing in part}.values())
+
+    @cached_property
+    def told_reasons(self) -> list[tuple[Reason, Drawing, Reason]]:
+        """Each reason with its drawing, and the first reason that has this drawing: it is shown there."""
+        first: dict[str, Reason] = {}
+        return [
+            (reason, drawing, first.setdefault(drawing.path, reason))
+            for reason, drawing in zip(self.study.reasons, self.reasons, strict=True)
+        ]
 
     @cached_property
     def first_steps_grid(self) -> Grid:
@@ -117,8 +127,13 @@ def draw_chapter(
 ) -> Chapter:
     """The chapter of `study` with all its pictures drawn; `confusions` has a matrix by a configuration's digest."""
 
+    drawn: dict[str, Drawing] = {}
+
     def draw(wanted: Iterable[Picture]) -> list[Drawing]:
-        return [_render(f"figures/{study.slug}/{picture.name}", picture) for picture in wanted]
+        for picture in (pictures := list(wanted)):
+            if picture.name not in drawn:
+                drawn[picture.name] = _render(f"figures/{study.slug}/{picture.name}", picture)
+        return [drawn[picture.name] for picture in pictures]
 
     curves = pictures.build_curves(study)
     return Chapter(
@@ -143,7 +158,7 @@ def draw_chapter(
         effects=[
             draw(build_effects(effects, study.judgement.fitted) if study.judgement else []) for effects in study.effects
         ],
-        reasons=draw(reason.picture for reason in study.reasons),
+        reasons=draw(pictures.share_pictures([reason.picture for reason in study.reasons])),
         budget=draw(pictures.build_budget(study)),
         reference=draw(
             [

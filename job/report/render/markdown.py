@@ -33,9 +33,9 @@ def _chapter(chapter: Chapter) -> Iterator[str]:
     yield from _answer(chapter)
     if study.reasons:
         yield from ("### Why?", "")
-        for reason, drawing in zip(study.reasons, chapter.reasons, strict=True):
+        for reason, drawing, shown in chapter.told_reasons:
             told = f"**{_text(reason.title)}** ({STANDINGS[reason.standing]}). {_text(reason.sentence)}"
-            yield from (told, "", _image(drawing), "")
+            yield from (told, "", _image(drawing) if shown is reason else f"Figure: see {_text(shown.title)}.", "")
         yield from _table(chapter.first_steps_grid)
     yield from _effects(chapter)
     yield from ("### How do all configurations compare?", "", _text(study.order), "")
