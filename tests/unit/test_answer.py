@@ -144,7 +144,7 @@ def test_experiment_that_got_further_on_the_same_images_is_told_beside_the_winne
         beginning = "In tuned, Adam with lr 0.0001 gets 95.0 %"
         assert told.sentence.startswith(beginning)
         assert told.sentence.endswith(f" of the same test images right after {changes.get('epochs', 4)} epochs.")
-        assert told.numbers["accuracy of Adam"] == pytest.approx(0.95)
+        assert told.numbers["accuracy of Adam in tuned"] == pytest.approx(0.95)
 
 
 def test_forest_has_every_seed_and_marks_what_is_within_reach(tmp_path: Path) -> None:

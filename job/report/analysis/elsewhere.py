@@ -69,8 +69,9 @@ def _find_winner(study: Study) -> _Winner | None:
 
 def _tell(winner: _Winner) -> Elsewhere:
     leader, title = winner.configuration, winner.study.title
+    label = f"{leader.label} in {title}"
     sentence = (
         f"In {title}, {tell_optimizer(leader)} gets {show_estimate(winner.estimate)} of the same test images right "
         f"after {count(winner.num_epochs, 'epoch')}."
     )
-    return Elsewhere(sentence, list_estimate(leader.label, winner.estimate) | list_settings(leader))
+    return Elsewhere(sentence, list_estimate(label, winner.estimate) | list_settings(leader, label=label))
