@@ -66,6 +66,12 @@ def test_run_imports_neither_a_compiler_nor_what_it_has_no_use_for(optimizer: di
     assert num_collections < MOST_COLLECTIONS
 
 
+def test_help_imports_no_command_and_no_models() -> None:
+    modules, _ = imported("--help")
+    assert {name for name in modules if name.startswith("job.cli.")} == {"job.cli.streams", "job.cli.unexpected"}
+    assert not {*NEVER, "torch", "numpy", "pydantic", "structlog", "rich", "asyncio"} & set(modules)
+
+
 def test_validate_needs_no_numbers_no_pictures_and_no_logs(tmp_path: Path) -> None:
     manifest = tmp_path / "m.json"
     manifest.write_text(json.dumps(TINY))
