@@ -6,6 +6,8 @@ what it needs. So `job --help` answers at once.
 
 from __future__ import annotations
 
+import gc
+import os
 import sys
 from importlib import import_module
 from typing import Annotated, Any
@@ -85,11 +87,15 @@ for _name, (_, _summary) in COMMANDS.items():
     app.command(_name, help=_summary)(lambda: None)
 
 
+gc.freeze()  # what is imported stays: else Python would look through it for garbage at the end of the process
+
+
 def main() -> None:
     """Entry point of the console script: expected failures end in one message and their exit code."""
     protect_streams()
     guard_terminal()
     raise_on_ending()
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # to look for them, it reads all packages' metadata
     try:
         app()
     except JobError as error:
