@@ -71,8 +71,8 @@ def _read_docstrings(module: str) -> dict[str, dict[str, str]]:
     except (OSError, TypeError):
         return {}
     found: dict[str, dict[str, str]] = {}
-    for owner in ast.walk(tree):
-        for pair in pairwise(owner.body) if isinstance(owner, ast.ClassDef) else ():
+    for owner in [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]:
+        for pair in pairwise(owner.body):
             match pair:
                 case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
                     found.setdefault(owner.name, {})[name] = inspect.cleandoc(text)
