@@ -125,7 +125,10 @@ def main() -> None:
 
 
 def _show(values: list[float]) -> str:
-    return f"{median(values):.2f} ({min(values):.2f} to {max(values):.2f})".replace(".00", "")
+    middle, least, most = (
+        f"{value:.{2 if value < 100 else 0}f}" for value in (median(values), min(values), max(values))
+    )
+    return f"{middle} ({least} to {most})"
 
 
 if __name__ == "__main__":
