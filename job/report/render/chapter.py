@@ -9,6 +9,7 @@ from functools import cached_property
 from job import plots
 from job.report.analysis.budget import tell_budget
 from job.report.analysis.charts import Chart, LineChart, PanelChart, Picture
+from job.report.analysis.elsewhere import Elsewhere
 from job.report.analysis.forest import build_forest
 from job.report.analysis.measurements import Floats
 from job.report.analysis.reference import SideBySide
@@ -69,6 +70,8 @@ class Chapter:
     """A drawing for each of `study.reasons`, in the same order."""
     budget: list[Drawing]
     reference: list[Drawing]
+    elsewhere: Elsewhere | None = None
+    """What another experiment of the report reached on the same images, where that is more."""
 
     def drawings(self) -> list[Drawing]:
         """All drawings of the chapter."""
@@ -114,6 +117,7 @@ def draw_chapter(
     sides: SideBySide | None = None,
     confusions: Mapping[str, tuple[list[str], Floats]],
     gallery: Gallery | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> Chapter:
     """The chapter of `study` with all its pictures drawn; `confusions` has a matrix by a configuration's digest."""
 
@@ -150,6 +154,7 @@ def draw_chapter(
         )
         if sides
         else [],
+        elsewhere=elsewhere,
     )
 
 

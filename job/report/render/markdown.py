@@ -74,6 +74,8 @@ def _answer(chapter: Chapter) -> Iterator[str]:
         yield from (f"**{_text(answer.by_how_much)}**", "")
     told = [("How sure", answer.how_sure), ("Settings", answer.settings)]
     yield from (f"- *{title}:* {_text(sentence)}" for title, sentence in told if sentence)
+    if chapter.elsewhere:
+        yield f"- *Elsewhere:* {_text(chapter.elsewhere.sentence)}"
     yield from (f"- *Why:* {_text(reason.gist)} ({STANDINGS[reason.standing]})" for reason in answer.why)
     yield from (f"- *Not known:* {_text(sentence)}" for sentence in answer.unknown)
     yield ""
