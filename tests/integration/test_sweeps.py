@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -74,10 +73,9 @@ def test_plan_shows_configurations_work_time_and_cost(job: Job, sweep: Callable[
 
 @pytest.mark.parametrize("months", [0, 5, 6, 30])
 def test_plan_says_of_when_its_prices_are_and_how_old_where_that_matters(
-    months: int, job: Job, tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    months: int, job: Job, tiny: Callable[..., Path], tmp_path: Path
 ) -> None:
-    today = datetime.now(UTC)
-    monkeypatch.setattr("job.cli.manifests.datetime", SimpleNamespace(now=lambda _zone: today))
+    today = datetime.now(UTC).date()
     year, month = divmod(today.year * 12 + today.month - 1 - months, 12)
     table = read_prices(None).model_copy(update={"as_of": f"{year}-{month + 1:02}"})
     (tmp_path / "prices.json").write_text(table.model_dump_json())
