@@ -57,7 +57,6 @@ def read_page(folder: Path) -> str:
     return (folder / "index.html").read_text().replace("\u00a0", " ")
 
 
-@pytest.mark.usefixtures("blank_report")
 def test_files_hold_the_numbers_best_first(job: Job, output: str) -> None:
     store = open_store(output)
     store_results(store, short("adam", 0.432), short("adagrad", 0.876))

@@ -28,7 +28,7 @@ def _blank(module: ModuleType) -> None:
     module.draw_plots = leave_blank  # type: ignore[attr-defined]
 
 
-PATCHES = {"job.training.engine.resnet": _narrow}
+PATCHES: dict[str, Callable[[ModuleType], None]] = {"job.training.engine.resnet": _narrow}
 if "REAL_FIGURES" not in os.environ:
     PATCHES["job.training.record.completion"] = _blank
 
