@@ -227,4 +227,4 @@ def _tell_untried(configurations: Sequence[Configuration]) -> list[str]:
     if not single:
         return []
     whom = join(single) if len(single) < len(rates) or len(rates) == 1 else "every optimizer"
-    return [f"What the best learning rates give: of {whom} only one was tried. A sweep over rates would tell."]
+    return [f"What other learning rates give: {whom} ran at a single one. A sweep would tell."]

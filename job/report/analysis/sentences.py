@@ -111,8 +111,8 @@ def _list_attributes(study: Study) -> Iterator[Sentence]:
         margin = study.judgement.margin
         yield Sentence(
             "attributes, what is called equal and large",
-            f"lies within {show_margin(margin)} of zero; a difference of at least {100 * LARGE_EFFECT:g} points is "
-            "called large.",
+            f"lies within {show_margin(margin)} of zero, and “large” that the difference is at least "
+            f"{100 * LARGE_EFFECT:g} points.",
             {"margin": margin, "large": LARGE_EFFECT},
         )
     for sensitivity in study.sensitivities:
@@ -144,7 +144,7 @@ def _list_edges(sensitivity: Sensitivity) -> Iterator[tuple[str, Numbers]]:
 
 def _list_comparison(study: Study) -> Iterator[Sentence]:
     yield Sentence("all configurations", study.order, {})
-    told = f"are to the first epoch with at least {percent(study.target, 0)} test top-1"
+    told = f"are counted up to the first epoch with at least {percent(study.target, 0)} test top-1"
     yield Sentence("all configurations, the target", told, {"target": study.target})
     slowest, fastest = find_speeds(study.runs.runs)
     speeds = {"images per second of the slowest run": slowest, "images per second of the fastest run": fastest}

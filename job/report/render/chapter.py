@@ -134,10 +134,10 @@ def draw_chapter(
     drawn: dict[str, Drawing] = {}
 
     def draw(wanted: Iterable[Picture]) -> list[Drawing]:
-        for picture in (pictures := list(wanted)):
+        for picture in (listed := list(wanted)):
             if picture.name not in drawn:
                 drawn[picture.name] = _render(f"figures/{study.slug}/{picture.name}", picture)
-        return [drawn[picture.name] for picture in pictures]
+        return [drawn[picture.name] for picture in listed]
 
     curves = pictures.build_curves(study)
     return Chapter(

@@ -119,7 +119,7 @@ def _draw_matrix(axes: Axes, matrix: ConfusionMatrix, most: float, *, size: floa
     _shade(axes, wrong_cells, errors=True)
     _frame(axes, num, num)
     texts = [
-        (row == column and count > 99, row != column and _level(float(shares[row, column]) / most) > DARK, row, column)
+        (count > 99, row != column and _level(float(shares[row, column]) / most) > DARK, row, column)
         for (row, column), count in np.ndenumerate(np.asarray(matrix.counts))
         if count
     ]
@@ -142,14 +142,14 @@ def _draw_scale(axes: Axes, most: float) -> None:
 def _shade(axes: Axes, cells: Sequence[tuple[tuple[int, int], float]], *, errors: bool = False) -> None:
     """Cells by row and column with shades from 0 to 1; those of one shade after each other."""
     colours = ERRORS if errors else SHADES
-    last: list[int] = []  # shade, row, first and last column of neighbours that are one rectangle
-    for level, row, column in [*sorted((round(LEVELS * _level(shade)), *cell) for cell, shade in cells), (0, 0, 0)]:
-        if last and last[:2] == [level, row] and column == last[3] + 1:
-            last[3] = column
-            continue
-        if last:
-            axes.add_patch(_cells(*last[1:], colours(last[0] / LEVELS)))
-        last = [level, row, column, column]
+    runs: list[tuple[int, int, int, int]] = []  # shade, row, first and last column: neighbours are one rectangle
+    for level, row, column in sorted((round(LEVELS * _level(shade)), row, column) for (row, column), shade in cells):
+        if runs and runs[-1][:2] == (level, row) and runs[-1][3] == column - 1:
+            runs[-1] = (level, row, runs[-1][2], column)
+        else:
+            runs.append((level, row, column, column))
+    for level, row, first, last in runs:
+        axes.add_patch(_cells(row, first, last, colours(level / LEVELS)))
     for column in sorted({column for (_, column), _ in cells}):
         axes.axvline(column - 0.5, color="white", linewidth=0.7)  # between the cells of a rectangle
 
