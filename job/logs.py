@@ -1,4 +1,7 @@
-"""Structured logs: events with fields, coloured on a terminal, JSON elsewhere, and kept for the run's log.jsonl."""
+"""Structured logs: events with fields, coloured on a terminal, JSON elsewhere, and kept for the run's log.jsonl.
+
+structlog takes a tenth of a second to import, so it is imported where something is logged or shown.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,6 @@ import sys
 import warnings
 from contextvars import ContextVar
 from typing import Any
-
-import structlog
 
 from job.secrets import redact_event
 
@@ -34,6 +35,8 @@ _LOG_OF_CONTEXT: ContextVar[RecordedLog] = ContextVar("log")
 
 def configure_logs() -> RecordedLog:
     """Send events to standard error and into the returned log. A terminal is shown warnings only: it has the bar."""
+    import structlog
+
     recorded = RecordedLog()
     _LOG_OF_CONTEXT.set(recorded)
     structlog.contextvars.clear_contextvars()  # of the run before
@@ -67,6 +70,8 @@ def recorded_log() -> RecordedLog:
 
 def get_logger() -> Any:
     """The logger; bind run and attempt once with `structlog.contextvars.bind_contextvars`."""
+    import structlog
+
     return structlog.get_logger()
 
 
@@ -78,6 +83,8 @@ def show_line(line: str) -> str:
         return line
     if not isinstance(event, dict) or not isinstance(event.get("event"), str):
         return line
+    import structlog
+
     event.pop("run", None)  # who asks for the lines has named it
     return str(structlog.dev.ConsoleRenderer(colors=False, sort_keys=False)(None, "", event))
 
@@ -92,6 +99,8 @@ def _without_secrets(_logger: object, _method: str, event: Any) -> Any:
 
 
 def _warnings_only(_logger: object, method: str, event: Any) -> Any:
+    import structlog
+
     if method in ("debug", "info"):
         raise structlog.DropEvent
     return event

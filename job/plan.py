@@ -5,8 +5,6 @@ submissions/<id>.json               what the containers of one submission read: 
 submissions/<id>.job.json           the name under which the back end knows that submission
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal

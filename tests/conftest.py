@@ -31,9 +31,12 @@ if TYPE_CHECKING:
 with suppress(ImportError):  # moto and hypothesis are not needed by tests/gpu, which run where they are missing
     import hypothesis
 
-    hypothesis.settings.register_profile("ci", derandomize=True, deadline=None)
+    # how long an example takes to draw and to run depends on what else the machine does
+    at_any_speed: dict[str, Any] = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
     # a change is not held up by an example that another change would have met as well; developers look for new ones
-    hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+    hypothesis.settings.register_profile("ci", derandomize=True, **at_any_speed)
+    hypothesis.settings.register_profile("developer", **at_any_speed)
+    hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "developer"))
 
 for number in ENDING_SIGNALS:  # a shell starts what it runs in the background to ignore some, and job keeps to that
     if signal.getsignal(number) is signal.SIG_IGN:
@@ -44,7 +47,7 @@ SHARED = ROOT.parent / "shared"
 """Photographs and weights of the development machines; tests that use them skip where they are missing."""
 BUCKET = "bucket"
 NARROW_PATH = os.pathsep.join(filter(None, [str(ROOT / "tests/startup"), str(ROOT), os.environ.get("PYTHONPATH", "")]))
-"""PYTHONPATH with which a process trains the narrow network."""
+"""PYTHONPATH with which a process trains the narrow network, and leaves its figures blank."""
 
 TINY: dict[str, Any] = {
     "name": "tiny",
@@ -120,6 +123,8 @@ def _own_process_state(
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
     if request.node.get_closest_marker("real_network") is None:
         monkeypatch.setenv("PYTHONPATH", NARROW_PATH)
+    if request.node.get_closest_marker("real_figures") is not None:
+        monkeypatch.setenv("REAL_FIGURES", "yes")
     yield
     structlog.contextvars.clear_contextvars()
     structlog.reset_defaults()
@@ -175,6 +180,16 @@ def forked_children(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(
         "job.submit.processes._start", lambda command: start_child(command, log=tmp_path / "children.log")
     )
+
+
+@pytest.fixture
+def blank_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The files of a report's figures are blank, for what a test says of its text, its tables and its exit code."""
+    from tests.narrow import BLANK
+
+    svg = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"></svg>\n'
+    monkeypatch.setattr("job.report.render.chapter.render_svg", lambda _figure: svg)
+    monkeypatch.setattr("job.plots.render", lambda _figure, _format="png": BLANK)
 
 
 @pytest.fixture

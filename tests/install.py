@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -72,18 +75,35 @@ def bring_pip(python: str, pip: str, folder: Path) -> str:
 
     Skips where pip is not here and cannot be downloaded.
     """
-    wheel = _own_pip(python) if pip == "own" else download_pip(pip, folder)
     program = folder / "python"
     program.write_text(
         f"""#!/bin/sh
 [ "$2" = venv ] || exec {python} "$@"
 {python} "$@" --without-pip || exit
 for place; do :; done
-"$place/bin/python" -m zipfile --extract {wheel} "$place"/lib/python*/site-packages
+cp -a {_unpack(python, pip)}/. "$place"/lib/python*/site-packages/
 """
     )
     program.chmod(0o755)
     return str(program)
+
+
+@functools.cache
+def _unpack(python: str, pip: str) -> Path:
+    """A folder with this pip, compiled: else every environment of every test would compile it anew."""
+    wheel = _own_pip(python) if pip == "own" else _download_pip(pip)
+    folder = _shared() / f"{Path(python).name}-{pip}"
+    subprocess.run([python, "-m", "zipfile", "--extract", wheel, folder], check=True)
+    subprocess.run([python, "-m", "compileall", "-q", folder], check=False, env=_environment())
+    return folder
+
+
+@functools.cache
+def _shared() -> Path:
+    """A folder for all tests of this process, until its end."""
+    folder = tempfile.mkdtemp(prefix="pips-")
+    atexit.register(shutil.rmtree, folder)
+    return Path(folder)
 
 
 def _own_pip(python: str) -> Path:
@@ -92,9 +112,11 @@ def _own_pip(python: str) -> Path:
     return next(wheel for folder in where for wheel in Path(folder).rglob("pip-*.whl"))
 
 
-def download_pip(version: str, folder: Path) -> Path:
+@functools.cache
+def _download_pip(version: str) -> Path:
     """The wheel of this pip, from where this machine gets its packages; skips where that cannot be."""
-    lock = folder / "pip.txt"
+    folder = _shared()
+    lock = folder / f"{version}.txt"
     lock.write_text(f"pip=={version} --hash=sha256:{PIP_SHA256[version]}\n")
     download = ["-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--require-hashes", "--retries", "1"]
     command = [sys.executable, *download, "--timeout", "10", "--dest", str(folder), "-r", str(lock)]

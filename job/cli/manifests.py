@@ -96,17 +96,18 @@ def plan(
     """Show the configurations of a sweep, with images, steps and estimated time and cost. Sends nothing."""
     from datetime import UTC, datetime
 
-    from job.cli.tables import print_estimate, print_plan
-    from job.plan import build_plan
-    from job.submit.estimate import (
-        PRICES_OF_AWS,
-        estimate,
-        find_instance,
-        read_current_prices,
-        read_prices,
-        with_paid,
-    )
-    from job.submit.measured import find_prices, find_speeds
+    with importing():
+        from job.cli.tables import print_estimate, print_plan
+        from job.plan import build_plan
+        from job.submit.estimate import (
+            PRICES_OF_AWS,
+            estimate,
+            find_instance,
+            read_current_prices,
+            read_prices,
+            with_paid,
+        )
+        from job.submit.measured import find_prices, find_speeds
 
     planned = build_plan(read_sweep(manifest, overrides or []), source=name_source(manifest))
     table = read_current_prices([instance], region=region) if prices == PRICES_OF_AWS else read_prices(prices)

@@ -3,8 +3,6 @@
 This module must not import torch: a report or a submission needs the optimizers, and not torch.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field

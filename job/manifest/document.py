@@ -97,11 +97,11 @@ def _walk_fractions(document: Any) -> Iterator[tuple[str, float]]:
 
 
 def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    counts = Counter(key for key, _ in pairs)
-    for key, count in counts.items():
-        if count > 1:
-            raise ValueError(f"key {show(key)} stands twice in one object")
-    return dict(pairs)
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        key = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"key {show(key)} stands twice in one object")
+    return found
 
 
 def set_path(document: dict[str, Any], path: str, value: Any) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, create_model, model_validator
+from pydantic import Field, create_model, model_validator
 
 from job.manifest.attributes import (
     Betas,
@@ -158,10 +158,6 @@ ATTRIBUTES: Mapping[str, Any] = {
 
 class LibraryOptimizer(OptimizerModel):
     """An optimizer of timm."""
-
-    model_config = ConfigDict(
-        use_attribute_docstrings=False
-    )  # there is no source to read them in, and looking takes long
 
     library = "timm"
 

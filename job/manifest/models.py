@@ -3,8 +3,6 @@
 A field that is added here is marked `Since`, so that no run id changes: `job.manifest.base` has the rule.
 """
 
-from __future__ import annotations
-
 import json
 from typing import Annotated, ClassVar, Literal, Self
 

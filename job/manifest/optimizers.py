@@ -11,8 +11,6 @@ This module must not import torch: a report or a submission needs the optimizers
 A field that is added here is marked `Since`, so that no run id changes: `job.manifest.base` has the rule.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Annotated, Literal, Self, Union
 
 from pydantic import Field, model_validator

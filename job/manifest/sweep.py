@@ -1,7 +1,5 @@
 """Sweeps: many configurations in one file, expanded into manifests."""
 
-from __future__ import annotations
-
 import copy
 import itertools
 import json

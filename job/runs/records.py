@@ -4,8 +4,6 @@ Accuracies are fractions of one, and losses are means per image in nats. Times a
 the name ends in `at`: then it is a point in time.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -37,7 +35,7 @@ Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 class Record(BaseModel):
     """Base of everything that a run writes. Readers ignore fields that a later version added."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True, ser_json_inf_nan="null")
+    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="null")
 
 
 class Scores(Record):

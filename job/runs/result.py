@@ -3,8 +3,6 @@
 Units are those of `job.runs.records`.
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field

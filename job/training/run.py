@@ -7,7 +7,6 @@ Readable without torch, so that the storage is tried, and the run is announced, 
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -103,4 +102,3 @@ def _importing_torch() -> Iterator[None]:
         imported = pool.submit(import_module, "job.training.train")
         yield
         imported.result()
-    gc.freeze()  # nor is it looked through later: before the first step, and at the end of the process

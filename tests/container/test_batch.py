@@ -16,7 +16,7 @@ from tests.conftest import TINY, Answer
 from tests.container.engine import Bucket
 from tests.models.batch_model import batch_model
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1800)
 FLAKY, STEPS = 3, 2
 """Index of the container whose machine is taken away twice."""
 BAD_WEIGHTS = "/absent/weights.pth"
@@ -26,12 +26,12 @@ SWEEP: dict[str, Any] = {
     "blocks": [
         {
             "base": {"name": "adam", "optimizer": {"name": "adam"}},
-            "vary": {"optimizer.lr": [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1]},
+            "vary": {"optimizer.lr": [0.0001, 0.001, 0.01, 0.1]},
         },
         {"base": {"name": "bad", "optimizer": {"name": "sgd"}, "model": {"weights": BAD_WEIGHTS}}},
     ],
 }
-"""Seven configurations that work and, as the eighth, one whose weights are not there."""
+"""Four configurations that work and, as the fifth, one whose weights are not there."""
 
 
 def time_budget(index: int, attempt: int) -> dict[str, str]:
@@ -85,14 +85,18 @@ def wait_until(condition: Callable[[], bool], *, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
-        time.sleep(1)
+        time.sleep(2)  # to ask takes a share of the CPU that the containers wait for
+
+
+def under_way(counts: dict[str, int]) -> int:
+    return counts["waiting"] + counts["running"]
 
 
 def states(job: Callable[..., Answer], s3: Bucket) -> dict[str, Any]:
     return json.loads(job("status", f"{s3.uri}/batch", "--json").stdout)
 
 
-def test_array_of_eight_with_a_bad_and_a_flaky_configuration(
+def test_array_of_five_with_a_bad_and_a_flaky_configuration(
     job: Callable[..., Answer], image: str, queue: str, s3: Bucket, tmp_path: Path
 ) -> None:
     sweep = tmp_path / "sweep.json"
@@ -104,29 +108,29 @@ def test_array_of_eight_with_a_bad_and_a_flaky_configuration(
     arguments = ("--manifest", sweep, "--settings", settings)
     submitted = job("submit", *arguments)
     assert submitted.exit_code == 0, submitted.stderr
-    assert "8 runs in 8 containers" in submitted.stdout
-    assert describe(json.loads(record(s3))["job"])["arrayProperties"]["size"] == 8
+    assert "5 runs in 5 containers" in submitted.stdout
+    assert describe(json.loads(record(s3))["job"])["arrayProperties"]["size"] == 5
 
     assert "nothing to do" in job("submit", *arguments).stdout  # they are under way
-    wait_until(lambda: states(job, s3)["counts"]["waiting"] + states(job, s3)["counts"]["running"] == 0, seconds=600)
+    wait_until(lambda: not under_way(states(job, s3)["counts"]), seconds=800)
 
     parent = json.loads(record(s3))["job"]
-    wait_until(lambda: describe(parent)["status"] == "FAILED", seconds=60)  # a result stands before its container ends
+    wait_until(lambda: describe(parent)["status"] == "FAILED", seconds=300)  # a result stands before its container ends
 
     seen = states(job, s3)
-    assert seen["counts"]["done"] == 7, seen
+    assert seen["counts"]["done"] == 4, seen
     [failed] = [run for run in seen["runs"] if run["state"] == "failed"]
     assert failed["run_id"].startswith("bad-s0-")
     assert failed["exit_code"] == 66
     assert BAD_WEIGHTS in failed["reason"]
     assert BAD_WEIGHTS in job("logs", f"{s3.uri}/batch", failed["run_id"]).stdout
 
-    children = boto3.client("batch").describe_jobs(jobs=[f"{parent}:{index}" for index in range(8)])["jobs"]
+    children = boto3.client("batch").describe_jobs(jobs=[f"{parent}:{index}" for index in range(5)])["jobs"]
     codes = {
         int(child["jobId"].rpartition(":")[2]): [one["container"]["exitCode"] for one in child["attempts"]]
         for child in children
     }
-    assert codes == {index: [0] for index in range(8)} | {FLAKY: [75, 75, 0], 7: [66]}
+    assert codes == {index: [0] for index in range(5)} | {FLAKY: [75, 75, 0], 4: [66]}
     plan = json.loads(s3.get(f"batch/{plan_key('cloud')}"))
     flaky = json.loads(s3.get(f"batch/cloud/runs/{plan['runs'][FLAKY]['run_id']}/result.json"))
     assert flaky["attempts"] == 3
@@ -138,7 +142,7 @@ def test_array_of_eight_with_a_bad_and_a_flaky_configuration(
 
     again = job("submit", *arguments)
     assert "1 runs in 1 containers" in again.stdout  # the bad one alone, as a plain job
-    wait_until(lambda: states(job, s3)["counts"]["failed"] == 1, seconds=120)
+    wait_until(lambda: states(job, s3)["counts"]["failed"] == 1, seconds=300)
 
 
 def describe(job_id: str) -> dict[str, Any]:
@@ -164,10 +168,10 @@ def test_cancel_ends_what_waits_and_what_runs(
         return json.loads(job("status", output, "--json").stdout)["counts"]
 
     prefix = "cancel/cancelled/runs/"
-    wait_until(lambda: any(key.endswith("/history.jsonl") for key in s3.keys(prefix)), seconds=120)  # one is training
+    wait_until(lambda: any(key.endswith("/history.jsonl") for key in s3.keys(prefix)), seconds=300)  # one is training
     assert counts()["running"] > 0
     assert job("cancel", output).exit_code == 0
-    wait_until(lambda: counts()["running"] + counts()["waiting"] == 0, seconds=240)
+    wait_until(lambda: not under_way(counts()), seconds=300)
     stopped = [key for key in s3.keys(prefix) if key.endswith("/progress.json")]
     assert {json.loads(s3.get(key))["exit_code"] for key in stopped} <= {143, None}
     assert any("/checkpoints/" in key for key in s3.keys(prefix))

@@ -92,7 +92,7 @@ def test_stopped_container_leaves_a_checkpoint_and_another_one_finishes_with_the
     with run_in_bucket(engine, image, s3, *arguments("whole")) as container:
         assert finish(container)[0] == 0
     with run_in_bucket(engine, image, s3, *arguments("stopped")) as container:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while not any("/checkpoints/epoch-0001" in key for key in s3.keys("stopped/")):
             assert time.monotonic() < deadline, container.logs().decode()
             time.sleep(0.1)

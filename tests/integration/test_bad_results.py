@@ -79,6 +79,7 @@ def rows(store: Store, name: str) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("place", ["folder", "s3"])
+@pytest.mark.usefixtures("blank_report")
 def test_report_over_broken_results_is_written_and_lists_them(
     job: Job, tmp_path: Path, place: str, request: pytest.FixtureRequest
 ) -> None:
@@ -117,6 +118,7 @@ def test_report_over_broken_results_is_written_and_lists_them(
         ),
     ],
 )
+@pytest.mark.usefixtures("blank_report")
 def test_bitset_that_fits_no_other_number_of_its_result_makes_it_corrupt(
     job: Job, tmp_path: Path, changes: dict[str, Any], reason: str
 ) -> None:

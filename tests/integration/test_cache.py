@@ -71,6 +71,7 @@ def test_decoded_images_are_not_kept_without_a_home(
 
 
 @pytest.mark.slow
+@pytest.mark.real_figures
 def test_user_whom_nobody_knows_trains_and_draws_without_a_word(tiny: Tiny, tmp_path: Path) -> None:
     """A process of its own from the start: libraries look for a home directory when they are imported."""
     alone = ["unshare", "--mount", "sh", "-c", 'mount --bind /dev/null /etc/passwd && exec "$@"', "sh"]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +45,16 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def checkout(
-    finished: Path, tmp_path: Path, bucket: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    finished: Path,
+    tmp_path: Path,
+    bucket: str,
+    blank_report: None,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Path:
     """A folder to follow the documents in: the repository's, and outputs that runs wrote to, here and in S3.
 
-    What a command does not name is not there, for each experiment has a chapter with pictures in every report.
+    What a command does not name is not there, for each experiment has a chapter in every report.
     """
     place = tmp_path / "checkout"
     place.mkdir()
@@ -56,7 +64,8 @@ def checkout(
     unnamed = [experiment for experiment in MORE_EXPERIMENTS if experiment not in wanted]
     for output in ("study", "runs"):
         shutil.copytree(finished, place / output, ignore=lambda _folder, _names: unnamed)
-        for path in filter(Path.is_file, (place / output).rglob("*") if "s3://" in wanted or wanted in PAGES else ()):
+        is_in_s3 = wanted in PAGES or ("s3://" in wanted and output in wanted)
+        for path in filter(Path.is_file, (place / output).rglob("*") if is_in_s3 else ()):
             in_s3.write(f"{output}/{path.relative_to(place).relative_to(output).as_posix()}", path.read_bytes())
     in_s3.write(
         f"data/{FOLDERS['stl10']}/{SUMS_NAME}", b"{}"
@@ -109,8 +118,14 @@ def _collected(command: Command, job: Job) -> None:
 
 
 def _options_known(command: Command, job: Job) -> None:
-    help_text = _process(sys.executable, *command.words[1:3], "--help")
-    assert {word for word in command.words if word.startswith("--")} <= set(re.findall(r"--[a-z-]+", help_text))
+    """In this process, which has imported most of what these modules do."""
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patched, redirect_stdout(said):
+        patched.setattr(sys, "argv", [command.words[2], "--help"])
+        with pytest.raises(SystemExit) as end:
+            runpy.run_module(command.words[2], run_name="__main__")
+    assert not end.value.code
+    assert {word for word in command.words if word.startswith("--")} <= set(re.findall(r"--[a-z-]+", said.getvalue()))
 
 
 def _as_it_stands(command: Command, job: Job) -> None:

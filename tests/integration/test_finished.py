@@ -392,8 +392,6 @@ def test_finished_run_over_files_that_nobody_touched_reads_none_and_imports_no_t
         sys.executable, "-c", WATCH, "run", "--manifest", world / "tiny.json", "--output", world / "out",
         "--data", world / "data", "--cache", world / "later",
     ]  # fmt: skip
-    start = time.monotonic()
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
     assert "run_already_complete" in answer.stderr
-    assert time.monotonic() - start < 10

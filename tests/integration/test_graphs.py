@@ -142,7 +142,7 @@ def test_training_goes_on_with_a_warning_where_nothing_can_be_captured(monkeypat
 def test_replayed_training_of_the_real_network_equals_the_called_one(
     precision_fields: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    manifest = manifest_with(**precision_fields)
+    manifest = manifest_with(**precision_fields, epochs=1)
     runs = [
         train(manifest, build_model(manifest.model, None, num_classes=10, seed=0), monkeypatch, recorded=recorded)
         for recorded in (True, False)

@@ -7,6 +7,7 @@ import os
 import random
 import re
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing.context import ForkServerProcess
@@ -20,7 +21,7 @@ from job.runs import RunResult, checkpoint_digest_key
 from job.signals import ENDING_SIGNALS
 from job.storage import Store, open_store
 from tests.conftest import BUCKET, TINY, Tiny, in_each_precision
-from tests.models.faulty_s3 import FaultyS3, delay, lose_answer
+from tests.models.faulty_s3 import ALWAYS, FaultyS3, delay, lose_answer
 from tests.processes import start_job, wait_for_end, wait_until, warm_up
 from tests.results import metrics, result_in
 
@@ -129,14 +130,16 @@ def test_signal_while_the_last_artefacts_are_stored_ends_with_143_and_the_next_a
     start: Start, tiny: Tiny, wire: FaultyS3, output: str
 ) -> None:
     """They are stored behind the training of the next run, or, as here, when all training is over."""
-    rule = wire.spoil("PUT", r"/plots/loss\.png", delay(2))
+    told = threading.Event()
+    wire.hold("PUT", r"/plots/loss\.png", until=told.is_set)
     manifest = tiny(epochs=1, optimizer={"name": "sgd", "lr": 0.01})
     process = start(manifest, output)
     wait_until(lambda: any("/plots/loss.png" in request for request in wire.requests), process)
     process.terminate()
+    time.sleep(0.5)  # the process does nothing else meanwhile
+    told.set()
     assert wait_for_end(process, seconds=GRACE_SECONDS) == 143
     assert_interrupted(open_store(output), reason="SIGTERM")
-    rule.times = 0
     assert wait_for_end(start(manifest, output), seconds=120) == 0
     assert result_in(open_store(output)).attempts == 2
 
@@ -188,18 +191,26 @@ def test_twenty_kills_at_any_moment_change_no_result(
 
 @in_each_precision
 def test_run_that_is_killed_within_an_epoch_goes_on_from_its_last_checkpoint_by_time(
-    start: Start, tiny: Tiny, output: str, tmp_path: Path, precision_fields: dict[str, Any]
+    start: Start, tiny: Tiny, wire: FaultyS3, output: str, tmp_path: Path, precision_fields: dict[str, Any]
 ) -> None:
-    """One epoch of two hundred steps: without checkpoints within it, everything would be trained again."""
-    data = (TINY | precision_fields)["dataset"] | {"num_train": 4000}
+    """One epoch of twenty steps: without checkpoints within it, everything would be trained again."""
+    data = (TINY | precision_fields)["dataset"] | {"num_train": 400}
     fields = precision_fields | {"epochs": 1, "dataset": data, "optimizer": {"name": "sgd", "lr": 0.01}}
     manifest = tiny(**fields)
     expected = uninterrupted(start, manifest, tmp_path / "whole")
-    process = start(manifest, output, "--checkpoint-age", "0.05")
+    killed = threading.Event()
+
+    def is_first_or_killed() -> bool:
+        """The training cannot come to its end before the second checkpoint is stored."""
+        return killed.is_set() or not any(re.match(r"PUT .*_step-.*\.json", request) for request in wire.requests)
+
+    wire.hold("PUT|POST", r"_step-.*\.pt", until=is_first_or_killed, times=ALWAYS)
+    process = start(manifest, output, "--checkpoint-age", "0.001")
     store = open_store(output)
     wait_until(lambda: any("_step-" in key and key.endswith(".json") for key in store.list_keys("")), process)
     process.kill()
     process.join()
+    killed.set()
     assert_whole_checkpoints(store)
     assert wait_for_end(start(manifest, output), seconds=120) == 0
     result = result_in(store)
@@ -218,7 +229,7 @@ def test_finished_run_ends_at_once_and_changes_no_key(start: Start, tiny: Tiny, 
     assert wait_for_end(start(manifest, output), seconds=120) == 0
     before = open_store(output).list_versions("")
     wire.requests.clear()
-    assert wait_for_end(start(manifest, output), seconds=10) == 0
+    assert wait_for_end(start(manifest, output), seconds=120) == 0
     assert {request.split()[0] for request in wire.requests} == {"GET"}
     assert open_store(output).list_versions("") == before
 

@@ -20,10 +20,13 @@ def moto(bucket: str) -> Store:
 
 
 @pytest.fixture
-def quick(moto: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+def quick(
+    moto: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[Store]:
+    """With these objects, and those that a test asks for besides."""
     moto.list_folders()  # its client is made, and keeps to its server
     folder = tmp_path / "files"
-    for key in KEYS:
+    for key in [*KEYS, *getattr(request, "param", ())]:
         place = folder / key
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(f"content of {key}")
@@ -67,11 +70,12 @@ def test_server_of_the_measurements_answers_as_moto_does(moto: Store, quick: Sto
         assert outcome(act, quick) == outcome(act, moto), place
 
 
+MANY = [f"many/{number:04}" for number in range(2001)]
+
+
+@pytest.mark.parametrize("quick", [MANY], indirect=True, ids=["2001 objects"])
 def test_every_page_of_a_listing_is_read(quick: Store) -> None:
-    keys = [f"many/{number:04}" for number in range(2001)]
-    for key in keys:
-        quick.write(key, b"")
-    assert quick.list_keys("many/") == keys
+    assert quick.list_keys("many/") == MANY
     assert quick.list_folders() == ["a", "a b", "many"]
 
 

@@ -137,6 +137,7 @@ def test_ids_are_unique_on_the_page(study: Path) -> None:
     assert len(ids) == len(set(ids))
 
 
+@pytest.mark.usefixtures("blank_report")
 def test_experiments_and_data_sets_are_not_compared_with_each_other(job: Job, tmp_path: Path) -> None:
     folder = make_manifest("sgd", epochs=2, dataset={"name": "folder"})
     store_results(
@@ -153,6 +154,7 @@ def test_experiments_and_data_sets_are_not_compared_with_each_other(job: Job, tm
     assert len(re.findall(r"</small>[^<]+, with nothing to compare it with yet</h2>", page)) == 3
 
 
+@pytest.mark.usefixtures("blank_report")
 def test_hardware_its_utilisation_and_energy_are_told(job: Job, tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
     h100 = on_device(short("adam"), "NVIDIA H100", utilisation=0.314, joules=1500.0)
@@ -174,6 +176,7 @@ def test_cpu_report_is_without_columns_that_would_be_empty(study: Path) -> None:
     assert "kJ a run" not in page
 
 
+@pytest.mark.usefixtures("blank_report")
 def test_experiment_option_leaves_the_others_out(job: Job, tmp_path: Path) -> None:
     store_results(open_store(str(tmp_path)), short("adam", experiment="a"), short("sgd", experiment="b"))
     assert job("report", tmp_path, "--experiment", "b").exit_code == 0
@@ -184,6 +187,7 @@ def test_experiment_option_leaves_the_others_out(job: Job, tmp_path: Path) -> No
     assert job("report", tmp_path, "--experiment", "../x").exit_code == 2
 
 
+@pytest.mark.usefixtures("blank_report")
 def test_target_option_decides_what_is_reached(job: Job, tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
     store_results(store, make_result(make_manifest("adam", epochs=3), top1=[0.3, 0.5, 0.7]))
@@ -195,6 +199,7 @@ def test_target_option_decides_what_is_reached(job: Job, tmp_path: Path) -> None
     assert job("report", tmp_path, "--target", "85").exit_code == 2
 
 
+@pytest.mark.usefixtures("blank_report")
 def test_reference_option_sets_a_study_beside(job: Job, tmp_path: Path) -> None:
     store_results(open_store(str(tmp_path)), short("adam", 0.8))
     path = tmp_path / "published.json"
@@ -209,6 +214,7 @@ def test_reference_option_sets_a_study_beside(job: Job, tmp_path: Path) -> None:
     assert "published.json: is no published study" in answer.stderr
 
 
+@pytest.mark.usefixtures("blank_report")
 def test_strict_report_is_written_and_fails_on_holes(job: Job, tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
     store_results(store, short("adam", 0.5), diverged(short("sgd")))
@@ -226,6 +232,7 @@ def test_strict_report_is_written_and_fails_on_holes(job: Job, tmp_path: Path) -
     assert {row["kind"] for row in rows(store, "holes.csv")} == {"corrupt", "diverged"}
 
 
+@pytest.mark.usefixtures("blank_report")
 def test_script_can_ask_whether_something_is_shown(job: Job, tmp_path: Path) -> None:
     results = [
         make_result(make_manifest(name, seed=seed), accuracy=accuracy + seed / 500)
@@ -419,6 +426,7 @@ def test_nothing_of_a_diverged_run_is_averaged(unlucky: Path) -> None:
     assert (sgd.reach.num_reached, sgd.reach.num) == (2, 3)
 
 
+@pytest.mark.usefixtures("blank_report")
 def test_times_that_cannot_be_compared_are_left_out_with_the_reason(job: Job, tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
     slow = short("adagrad", 0.8).model_copy(update={"train_images_per_second": 40.0})
@@ -440,6 +448,7 @@ def test_times_that_cannot_be_compared_are_left_out_with_the_reason(job: Job, tm
     assert [row["times_comparable"] for row in rows(store, "leaderboard.csv")] == ["False", "False"]
 
 
+@pytest.mark.usefixtures("blank_report")
 def test_what_made_the_runs_stands_in_every_table(job: Job, tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
     store_results(store, made_by(short("adam", 0.7), torch="2.11.0"), made_by(short("adagrad", 0.8), torch="2.15.0"))
@@ -456,6 +465,7 @@ def test_what_made_the_runs_stands_in_every_table(job: Job, tmp_path: Path) -> N
         assert "made with" in text
 
 
+@pytest.mark.usefixtures("blank_report")
 def test_row_of_a_validated_run_is_of_one_epoch(job: Job, tmp_path: Path) -> None:
     manifest = make_manifest("adam", dataset={"name": "stl10", "validation_fraction": 0.1})
     result = make_result(manifest, top1=[0.5, 0.9, 0.7, 0.6], num_validation=500)

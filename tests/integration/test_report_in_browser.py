@@ -39,7 +39,7 @@ class Browser:
 
     def __init__(self, address: str) -> None:
         websocket = pytest.importorskip("websocket", reason="websocket-client is not installed")
-        self._socket = websocket.create_connection(address, timeout=60)
+        self._socket = websocket.create_connection(address, timeout=300)
         self._number = 0
         self.events: list[dict[str, Any]] = []
 
@@ -53,6 +53,11 @@ class Browser:
                 return message["result"]
             self.events.append(message)
 
+    def wait_for(self, method: str) -> None:
+        """Return when the browser has told of this event since `events` were cleared."""
+        while not any(event["method"] == method for event in self.events):
+            self.events.append(json.loads(self._socket.recv()))
+
     def evaluate(self, expression: str) -> Any:
         answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in answer, answer
@@ -63,7 +68,7 @@ class Browser:
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 500
         )
         self.call("Page.navigate", url=url)
-        for _ in range(600):
+        for _ in range(3000):
             if self.evaluate("document.readyState") == "complete" and self.evaluate("location.href") != "about:blank":
                 return
             time.sleep(0.1)
@@ -106,7 +111,7 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
         process = subprocess.Popen([str(CHROMIUM), *FLAGS, f"--user-data-dir={profile}", "about:blank"], stderr=log)
     try:
         port_file = profile / "DevToolsActivePort"
-        for _ in range(600):
+        for _ in range(3000):
             if port_file.is_file() and port_file.read_text().count("\n") >= 1:
                 break
             time.sleep(0.1)
@@ -121,7 +126,7 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
         one.close()
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(120)
 
 
 def test_page_is_quiet_and_asks_the_network_for_nothing(browser: Browser, page: str) -> None:

@@ -32,6 +32,7 @@ def result_of(output: Path) -> RunResult:
     return RunResult.model_validate_json(path.read_bytes())
 
 
+@pytest.mark.real_figures
 def test_run_writes_every_artefact_of_the_design(job: Job, tiny: Tiny, tmp_path: Path) -> None:
     answer = job("run", "--manifest", tiny(), "--output", tmp_path / "out", "--checkpoint-interval", "0")
     assert answer.exit_code == 0, answer.stderr
@@ -69,6 +70,7 @@ def test_finished_run_is_not_run_again(job: Job, tiny: Tiny, tmp_path: Path) -> 
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.usefixtures("blank_report")
 def test_run_into_s3_writes_the_same_artefacts_and_is_found_done(job: Job, tiny: Tiny, bucket: str) -> None:
     arguments = ("run", "--manifest", tiny(), "--output", f"{bucket}/study")
     answer = job(*arguments)
@@ -204,6 +206,7 @@ def test_gpu_demanded_and_absent_is_a_host_fault_that_leaves_word(job: Job, tiny
     assert json.loads(path.read_text())["exit_code"] == 71
 
 
+@pytest.mark.real_figures
 def test_hundred_classes_of_another_size_train(job: Job, tmp_path: Path) -> None:
     """The number of classes and the size of the images are nowhere fixed."""
     random = np.random.default_rng(0)

@@ -87,6 +87,7 @@ def losses(output: Path) -> list[tuple[str, list[Any], str]]:
     ]
 
 
+@pytest.mark.usefixtures("forked_children")
 def test_run_from_the_bucket_is_the_run_from_the_folder_to_the_last_bit(
     job: Job, tmp_path: Path, photos: Path, staged: str
 ) -> None:

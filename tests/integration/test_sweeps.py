@@ -26,7 +26,7 @@ from job.submit.estimate import read_prices
 from job.submit.processes import run_processes
 from job.submit.status import RunStatus, SweepStatus, judge_run, observe_sweep
 from tests.conftest import TINY, Answer
-from tests.models.faulty_s3 import FaultyS3, delay
+from tests.models.faulty_s3 import FaultyS3
 from tests.records import made_by, make_result, store_results
 
 Job = Callable[..., Answer]
@@ -190,10 +190,15 @@ def test_next_run_trains_while_the_last_artefacts_of_one_are_stored(
     job: Job, sweep: Callable[..., Path], wire: FaultyS3, bucket: str
 ) -> None:
     """And each of the two logs tells of its own run alone."""
-    slow = wire.spoil("PUT", r"/plots/loss\.png", delay(3), times=1)
+
+    def is_next_one_trained() -> bool:
+        """Each has one epoch."""
+        return sum(re.match(r"PUT .*/history\.jsonl", request) is not None for request in wire.requests) == 2
+
+    held = wire.hold("PUT", r"/plots/loss\.png", until=is_next_one_trained)
     answer = job("run", "--manifest", sweep(), "--output", f"{bucket}/study")
     assert answer.exit_code == 0, answer.stderr
-    assert slow.times == 0
+    assert held.times == 0
     events = [json.loads(line) for line in answer.stderr.splitlines()]
     order = [(event["event"], event.get("run")) for event in events]
     store = open_store(f"{bucket}/study")

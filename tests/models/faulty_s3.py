@@ -158,6 +158,11 @@ def flip(api: WSGIApplication, environ: Environ, start: StartResponse) -> Iterab
     return [bytes([body[0] ^ 1]), body[1:]]
 
 
+def carry_out(api: WSGIApplication, environ: Environ, start: StartResponse) -> Iterable[bytes]:
+    """No fault."""
+    return list(api(environ, start))
+
+
 @dataclass
 class Rule:
     """A fault that is to come; with `times` 0 it is over."""
@@ -166,6 +171,8 @@ class Rule:
     target: str
     fault: Fault
     times: int
+    until: Callable[[], object] = lambda: True
+    """What the request waits for."""
 
 
 @dataclass
@@ -184,15 +191,27 @@ class FaultyS3:
         self._rules.append(Rule(method, target, fault, times))
         return self._rules[-1]
 
+    def hold(self, method: str, target: str, *, until: Callable[[], object], times: int = 1) -> Rule:
+        """Carry out the next requests that match these patterns once `until` is true; others are served meanwhile."""
+        self._rules.append(Rule(method, target, carry_out, times, until))
+        return self._rules[-1]
+
     def __call__(self, environ: Environ, start: StartResponse) -> Iterable[bytes]:
         method, target = environ["REQUEST_METHOD"], f"{environ['PATH_INFO']}?{environ.get('QUERY_STRING', '')}"
         with self._one_at_a_time:
             self.requests.append(f"{method} {target}")
-            for rule in self._rules:
-                if rule.times and re.fullmatch(rule.method, method) and re.search(rule.target, target):
-                    rule.times -= 1
-                    return rule.fault(self._api, environ, start)
-            return list(self._api(environ, start))
+            rule = self._take_rule(method, target)
+        while rule is not None and not rule.until():
+            time.sleep(0.01)
+        with self._one_at_a_time:
+            return (rule.fault if rule else carry_out)(self._api, environ, start)
+
+    def _take_rule(self, method: str, target: str) -> Rule | None:
+        for rule in self._rules:
+            if rule.times and re.fullmatch(rule.method, method) and re.search(rule.target, target):
+                rule.times -= 1
+                return rule
+        return None
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from job.manifest import Manifest
 from job.report.analysis.answer import shorten_manifest
 from job.report.analysis.charts import ForestChart
+from job.report.analysis.elsewhere import find_elsewhere
 from job.report.analysis.forest import MOST_ROWS, build_forest
 from job.report.analysis.study import Study, build_studies
 from job.report.read.load import read_runs
@@ -93,7 +95,7 @@ def test_one_seed_says_nothing_about_certainty(tmp_path: Path) -> None:
 
 def test_single_learning_rate_of_each_optimizer_is_told_as_unknown(tmp_path: Path) -> None:
     study = build_study(tmp_path / "one", *runs_of(SCORES))
-    told = "How others do at their best: of every optimizer one learning rate was tried. A sweep over rates would tell."
+    told = "What other learning rates give: every optimizer ran at a single one. A sweep would tell."
     assert told in study.answer.unknown
     more = [make_result(make_manifest(name, lr=0.1, seed=seed), accuracy=0.5) for name in SCORES for seed in range(5)]
     assert told not in build_study(tmp_path / "two", *runs_of(SCORES), *more).answer.unknown
@@ -113,6 +115,36 @@ def test_experiment_with_the_most_seeds_leads(tmp_path: Path) -> None:
         results = runs_of({name: scores[:seeds] for name, scores in SCORES.items()})
         store_results(store, *(result.model_copy(update={"experiment": experiment}) for result in results))
     assert [study.title for study in build_studies(read_runs(store))] == ["b", "a"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_told"),
+    [
+        ({"lr": 0.0001}, True),
+        ({"lr": 0.0001, "epochs": 2}, True),
+        ({"lr": 0.0001, "epochs": 8}, False),
+        ({"lr": 0.0001, "model": {"name": "resnet34"}}, False),
+        ({"lr": 0.0001, "dataset": {"name": "cifar10"}}, False),
+    ],
+    ids=["same budget", "fewer epochs", "more epochs", "another network", "other images"],
+)
+def test_experiment_that_got_further_on_the_same_images_is_told_beside_the_winner(
+    tmp_path: Path, changes: dict[str, Any], is_told: bool
+) -> None:
+    """Else who reads that Adagrad is best at lr 0.001 misses that Adam is ahead of it at a rate of its own."""
+    store = open_store(str(tmp_path))
+    better = [make_result(make_manifest("adam", seed=seed, **changes), accuracy=0.95) for seed in range(3)]
+    for experiment, results in {"optimizers": runs_of(SCORES), "tuned": better}.items():
+        store_results(store, *(result.model_copy(update={"experiment": experiment}) for result in results))
+    first, second = studies = build_studies(read_runs(store))
+    assert find_elsewhere(second, studies) is None
+    told = find_elsewhere(first, studies)
+    assert (told is not None) == is_told
+    if told:
+        beginning = "In tuned, Adam with lr 0.0001 gets 95.0 %"
+        assert told.sentence.startswith(beginning)
+        assert told.sentence.endswith(f" of the same test images right after {changes.get('epochs', 4)} epochs.")
+        assert told.numbers["accuracy of Adam in tuned"] == pytest.approx(0.95)
 
 
 def test_forest_has_every_seed_and_marks_what_is_within_reach(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import closing
 from pathlib import Path
@@ -36,11 +35,12 @@ class SlowStore(FolderStore):
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
-        self.go = threading.Event()
+        self.begun, self.go = threading.Event(), threading.Event()
         self.written: list[str] = []
 
     def write(self, key: str, content: bytes) -> None:
-        assert self.go.wait(10)
+        self.begun.set()
+        assert self.go.wait(120)
         self.written.append(key)
 
 
@@ -93,22 +93,37 @@ def test_second_batch_waits_until_the_first_is_stored(slow: SlowStore) -> None:
         second.join(0.1)
         assert second.is_alive()
         slow.go.set()
-        second.join(10)
+        second.join(120)
         assert not second.is_alive()
         assert slow.written[0] == "a"
 
 
-def test_only_the_time_that_the_training_stood_still_counts_as_waiting(slow: SlowStore) -> None:
+def test_only_the_time_that_the_training_stood_still_counts_as_waiting(
+    slow: SlowStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+
+    def read_clock() -> float:
+        """Nothing is stored before the flush has begun."""
+        seen = now
+        if now == 50:
+            slow.go.set()
+        return seen
+
+    def take_seven_seconds() -> None:
+        nonlocal now
+        now += 7
+
+    monkeypatch.setattr("job.training.record.writer.perf_counter", read_clock)
     with closing(ArtefactWriter(slow)) as writer:
-        writer.write({"a": b""})
-        time.sleep(0.05)  # the training goes on
-        assert writer.waited_seconds < 0.04
-        threading.Timer(0.1, slow.go.set).start()
+        writer.write({"a": b""}, then=take_seven_seconds)
+        now = 50.0  # the training goes on
+        assert writer.waited_seconds == 0
         writer.flush()
-        assert 0.05 < writer.waited_seconds < 5
-        waited = writer.waited_seconds
+        assert writer.waited_seconds == 7
+        now = 100.0
         writer.flush()
-        assert writer.waited_seconds == pytest.approx(waited, abs=0.01)
+        assert writer.waited_seconds == 7
 
 
 @pytest.mark.parametrize("call", [ArtefactWriter.flush, lambda writer: writer.write({"later": b""})])
@@ -141,11 +156,8 @@ def test_what_follows_a_batch_may_fail_as_well(store: FolderStore) -> None:
 def test_batch_under_way_is_stored_before_the_block_ends(slow: SlowStore) -> None:
     with closing(ArtefactWriter(slow)) as writer:
         writer.write({"a": b"", "b": b""})
+        assert slow.begun.wait(120)
         threading.Timer(0.05, slow.go.set).start()
-        pending = writer._pending
-        assert pending is not None
-        while not pending.running():
-            time.sleep(0.001)
     assert slow.written == ["a", "b"]
 
 
@@ -153,7 +165,7 @@ def test_nothing_written_needs_no_waiting(store: FolderStore) -> None:
     with closing(ArtefactWriter(store)) as writer:
         assert writer.is_idle
         writer.flush()
-    assert writer.waited_seconds < 0.1
+    assert writer.waited_seconds < 10
 
 
 # Checkpoints

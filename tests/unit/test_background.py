@@ -17,7 +17,7 @@ FIRST, SECOND = (make_result(make_manifest("adam", seed=seed)) for seed in (0, 1
 
 def complete_as(run: RunResult, log: list[str], *, after: threading.Event | None = None) -> Callable[[], RunResult]:
     def complete() -> RunResult:
-        assert after is None or after.wait(10)
+        assert after is None or after.wait(120)
         log.append(f"{run.manifest.seed} completed")
         return run
 

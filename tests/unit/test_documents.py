@@ -6,10 +6,8 @@ import re
 import tomllib
 
 import pytest
-import typer
 
-from job import errors
-from job.cli import app
+from job import cli, errors
 from job.manifest import Manifest
 from job.plan import as_sweep, build_plan, parse_document
 from job.sampling import draw_samples
@@ -30,8 +28,7 @@ from tests.documents import (
     words_of_job,
 )
 
-ROOT_COMMAND = typer.main.get_command(app)
-COMMANDS = ROOT_COMMAND.commands  # type: ignore[attr-defined]
+COMMANDS = {name: cli.load_command(name) for name in cli.COMMANDS}
 OPTIONS = "docs/outputs-and-exit-codes.md"
 
 

@@ -21,6 +21,7 @@ from job.report.analysis.charts import (
     Line,
     LineChart,
     PanelChart,
+    Picture,
     Point,
     Response,
     ResponseChart,
@@ -31,7 +32,7 @@ from job.report.render.class_pictures import build_confusions
 from job.report.render.figures import DRAWN, draw
 from job.report.render.frame import OTHER, find_colour, wrap_label
 from job.report.render.lines import FOOT
-from job.report.render.pictures import build_budget, build_curves
+from job.report.render.pictures import build_budget, build_curves, share_pictures
 from job.report.render.svg import render_svg
 from tests.records import build_study, make_manifest, make_result, make_study
 
@@ -58,6 +59,23 @@ def test_a_study_has_each_curve_once(study: Study) -> None:
     for picture in pictures:
         assert isinstance(picture.chart, PanelChart)
         assert len(picture.chart.panels) == 2
+
+
+def test_reasons_whose_lines_are_in_the_figure_of_another_share_it() -> None:
+    adam, adagrad, sgd = (
+        line("Adam", [0.2, 0.5]),
+        line("Adagrad", [0.3, 0.6], "adagrad"),
+        line("SGD", [0.1, 0.2], "sgd"),
+    )
+
+    def picture(name: str, *lines: Line, ylabel: str = "update / weight") -> Picture:
+        return Picture(name, f"{name}.", LineChart(lines, name, "step", ylabel))
+
+    pictures = [
+        picture("a pair", adam, adagrad), picture("all", sgd, adagrad, adam), picture("others", adam, ylabel="loss"),
+        picture("another run", replace(adam, y=[0.2, 0.4])), picture("a pair again", adagrad, adam),
+    ]  # fmt: skip
+    assert [own.name for own in share_pictures(pictures)] == ["all", "all", "others", "another run", "all"]
 
 
 def test_top5_is_shown_where_it_is_not_saturated(tmp_path: Path) -> None:

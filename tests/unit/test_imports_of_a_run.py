@@ -1,4 +1,4 @@
-"""What a run imports: what it does without must stay out, because start-up is mostly imports.
+"""What a run and the quick commands import: what they do without must stay out, because start-up is mostly imports.
 
 Counted in modules and not in seconds, so that no busy machine makes it fail. The networks and scores that stand in for
 torchvision's and torchmetrics' are compared with them.
@@ -22,12 +22,16 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_confusion_matrix
 
+from job.manifest import Sweep
+from job.manifest.sweep import Block
+from job.plan import build_plan, plan_key
 from job.training.engine.convolution import WideConv2d
 from job.training.engine.evaluation import Evaluation
 from job.training.engine.resnet import NETWORKS
 from job.training.engine.uncompiled import PREPARED, without_compiler
 from job.training.machine import count_flop
 from tests.conftest import NARROW_PATH, TINY
+from tests.narrow import REAL_FIGURES
 
 NEVER = ("torchvision", "torchmetrics", "torch._dynamo", "torch._inductor", "sympy", "scipy", "pandas", "boto3")
 """By none of the parts of a run into a folder."""
@@ -46,9 +50,8 @@ main()
 def imported(*arguments: str) -> tuple[list[str], int]:
     """The modules in a process after the command, and how often it has looked for garbage."""
     command = [sys.executable, "-c", REPORT, *arguments]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": NARROW_PATH}, check=False
-    )
+    environment = os.environ | {"PYTHONPATH": NARROW_PATH, REAL_FIGURES: "yes"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     modules, num_collections = json.loads(done.stdout.rpartition("MODULES ")[2])
     return modules, num_collections
@@ -66,11 +69,28 @@ def test_run_imports_neither_a_compiler_nor_what_it_has_no_use_for(optimizer: di
     assert num_collections < MOST_COLLECTIONS
 
 
+def test_help_imports_no_command_and_no_models() -> None:
+    modules, _ = imported("--help")
+    assert {name for name in modules if name.startswith("job.cli.")} == {"job.cli.streams", "job.cli.unexpected"}
+    assert not {*NEVER, "torch", "numpy", "pydantic", "structlog", "rich", "asyncio"} & set(modules)
+
+
 def test_validate_needs_no_numbers_no_pictures_and_no_logs(tmp_path: Path) -> None:
     manifest = tmp_path / "m.json"
     manifest.write_text(json.dumps(TINY))
     modules, _ = imported("validate", str(manifest))
     assert not {*NEVER, "torch", "numpy", "PIL", "matplotlib", "structlog", "rich", "asyncio"} & set(modules)
+
+
+def test_status_and_plan_log_nothing_and_need_no_numbers(tmp_path: Path) -> None:
+    manifest = tmp_path / "m.json"
+    manifest.write_text(json.dumps(TINY))
+    planned = build_plan(Sweep(name="study", blocks=[Block(base=TINY)]), source="here")
+    (tmp_path / "out/study").mkdir(parents=True)
+    (tmp_path / "out" / plan_key("study")).write_text(planned.model_dump_json())
+    for command in (("status", str(tmp_path / "out")), ("plan", "--manifest", str(manifest))):
+        modules, _ = imported(*command)
+        assert not {*NEVER, "torch", "numpy", "PIL", "matplotlib", "structlog", "asyncio"} & set(modules), command
 
 
 @pytest.mark.parametrize("is_bf16", [False, True], ids=["fp32", "bf16"])

@@ -148,10 +148,15 @@ def test_name_changes_with_what_is_run_and_with_nothing_else() -> None:
     assert name() == name()
 
 
+@pytest.fixture(scope="module")
+def largest() -> Documents:
+    """With the longest name of an experiment and as many containers as there can be."""
+    return documents(num_runs=10_000, experiment="e" * 40)
+
+
 @pytest.mark.parametrize("number", [1, 2, 100])
-def test_later_attempt_is_the_same_job_under_a_name_of_its_own(number: int) -> None:
-    """Also with the longest name of an experiment and as many containers as there can be."""
-    first = documents(num_runs=10_000, experiment="e" * 40)
+def test_later_attempt_is_the_same_job_under_a_name_of_its_own(number: int, largest: Documents) -> None:
+    first = largest
     named = name_attempt(first, number)
     assert {rule for rule, check in RULES.items() if check(named)} == set()
     name = job(first)["metadata"]["name"] + (f"-{number}" if number > 1 else "")
@@ -161,9 +166,9 @@ def test_later_attempt_is_the_same_job_under_a_name_of_its_own(number: int) -> N
     assert job(first)["metadata"]["name"] != name or number == 1  # what was rendered stays as it was
 
 
-def test_large_sweep_has_no_room_in_an_annotation_and_the_hint_says_what_to_do() -> None:
+def test_large_sweep_has_no_room_in_an_annotation_and_the_hint_says_what_to_do(largest: Documents) -> None:
     """kubectl puts a whole object into one, unless it applies it on the server's side."""
-    rendered = documents(num_runs=10_000)
+    rendered = largest
     assert len(json.dumps(rendered["20-submission.yaml"]).encode()) > 262_144
     for shown in (show(rendered), (MANIFESTS / "00-namespace.yaml").read_text()):
         assert "# To apply all of it: kubectl apply --server-side -f " in shown

@@ -204,6 +204,7 @@ def test_document_is_a_valid_sweep_of_the_same_name(tmp_path: Path) -> None:
 # The command
 
 
+@pytest.mark.usefixtures("blank_report")
 def test_report_plan_and_submit_agree_on_what_is_left_to_run(job: Job, tmp_path: Path) -> None:
     output, path = tmp_path / "out", tmp_path / "next.json"
     results = [*runs("rmsprop", first_step=0.5, top1=LOW), *runs("adam", top1=HIGH)]
@@ -221,6 +222,7 @@ def test_report_plan_and_submit_agree_on_what_is_left_to_run(job: Job, tmp_path:
     assert done == {result.run_id for result in results if result.manifest.optimizer.name == "rmsprop"}
 
 
+@pytest.mark.usefixtures("blank_report")
 def test_answered_study_writes_no_sweep(job: Job, tmp_path: Path) -> None:
     store_results(FolderStore(tmp_path / "out"), *runs("adam", top1=HIGH), *runs("adagrad", top1=HIGH))
     answer = job("report", tmp_path / "out", "--next", tmp_path / "next.json")
@@ -229,6 +231,7 @@ def test_answered_study_writes_no_sweep(job: Job, tmp_path: Path) -> None:
     assert not (tmp_path / "next.json").exists()
 
 
+@pytest.mark.usefixtures("blank_report")
 def test_experiment_has_to_be_named_where_there_are_several(job: Job, tmp_path: Path) -> None:
     other = [result.model_copy(update={"experiment": "other"}) for result in runs("adam", top1=HIGH)]
     store_results(FolderStore(tmp_path / "out"), *runs("rmsprop", first_step=0.5, top1=LOW), *runs("adam"), *other)

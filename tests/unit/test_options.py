@@ -155,4 +155,5 @@ def test_toleration_is_written_as_kubernetes_has_it(text: str, toleration: dict[
 
 
 def test_every_field_of_the_settings_is_described() -> None:
-    assert [name for name, field in Options.model_fields.items() if not field.description] == []
+    fields = Options.model_json_schema()["properties"]
+    assert [name for name, field in fields.items() if not field.get("description")] == []

@@ -59,18 +59,32 @@ def test_line_with_its_band_and_marks_is_one_group() -> None:
     ]  # fmt: skip
     adam = series[0]
     assert len([path for path in adam.iter(f"{SVG}path") if path.get("fill-opacity")]) == 1
-    assert len(list(adam.iter(f"{SVG}circle"))) == 10
+    (marks,) = [path for path in adam.iter(f"{SVG}path") if path.get("data-v")]
+    assert (marks.get("d") or "").count("M") == 10
     assert {group.get("data-label") for group in groups(root, "legend")} == {
         group.get("data-label") for group in series
     }
 
 
-def test_every_mark_tells_what_it_shows() -> None:
+@pytest.mark.parametrize("place", range(4))
+def test_every_mark_tells_what_it_shows_and_stands_where_its_line_is(place: int) -> None:
     chart = curves()
-    marks = list(groups(read(draw(chart)), "series")[0].iter(f"{SVG}circle"))
-    assert [mark.get("data-v") for mark in marks] == [
-        f"epoch {epoch}: {100 * value:.1f} %" for epoch, value in enumerate(chart.lines[0].y, 1)
+    _, line, marks = groups(read(draw(chart)), "series")[place].iter(f"{SVG}path")
+    assert (marks.get("data-v") or "").split("|") == [
+        f"epoch {epoch}: {100 * value:.1f} %" for epoch, value in enumerate(chart.lines[place].y, 1)
     ]
+    starts = re.findall(r"M(-?[\d.]+) ?(-?[\d.]+)", marks.get("d") or "")
+    assert len(starts) == 10
+    ends = follow(line.get("d") or "")
+    assert [float(number) for number in starts[-1]] == pytest.approx(ends, abs=4)
+
+
+def test_texts_of_marks_are_told_apart_by_a_sign_that_none_has() -> None:
+    figure = Figure(figsize=(2, 2))
+    (line,) = figure.subplots().plot([0, 1], [0, 1], "s")
+    Tag("a", marks=["one|two", 'a "third"']).put(line)
+    (marks,) = groups(read(figure), "series")[0].iter(f"{SVG}path")
+    assert marks.get("data-v") == 'one/two|a "third"'
 
 
 def test_single_seeds_are_a_group_within_their_series() -> None:

@@ -17,6 +17,7 @@ from job.manifest.optimizers import Adam
 from job.plan import Submission, SweepPlan, as_sweep, build_plan, build_submission, parse_document, select_manifests
 from job.runs import configuration_digest, run_id
 from tests.conftest import ROOT
+from tests.pace import slowness
 
 ADAM: dict[str, Any] = {"optimizer": {"name": "adam", "lr": 0.001}}
 
@@ -159,9 +160,9 @@ def test_ten_thousand_configurations_are_planned_in_seconds() -> None:
         "optimizer.lr": [0.001 * (1 + i) for i in range(100)],
         "optimizer.weight_decay": [i / 50 for i in range(50)],
     }
-    start = time.perf_counter()
+    start = time.process_time()
     assert len(plan({"base": ADAM, "vary": vary}, seeds=[0, 1]).runs) == 10_000
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 20 * slowness()
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "manifests/sweeps").glob("*.json")), ids=lambda path: path.stem)

@@ -139,7 +139,7 @@ def watching(machine: Machine, scripts: list[str], *, containers: str) -> Iterat
 
 
 def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 300
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -13,7 +13,7 @@ from typing import Any
 from job.manifest import Manifest
 from job.report.analysis.baselines import read_defaults
 from job.report.analysis.configurations import Configuration
-from job.report.analysis.estimates import Comparison
+from job.report.analysis.estimates import Comparison, Estimate
 from job.report.analysis.inference.failures import LEVEL
 from job.report.analysis.judgement import Judgement
 from job.report.analysis.reasons import Reason
@@ -23,6 +23,7 @@ from job.report.analysis.wording import (
     count,
     join,
     name_optimizer,
+    percent,
     show_attribute,
     show_estimate,
     show_margin,
@@ -45,6 +46,8 @@ class Answer:
 
     headline: str
     """Who won: `Adagrad is best`, `Not yet known: Adagrad or Adam`."""
+    score: str
+    """The winner's accuracy."""
     by_how_much: str
     how_sure: str
     settings: str
@@ -72,11 +75,13 @@ def answer(
     JSON of a run of the leader."""
     leader = verdict.leader
     if leader is None or judgement is None:
-        return Answer(verdict.sentence, "", "", "", None, (), (), 0)
+        return Answer(verdict.sentence, "", "", "", "", None, (), (), 0)
     closest = find_closest(verdict)
+    estimate = judgement.fitted.estimate(leader)
     return Answer(
         headline=_tell_who(leader, verdict),
-        by_how_much=_tell_how_much(leader, closest, judgement),
+        score=percent(estimate.mean) if estimate else "",
+        by_how_much=_tell_how_much(leader, closest, estimate),
         how_sure=_tell_how_sure(leader, closest, judgement),
         settings=_tell_settings(leader),
         manifest=None if manifest is None else shorten_manifest(manifest),
@@ -115,9 +120,9 @@ def _tell_who(leader: Configuration, verdict: Verdict) -> str:
 
 
 def _tell_how_much(
-    leader: Configuration, closest: tuple[Configuration, Comparison] | None, judgement: Judgement
+    leader: Configuration, closest: tuple[Configuration, Comparison] | None, estimate: Estimate | None
 ) -> str:
-    score = f"{show_estimate(judgement.fitted.estimate(leader))} of the test images right"
+    score = f"{show_estimate(estimate)} of the test images right"
     score += f" ({leader.fate})" if leader.fate else ""
     if closest is None:
         return f"{score}."
@@ -148,21 +153,27 @@ def _tell_how_sure(
     return f"{seeds}, {show_p(comparison.p)}. {ERROR}"
 
 
-def _tell_settings(leader: Configuration) -> str:
-    """The learning rate, what else differs from torch's defaults, and the budget."""
+def tell_optimizer(leader: Configuration) -> str:
+    """Its name, its learning rate, and what else differs from torch's defaults."""
     defaults = read_defaults(leader.optimizer)
     own = [
         f"{show_attribute(key)} {show_value(value)}"
         for key, value in leader.attributes.items()
         if key.startswith("optimizer.") and (key == "optimizer.lr" or value != defaults.get(key))
     ]
+    return f"{name_optimizer(leader.optimizer)} with {', '.join(own)}"
+
+
+def _tell_settings(leader: Configuration) -> str:
+    """The optimizer, and the budget."""
+    defaults = read_defaults(leader.optimizer)
     budget = [count(leader.attributes["epochs"], "epoch"), f"batches of {leader.attributes['batch_size']}"]
     budget += [
         f"{show_attribute(key)} {show_value(value)}"
         for key, value in leader.setting.items()
         if key not in BUDGET and value != defaults.get(key)
     ]
-    return f"{name_optimizer(leader.optimizer)} with {', '.join(own)}; {', '.join(budget)}."
+    return f"{tell_optimizer(leader)}; {', '.join(budget)}."
 
 
 def _choose_reasons(reasons: Sequence[Reason]) -> tuple[Reason, ...]:
@@ -216,4 +227,4 @@ def _tell_untried(configurations: Sequence[Configuration]) -> list[str]:
     if not single:
         return []
     whom = join(single) if len(single) < len(rates) or len(rates) == 1 else "every optimizer"
-    return [f"How others do at their best: of {whom} one learning rate was tried. A sweep over rates would tell."]
+    return [f"What other learning rates give: {whom} ran at a single one. A sweep would tell."]

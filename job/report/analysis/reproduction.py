@@ -69,7 +69,7 @@ def _list_remarks(
         remarks.append(f"{DATA} is the folder with the images; a run records their digest, not where they lay.")
     if any(manifest.precision == "auto" for manifest in manifests):
         remarks.append(
-            'precision is "auto": another machine may choose another one; `--set precision=…` holds it to that above.'
+            'precision is "auto", so another machine may choose another one; --set precision=… gives it the one above.'
         )
     return remarks
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from job.report.analysis.answer import ERROR_FRACTION, find_closest
 from job.report.analysis.budget import list_tuned, tell_budget
 from job.report.analysis.effects import LARGE_EFFECT, SENTENCES, judge_effect
+from job.report.analysis.elsewhere import Elsewhere
 from job.report.analysis.numbers import Numbers, list_estimate, list_setting, list_values, name_number
 from job.report.analysis.reasons import compare_first_steps
 from job.report.analysis.reference import SideBySide
@@ -49,13 +50,20 @@ class Sentence:
     """By names that say what they are; accuracies and differences as fractions."""
 
 
-def list_sentences(study: Study, *, gallery: Gallery | None = None, sides: SideBySide | None = None) -> list[Sentence]:
+def list_sentences(
+    study: Study,
+    *,
+    gallery: Gallery | None = None,
+    sides: SideBySide | None = None,
+    elsewhere: Elsewhere | None = None,
+) -> list[Sentence]:
     """The sentences about `study` in the order of the page. What is not a number or not finite is left out.
 
     Not among them: tables, captions, explanations that are the same over all runs, and what a published study says.
     """
     found = [
         *_list_answer(study),
+        *([Sentence("first screen, elsewhere", elsewhere.sentence, elsewhere.numbers)] if elsewhere else []),
         *_list_reasons(study),
         *_list_attributes(study),
         *_list_comparison(study),
@@ -103,8 +111,8 @@ def _list_attributes(study: Study) -> Iterator[Sentence]:
         margin = study.judgement.margin
         yield Sentence(
             "attributes, what is called equal and large",
-            f"lies within {show_margin(margin)} of zero; a difference of at least {100 * LARGE_EFFECT:g} points is "
-            "called large.",
+            f"lies within {show_margin(margin)} of zero, and “large” that the difference is at least "
+            f"{100 * LARGE_EFFECT:g} points.",
             {"margin": margin, "large": LARGE_EFFECT},
         )
     for sensitivity in study.sensitivities:
@@ -136,7 +144,7 @@ def _list_edges(sensitivity: Sensitivity) -> Iterator[tuple[str, Numbers]]:
 
 def _list_comparison(study: Study) -> Iterator[Sentence]:
     yield Sentence("all configurations", study.order, {})
-    told = f"are to the first epoch with at least {percent(study.target, 0)} test top-1"
+    told = f"are counted up to the first epoch with at least {percent(study.target, 0)} test top-1"
     yield Sentence("all configurations, the target", told, {"target": study.target})
     slowest, fastest = find_speeds(study.runs.runs)
     speeds = {"images per second of the slowest run": slowest, "images per second of the fastest run": fastest}

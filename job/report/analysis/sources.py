@@ -23,12 +23,12 @@ def count_runs(study: Study, status: str) -> int:
     return int((study.runs.runs["status"] == status).sum())
 
 
-def list_settings(leader: Configuration) -> Numbers:
-    """The leader's learning rate, epochs and batch size, and what else is no default."""
+def list_settings(leader: Configuration, *, label: str | None = None) -> Numbers:
+    """The leader's learning rate, epochs and batch size, and what else is no default; `label` stands for its own."""
     defaults, numbers = read_defaults(leader.optimizer), Numbers()
     for attribute, value in leader.attributes.items():
         if attribute in ("optimizer.lr", "epochs", "batch_size") or value != defaults.get(attribute):
-            numbers |= list_setting(attribute, leader.label, value)
+            numbers |= list_setting(attribute, label or leader.label, value)
     return numbers
 
 

@@ -171,10 +171,10 @@ def _comparable(field: Field, *, is_single: bool) -> list[Configuration]:
 
 def _tell_order(configurations: Sequence[Configuration], leader: Configuration | None) -> str:
     by = "validation" if any(configuration.is_validated for configuration in configurations) else "test"
-    rule = f"In the order of {by} accuracy; a seed that diverged counts as guessing."
+    rule = f"Sorted by {by} accuracy; a seed that diverged counts as guessing."
     if not have_same_seeds(configurations):
         rule += " Not all have the same seeds, so all means are adjusted for the seeds."
-    return f"{rule} Differences are to the leader of the verdict, {leader.label}." if leader else rule
+    return f"{rule} Differences are to the leader, {leader.label}." if leader else rule
 
 
 def _tell_facts(runs: pd.DataFrame, configurations: Sequence[Configuration]) -> list[str]:

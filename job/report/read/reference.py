@@ -14,7 +14,7 @@ BUNDLED = ("lab-report",)
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
 class ReferenceEpoch(_Part):

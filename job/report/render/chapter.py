@@ -8,9 +8,11 @@ from functools import cached_property
 
 from job import plots
 from job.report.analysis.budget import tell_budget
-from job.report.analysis.charts import Chart, LineChart, PanelChart, Picture
+from job.report.analysis.charts import Chart, PanelChart, Picture
+from job.report.analysis.elsewhere import Elsewhere
 from job.report.analysis.forest import build_forest
 from job.report.analysis.measurements import Floats
+from job.report.analysis.reasons import Reason
 from job.report.analysis.reference import SideBySide
 from job.report.analysis.samples import Gallery
 from job.report.analysis.setup import Setup, describe_setup
@@ -40,7 +42,7 @@ class Drawing:
     svg: bytes
     png: bytes
     linear: bytes = b""
-    """The SVG with linear heights, where those of `svg` are logarithmic: the page switches between them."""
+    """The SVG with linear heights, of curves whose heights in `svg` are logarithmic: the page switches between them."""
 
 
 @dataclass(frozen=True)
@@ -66,17 +68,28 @@ class Chapter:
     effects: list[list[Drawing]]
     """The drawings of each of `study.effects`, in the same order."""
     reasons: list[Drawing]
-    """A drawing for each of `study.reasons`, in the same order."""
+    """A drawing for each of `study.reasons`, in the same order; several may share one."""
     budget: list[Drawing]
     reference: list[Drawing]
+    elsewhere: Elsewhere | None = None
+    """What another experiment of the report reached on the same images, where that is more."""
 
     def drawings(self) -> list[Drawing]:
-        """All drawings of the chapter."""
+        """All drawings of the chapter, each once."""
         parts = (
             self.ranking, self.reasons, self.sensitivity, *self.effects, self.values, self.curves, self.classes,
             self.cost, self.budget, self.reference,
         )  # fmt: skip
-        return [drawing for part in parts for drawing in part]
+        return list({drawing.path: drawing for part in parts for drawing in part}.values())
+
+    @cached_property
+    def told_reasons(self) -> list[tuple[Reason, Drawing, Reason]]:
+        """Each reason with its drawing, and the first reason that has this drawing: it is shown there."""
+        first: dict[str, Reason] = {}
+        return [
+            (reason, drawing, first.setdefault(drawing.path, reason))
+            for reason, drawing in zip(self.study.reasons, self.reasons, strict=True)
+        ]
 
     @cached_property
     def first_steps_grid(self) -> Grid:
@@ -114,12 +127,19 @@ def draw_chapter(
     sides: SideBySide | None = None,
     confusions: Mapping[str, tuple[list[str], Floats]],
     gallery: Gallery | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> Chapter:
     """The chapter of `study` with all its pictures drawn; `confusions` has a matrix by a configuration's digest."""
 
-    def draw(wanted: Iterable[Picture]) -> list[Drawing]:
-        return [_render(f"figures/{study.slug}/{picture.name}", picture) for picture in wanted]
+    drawn: dict[str, Drawing] = {}
 
+    def draw(wanted: Iterable[Picture]) -> list[Drawing]:
+        for picture in (listed := list(wanted)):
+            if picture.name not in drawn:
+                drawn[picture.name] = _render(f"figures/{study.slug}/{picture.name}", picture)
+        return [drawn[picture.name] for picture in listed]
+
+    curves = pictures.build_curves(study)
     return Chapter(
         study,
         describe_setup(study),
@@ -131,7 +151,10 @@ def draw_chapter(
             [*sensitivity_pictures.build_sensitivity(study), *sensitivity_pictures.build_importance(study)]
         ),
         values=draw(sensitivity_pictures.build_attribute_curves(study)),
-        curves=draw(pictures.build_curves(study)),
+        curves=[
+            replace(drawing, linear=_render_linear(picture.chart))
+            for picture, drawing in zip(curves, draw(curves), strict=True)
+        ],
         classes=draw(
             [*class_pictures.build_class_accuracy(study), *class_pictures.build_confusions(confusions, study)]
         ),
@@ -139,7 +162,7 @@ def draw_chapter(
         effects=[
             draw(build_effects(effects, study.judgement.fitted) if study.judgement else []) for effects in study.effects
         ],
-        reasons=draw(reason.picture for reason in study.reasons),
+        reasons=draw(pictures.share_pictures([reason.picture for reason in study.reasons])),
         budget=draw(pictures.build_budget(study)),
         reference=draw(
             [
@@ -150,21 +173,18 @@ def draw_chapter(
         )
         if sides
         else [],
+        elsewhere=elsewhere,
     )
 
 
 def _render(path: str, picture: Picture) -> Drawing:
-    figure, linear = figures.draw(picture.chart), _make_linear(picture.chart)
-    return Drawing(
-        path, picture.caption, render_svg(figure), plots.render(figure, "png"),
-        render_svg(figures.draw(linear)) if linear else b"",
-    )  # fmt: skip
+    figure = figures.draw(picture.chart)
+    return Drawing(path, picture.caption, render_svg(figure), plots.render(figure, "png"))
 
 
-def _make_linear(chart: Chart) -> Chart | None:
-    """The same lines with linear heights; None where they are linear anyway."""
-    if isinstance(chart, LineChart) and chart.logarithmic:
-        return replace(chart, logarithmic=False)
+def _render_linear(chart: Chart) -> bytes:
+    """The same lines with linear heights; empty where they are linear anyway."""
     if isinstance(chart, PanelChart) and any(panel.logarithmic for panel in chart.panels):
-        return replace(chart, panels=[replace(panel, logarithmic=False) for panel in chart.panels])
-    return None
+        linear = replace(chart, panels=[replace(panel, logarithmic=False) for panel in chart.panels])
+        return render_svg(figures.draw(linear))
+    return b""

@@ -33,9 +33,9 @@ def _chapter(chapter: Chapter) -> Iterator[str]:
     yield from _answer(chapter)
     if study.reasons:
         yield from ("### Why?", "")
-        for reason, drawing in zip(study.reasons, chapter.reasons, strict=True):
+        for reason, drawing, shown in chapter.told_reasons:
             told = f"**{_text(reason.title)}** ({STANDINGS[reason.standing]}). {_text(reason.sentence)}"
-            yield from (told, "", _image(drawing), "")
+            yield from (told, "", _image(drawing) if shown is reason else f"Figure: see {_text(shown.title)}.", "")
         yield from _table(chapter.first_steps_grid)
     yield from _effects(chapter)
     yield from ("### How do all configurations compare?", "", _text(study.order), "")
@@ -74,6 +74,8 @@ def _answer(chapter: Chapter) -> Iterator[str]:
         yield from (f"**{_text(answer.by_how_much)}**", "")
     told = [("How sure", answer.how_sure), ("Settings", answer.settings)]
     yield from (f"- *{title}:* {_text(sentence)}" for title, sentence in told if sentence)
+    if chapter.elsewhere:
+        yield f"- *Elsewhere:* {_text(chapter.elsewhere.sentence)}"
     yield from (f"- *Why:* {_text(reason.gist)} ({STANDINGS[reason.standing]})" for reason in answer.why)
     yield from (f"- *Not known:* {_text(sentence)}" for sentence in answer.unknown)
     yield ""

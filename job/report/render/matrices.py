@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import matplotlib as mpl
 import numpy as np
@@ -112,17 +112,20 @@ def _draw_matrix(axes: Axes, matrix: ConfusionMatrix, most: float, *, size: floa
         _frame(axes, num, num)
         return
     for row in range(num):
-        axes.add_patch(_cell(row, row, RIGHT))
+        axes.add_patch(_cells(row, row, row, RIGHT))
     wrong_cells = [
         ((row, column), share / most) for (row, column), share in np.ndenumerate(shares) if share and row != column
     ]
     _shade(axes, wrong_cells, errors=True)
     _frame(axes, num, num)
-    for (row, column), count in np.ndenumerate(np.asarray(matrix.counts)):
-        if count:
-            is_dark = row != column and _level(float(shares[row, column]) / most) > DARK
-            axes.text(column, row, str(count), ha="center", va="center", color="white" if is_dark else "black",
-                      fontsize=size * (0.9 if count > 99 else 1))  # fmt: skip
+    texts = [
+        (count > 99, row != column and _level(float(shares[row, column]) / most) > DARK, row, column)
+        for (row, column), count in np.ndenumerate(np.asarray(matrix.counts))
+        if count
+    ]
+    for is_long, is_dark, row, column in sorted(texts):  # those alike after each other
+        axes.text(column, row, str(matrix.counts[row][column]), ha="center", va="center",
+                  color="white" if is_dark else "black", fontsize=size * (0.9 if is_long else 1))  # fmt: skip
 
 
 def _draw_scale(axes: Axes, most: float) -> None:
@@ -136,15 +139,23 @@ def _draw_scale(axes: Axes, most: float) -> None:
     axes.spines[:].set_visible(False)
 
 
-def _shade(axes: Axes, cells: Iterable[tuple[tuple[int, int], float]], *, errors: bool = False) -> None:
+def _shade(axes: Axes, cells: Sequence[tuple[tuple[int, int], float]], *, errors: bool = False) -> None:
     """Cells by row and column with shades from 0 to 1; those of one shade after each other."""
     colours = ERRORS if errors else SHADES
-    for (row, column), shade in sorted(cells, key=lambda cell: (_level(cell[1]), cell[0])):
-        axes.add_patch(_cell(row, column, colours(_level(shade))))
+    runs: list[tuple[int, int, int, int]] = []  # shade, row, first and last column: neighbours are one rectangle
+    for level, row, column in sorted((round(LEVELS * _level(shade)), row, column) for (row, column), shade in cells):
+        if runs and runs[-1][:2] == (level, row) and runs[-1][3] == column - 1:
+            runs[-1] = (level, row, runs[-1][2], column)
+        else:
+            runs.append((level, row, column, column))
+    for level, row, first, last in runs:
+        axes.add_patch(_cells(row, first, last, colours(level / LEVELS)))
+    for column in sorted({column for (_, column), _ in cells}):
+        axes.axvline(column - 0.5, color="white", linewidth=0.7)  # between the cells of a rectangle
 
 
-def _cell(row: int, column: int, colour: ColorType) -> Rectangle:
-    return Rectangle((column - SIDE / 2, row - SIDE / 2), SIDE, SIDE, facecolor=colour, linewidth=0)
+def _cells(row: int, first: int, last: int, colour: ColorType) -> Rectangle:
+    return Rectangle((first - SIDE / 2, row - SIDE / 2), last - first + SIDE, SIDE, facecolor=colour, linewidth=0)
 
 
 def _level(shade: float) -> float:

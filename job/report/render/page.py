@@ -34,7 +34,13 @@ def render_page(chapters: Sequence[Chapter], holes: pd.DataFrame, *, source: str
         lstrip_blocks=True,
     )  # fmt: skip
     environment.globals |= {name: getattr(wording, name) for name in WORDING}
-    environment.globals |= {"figure": show_figure, "mark": _mark, "mark_of": _mark_of, "time_rule": RULE}
+    environment.globals |= {
+        "figure": show_figure,
+        "figure_id": _name_figure,
+        "mark": _mark,
+        "mark_of": _mark_of,
+        "time_rule": RULE,
+    }
     environment.globals |= {"large_effect": LARGE_EFFECT}
     environment.filters["name_optimizer"] = wording.name_optimizer
     script = read_template("page.js")
@@ -84,7 +90,7 @@ def _mark_of(standing: Standing) -> Markup:
 
 def show_figure(drawing: Drawing) -> Markup:
     """A figure with its caption. The SVGs have no ids, and their texts are escaped."""
-    name = re.sub(r"[^a-z0-9]+", "-", drawing.path)
+    name = _name_figure(drawing)
     svgs = [_inline(drawing.svg, name, "logarithmic" if drawing.linear else "")]
     if drawing.linear:
         svgs.append(_inline(drawing.linear, name, "linear"))
@@ -92,9 +98,18 @@ def show_figure(drawing: Drawing) -> Markup:
     return Markup(f'<figure id="{name}">{"".join(svgs)}{caption}</figure>')  # noqa: S704
 
 
+def _name_figure(drawing: Drawing) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", drawing.path)
+
+
 def _inline(svg: bytes, name: str, kind: str) -> str:
-    """The SVG as part of the figure, of the class `kind`; the linear one is hidden until the switch shows it."""
+    """The SVG as part of the figure, of the class `kind`; the linear one is hidden until the switch shows it.
+
+    Its size, its font and its white ground are the page's own.
+    """
     marks = f' class="{kind}"' if kind else ""
     marks += " data-off" if kind == "linear" else ""
-    start = f'<svg role="img" aria-labelledby="{name}-caption"{marks} '
-    return svg.decode().strip().replace("<svg ", start, 1)
+    start = rf'<svg role="img" aria-labelledby="{name}-caption"{marks} \1>'
+    return re.sub(
+        r'<svg [^>]*(viewBox="[^"]*")[^>]*>(?:<path fill="#fff"[^>]*/>)?', start, svg.decode().strip(), count=1
+    )

@@ -6,7 +6,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from job.report.analysis.charts import (
+    Chart,
     Dot,
     DotChart,
     Dumbbell,
@@ -106,6 +109,33 @@ def _choose_dashes(study: Study, shown: Sequence[Configuration]) -> list[int]:
             taken[configuration.optimizer] += 1
             dashes.append(taken[configuration.optimizer])
     return dashes
+
+
+def share_pictures(pictures: Sequence[Picture]) -> list[Picture]:
+    """In place of each picture of lines the one among `pictures` that shows the same lines and the most others."""
+    shared = []
+    for picture in pictures:
+        wider = [other for other in pictures if _shows_all(other.chart, picture.chart)]
+        shared.append(max(wider, key=_count_lines, default=picture))
+    return shared
+
+
+def _count_lines(picture: Picture) -> int:
+    return len(picture.chart.lines) if isinstance(picture.chart, LineChart) else 0
+
+
+def _shows_all(chart: Chart, wanted: Chart) -> bool:
+    """Whether `chart` has the axes and the lines of `wanted`."""
+    if not isinstance(chart, LineChart) or not isinstance(wanted, LineChart):
+        return False
+    if (chart.xlabel, chart.ylabel, chart.logarithmic) != (wanted.xlabel, wanted.ylabel, wanted.logarithmic):
+        return False
+    return all(any(_is_same(line, other) for other in chart.lines) for line in wanted.lines)
+
+
+def _is_same(one: Line, other: Line) -> bool:
+    alike = (one.label, one.dash, one.is_broken) == (other.label, other.dash, other.is_broken)
+    return alike and np.array_equal(one.x, other.x) and np.array_equal(one.y, other.y, equal_nan=True)
 
 
 def build_cost(study: Study) -> list[Picture]:

@@ -50,10 +50,7 @@ def _build_response(sensitivity: Sensitivity) -> Picture:
         gap=sensitivity.gap if sensitivity.has_gap else None,
     )
     optimizers = join([name_optimizer(own.optimizer) for own in sensitivity.optimizers])
-    caption = (
-        f"{optimizers} over {name}, all else equal: means with 95 % intervals, pale dots are single seeds. A ring "
-        "marks the best value, a white mark the baseline."
-    )
+    caption = f"{optimizers} over {name}, all else alike."
     tried = [value.configuration for own in sensitivity.optimizers for value in own.tried]
     if any(configuration.fate for configuration in tried):
         caption += " A cross: diverged with some seed, or, at the foot, with every seed."

@@ -18,7 +18,9 @@ def render_sentences(chapters: Sequence[Chapter]) -> bytes:
             "name": chapter.study.title,
             "sentences": [
                 {"place": told.place, "text": told.text, "numbers": _shorten(told.numbers)}
-                for told in list_sentences(chapter.study, gallery=chapter.gallery, sides=chapter.sides)
+                for told in list_sentences(
+                    chapter.study, gallery=chapter.gallery, sides=chapter.sides, elsewhere=chapter.elsewhere
+                )
             ],
         }
         for chapter in chapters

@@ -6,8 +6,9 @@ shares its attributes, and lines are clipped by their numbers, so that there are
 are not written: no chart has them.
 
 Groups of the class `series` hold all that belongs to one line: band, line and marks, with `data-label` and
-`data-optimizer`; within them a group `seeds` has the single seeds, and marks carry in `data-v` what they show. Groups
-of the class `legend` have the same `data-label`.
+`data-optimizer`; within them a group `seeds` has the single seeds, and marks carry in `data-v` what they show. The
+marks of a line are one path: its `data-v` has a text for each of its parts, with `|` between them. Groups of the class
+`legend` have the same `data-label`.
 """
 
 from __future__ import annotations
@@ -122,20 +123,27 @@ class _Renderer(RendererBase):
         style, tag, bounds = _style(gc, rgbFace), self._tags[-1], gc.get_clip_rectangle()
         is_round = len(np.asarray(marker_path.vertices)) == NUM_OF_CIRCLE
         mark = marker_path.transformed(marker_trans)
+        places: list[tuple[str, float, float]] = []
         for place, (x, y) in enumerate(np.asarray(trans.transform(path.vertices))):
             if not style or not np.isfinite([x, y]).all():
                 continue
             if bounds and not bounds.padded(1).contains(x, y):  # a band is a mark at the origin
                 self.draw_path(gc, mark, Affine2D().translate(x, y), rgbFace)
                 continue
-            text = f" data-v={_quote(tag.marks[place])}" if tag and place < len(tag.marks) else ""
-            if is_round:
-                radius = self._find_radius(mark)
+            places.append((tag.marks[place] if tag and place < len(tag.marks) else "", float(x), float(y)))
+        if is_round and (len(places) == 1 or not _is_plain(gc, rgbFace)):
+            radius = self._find_radius(mark)
+            for text, x, y in places:
                 own = f' cx="{show_number(x)}" cy="{show_number(self._height - y)}" r="{radius}"'
-                self._add(Shape(style, "circle", f"{text}{own}"))
-            else:
-                d = write_path(mark, Affine2D().translate(x, y) + self._flip)
-                self._add(Shape(style, "path", f'{text} d="{d}"'))
+                self._add(Shape(style, "circle", f"{_tell([text])}{own}"))
+        elif is_round and places:  # ends of lines without a length
+            width = 2 * float(self._find_radius(mark)) + gc.get_linewidth()
+            style = f' stroke="{show_colour(rgbFace)}" stroke-width="{show_number(width)}" stroke-linecap="round"'
+            d = "".join(write_path(Path([(x, y)]), self._flip) + "h0" for _, x, y in places)
+            self._add(Shape(style, "path", f'{_tell([text for text, _, _ in places])} d="{d}"'))
+        elif places:
+            d = "".join(write_path(mark, Affine2D().translate(x, y) + self._flip) for _, x, y in places)
+            self._add(Shape(style, "path", f'{_tell([text for text, _, _ in places])} d="{d}"'))
 
     def _find_radius(self, circle: Path) -> str:
         """Found once for each size: a figure may have thousands, and matplotlib solves equations for their extents."""
@@ -184,6 +192,21 @@ class _Renderer(RendererBase):
 
 def _quote(text: str) -> str:
     return quoteattr(fit_label(text, LONGEST))
+
+
+def _tell(texts: Sequence[str]) -> str:
+    """The attribute with what marks show; empty where they tell nothing."""
+    return (
+        f" data-v={quoteattr('|'.join(fit_label(text.replace('|', '/'), LONGEST) for text in texts))}"
+        if any(texts)
+        else ""
+    )
+
+
+def _is_plain(gc: GraphicsContextBase, face: Any) -> bool:
+    """Whether a mark is opaque and of one colour."""
+    style = _style(gc, face)
+    return face is not None and "opacity" not in style and show_colour(face) == show_colour(gc.get_rgb())
 
 
 def _style(gc: GraphicsContextBase, face: Any) -> str:

@@ -9,6 +9,7 @@ from datetime import datetime
 import pandas as pd
 
 from job.logs import get_logger
+from job.report.analysis.elsewhere import find_elsewhere
 from job.report.analysis.inference.comparisons import MARGIN
 from job.report.analysis.reference import compare_with
 from job.report.analysis.samples import Gallery, choose_sample_runs, compare_images
@@ -73,7 +74,8 @@ def write_report(
         sides = compare_with(reference, study) if reference else None
         if sides and place > 0 and not any(pair.ours for pair in sides.pairs):
             sides = None  # the published study stands once, and beside what it can be compared with
-        chapters.append(draw_chapter(study, sides=sides, confusions=known, gallery=gallery))
+        elsewhere = find_elsewhere(study, studies)
+        chapters.append(draw_chapter(study, sides=sides, confusions=known, gallery=gallery, elsewhere=elsewhere))
     results = build_results(runs, studies)
     files = {
         "report/results.csv": render_csv(results),

@@ -65,23 +65,33 @@ for (const section of all("section")) {
 const tip = document.createElement("div");
 tip.className = "tip";
 tip.setAttribute("role", "status");
+// Each mark's element, text, and place in the figure's own units; the parts of a path begin with M.
+const read = (element) => {
+  const texts = element.dataset.v.split("|"), { cx, cy } = element;
+  if (cx) return [{ element, text: texts[0], x: cx.baseVal.value, y: cy.baseVal.value }];
+  const starts = [...element.getAttribute("d").matchAll(/M(-?[\d.]+) ?(-?[\d.]+)/g)];
+  return texts.map((text, place) => ({ element, text, x: +starts[place][1], y: +starts[place][2] }));
+};
 for (const figure of all("figure:has([data-v])")) {
-  const points = () => all("[data-v]", figure).filter((point) => !point.closest("[data-off]"));
-  let place = -1;
+  let marks = null, place = -1;
+  const points = () => {
+    const known = (marks ??= all("[data-v]", figure).flatMap(read));
+    return known.filter((point) => !point.element.closest("[data-off]"));
+  };
+  const locate = ({ element, x, y }) => new DOMPoint(x, y).matrixTransform(element.getScreenCTM());
   const tell = (point) => {
-    const box = point.getBoundingClientRect(), frame = figure.getBoundingClientRect();
-    const label = point.closest("[data-label]")?.dataset.label;
-    tip.textContent = label ? `${label}, ${point.dataset.v}` : point.dataset.v;
+    const at = locate(point), frame = figure.getBoundingClientRect();
+    const label = point.element.closest("[data-label]")?.dataset.label;
+    tip.textContent = label ? `${label}, ${point.text}` : point.text;
     figure.append(tip);
-    const left = box.x + box.width / 2 - frame.x, top = box.y - frame.y;
+    const left = at.x - frame.x, top = at.y - frame.y;
     tip.style.left = `${Math.max(0, Math.min(left + 8, frame.width - tip.offsetWidth))}px`;
-    tip.style.top = `${Math.max(0, top - tip.offsetHeight - 6)}px`;
+    tip.style.top = `${Math.max(0, top - tip.offsetHeight - 10)}px`;
   };
   const point = (event) => {
     let nearest = null, least = 30;
     for (const point of points()) {
-      const box = point.getBoundingClientRect();
-      const away = Math.hypot(box.x + box.width / 2 - event.clientX, box.y + box.height / 2 - event.clientY);
+      const at = locate(point), away = Math.hypot(at.x - event.clientX, at.y - event.clientY);
       if (away < least) [nearest, least] = [point, away];
     }
     nearest ? tell(nearest) : tip.remove();
