@@ -22,7 +22,6 @@ from job.runs import is_checkpoint_key
 from job.storage.faults import CHECKSUM_ADVICE, EXPECTED_URI, Conflict, CredentialsExpired, NotImplementedThere
 from job.storage.pages import NO_S3
 from job.storage.s3_client import build_s3_client
-from job.storage.signed_requests import SignedRequests
 from job.storage.translation import never_missing, quote_answer, translate_errors
 
 READ_ATTEMPTS = 5
@@ -71,20 +70,15 @@ class S3Store:
         self.uri = uri.rstrip("/")
         self._prefix = f"{prefix.strip('/')}/" if prefix else ""
         self._client = client or build_s3_client()
-        self._signed: SignedRequests | None = None
         self._tags_checkpoints = True
         self._is_probed = False
 
     def renew_client(self) -> None:
         """Ask the credential chain anew."""
-        self._client, self._signed = build_s3_client(), None
-
-    def read(self, key: str) -> bytes:
-        content = self._signed.read(self._prefix + key) if self._signed else None
-        return self._read(key) if content is None else content
+        self._client = build_s3_client()
 
     @_renewing
-    def _read(self, key: str) -> bytes:
+    def read(self, key: str) -> bytes:
         with translate_errors(self.locate(key)):
             for attempts_left in reversed(range(READ_ATTEMPTS)):
                 answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
@@ -97,7 +91,6 @@ class S3Store:
                     if not attempts_left:
                         raise
                 else:
-                    self._sign_the_next()
                     return content
             buffer = io.BytesIO()  # large: fetched in several ranges at once, and each range is retried by itself
             self._client.download_fileobj(self._bucket, self._prefix + key, buffer, Config=_transfer())
@@ -237,23 +230,10 @@ class S3Store:
             )
 
     def _list(self, **which: str) -> Iterator[dict[str, Any]]:
-        token: str | None = None
-        while True:
-            page = self._signed.list_page(token, **which) if self._signed and token else None
-            if page is None:
-                following = {"ContinuationToken": token} if token else {}
-                page = self._client.list_objects_v2(Bucket=self._bucket, **which, **following)
+        for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, **which):
             if "Name" not in page:  # S3 names the bucket in every page; a login page can be XML too, and names none
                 raise UsageError(f"{self.uri}: the answer is no listing of a bucket; {NO_S3}")
             yield page
-            self._sign_the_next()
-            token = page.get("NextContinuationToken")
-            if not token:
-                return
-
-    def _sign_the_next(self) -> None:
-        """Called after an answer to the client's own request, which has shown that bucket and credentials are right."""
-        self._signed = self._signed or SignedRequests(self._client, self._bucket)
 
     def locate(self, key: str) -> str:
         return f"{self.uri}/{key}"

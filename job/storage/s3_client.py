@@ -34,13 +34,7 @@ def build_s3_client() -> Any:
     client = aws.build_client("s3", config=config, is_fresh=True)
     client.meta.events.register("needs-retry.s3", _log_trouble)
     client.meta.events.register_first("needs-retry.s3", _guide_redirect)
-    client.meta.events.register_first("choose-signer.s3", _sign_urls_by_version_4)
     return client
-
-
-def _sign_urls_by_version_4(signature_version: str, **_: Any) -> str | None:
-    """For URLs botocore would choose version 2, which newer buckets and AWS's own keys (SSE-KMS) refuse."""
-    return "s3v4-query" if signature_version == "v4-query" else None
 
 
 def _guide_redirect(operation: Any, response: tuple[Any, dict[str, Any]] | None, **_: Any) -> None:
