@@ -11,24 +11,27 @@ t interval is set beside it as well.
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
 import math
 import re
 import tarfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, cached_property
 from pathlib import Path
 from statistics import fmean, mode, stdev
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from scipy import special
 
 from job.report.analysis.inference.comparisons import Family, compare_all
 from job.report.analysis.inference.model import fit
-from job.report.analysis.inference.optimizers import compare_optimizers
+from job.report.analysis.inference.optimizers import compare_on_each
+from job.report.analysis.inference.pairs import Images
 from job.report.analysis.inference.seeds_needed import find_seeds_needed
 from job.report.analysis.inference.sweep import Sweep
 
@@ -64,14 +67,21 @@ class Experiment:
         ]
         base = {key: json.loads(mode(json.dumps(other[key]) for other in family)) for key in own}
         changes = [f"{key} {value:g}" for key, value in own.items() if value != base[key]]
+        schedule = result["manifest"]["schedule"]
+        if schedule["warmup_epochs"]:
+            changes.append(f"schedule {schedule['name']}, warmup_epochs {schedule['warmup_epochs']:g}")
         return " ".join([NAMES[own["name"]], ", ".join(changes)]).strip()
 
-    def family(self, optimizer: str) -> list[str]:
+    def all_of(self, optimizer: str) -> list[str]:
         return [label for label in self.runs if label.split()[0] == optimizer]
+
+    def family(self, optimizer: str) -> list[str]:
+        """Those that optimizers are compared by: with nothing changed but the optimizer's attributes."""
+        return [label for label in self.all_of(optimizer) if "schedule" not in label]
 
     def option(self, label: str, name: str) -> float:
         manifest = self.runs[label][0]["manifest"]
-        return float(manifest["optimizer"].get(name, manifest.get(name)))
+        return float((manifest | manifest["schedule"] | manifest["optimizer"])[name])
 
     def tops(self, label: str, part: str = "test") -> Curves:
         return [[epoch[part]["top1"] for epoch in run["history"]] for run in self.runs[label]]
@@ -105,6 +115,16 @@ class Experiment:
         chosen = [max(self.family(name), key=self.accuracy) for name in NAMES.values()]
         return sorted(chosen, key=lambda label: -self.accuracy(label))
 
+    def read_right(self, labels: Sequence[str]) -> npt.NDArray[np.bool_] | None:
+        """(labels, seeds, images) which test images were right; None unless every run recorded it."""
+        if not all(result.get("test_right") for result in self.results):
+            return None
+        packed = [[base64.b64decode(run["test_right"]["bits"]) for run in self.runs[label]] for label in labels]
+        bits = [[np.unpackbits(np.frombuffer(bits, dtype=np.uint8)) for bits in row] for row in packed]
+        right = np.array(bits, dtype=bool)[..., : self.results[0]["num_test"]]
+        assert np.allclose(right.mean(axis=2), [[values[-1] for values in self.tops(label)] for label in labels])
+        return right
+
     @cached_property
     def engine(self) -> Engine:
         return Engine(self)
@@ -116,12 +136,15 @@ class Engine:
     def __init__(self, experiment: Experiment) -> None:
         self.labels = sorted(experiment.runs)
         matrix = np.array([[values[-1] for values in experiment.tops(label)] for label in self.labels])
-        self.model = fit(Sweep(matrix, experiment.results[0]["num_test"]))
+        right = experiment.read_right(self.labels)
+        self.model = fit(Sweep(matrix, experiment.results[0]["num_test"], right))
         place = self.labels.index
         groups = [[place(label) for label in experiment.family(name)] for name in NAMES.values()]
         self.groups = list(NAMES.values())
-        self.optimizers = compare_optimizers(self.model, groups)
-        pairs = [(place(name), place(label)) for name in NAMES.values() for label in experiment.family(name)]
+        kinds: tuple[Images, ...] = ("these",) if right is None else ("these", "new")
+        families = dict(zip(kinds, compare_on_each(self.model, groups, kinds), strict=True))
+        self.optimizers, self.on_new_images = families["these"], families.get("new")
+        pairs = [(place(name), place(label)) for name in NAMES.values() for label in experiment.all_of(name)]
         beside = [(base, other) for base, other in pairs if base != other]
         has_settings = any(len(group) > 2 for group in groups)
         self.with_baseline = compare_all(self.model, beforehand=beside, level=0.975 if has_settings else 0.95)
@@ -135,9 +158,12 @@ class Engine:
         return self.with_baseline, self.labels.index(ours), self.labels.index(theirs)
 
     def find(self, ours: str, theirs: str, which: str) -> float:
-        """`low`, `high` or `p` of ours minus theirs."""
+        """`low`, `high` or `p` of ours minus theirs, or `low on new images`."""
         family, a, b = self.compare(ours, theirs)
-        return float(getattr(family, which)[a, b])
+        if which.endswith(" on new images"):
+            assert self.on_new_images is not None
+            family = self.on_new_images
+        return float(getattr(family, which.split()[0])[a, b])
 
     def bound(self, label: str, which: str) -> float:
         assert self.intervals is not None
@@ -162,7 +188,8 @@ def predict(experiment: Experiment, label: str) -> float:
             "adadelta": lambda own, g: math.sqrt(own["eps"]) * g / math.sqrt((1 - own["rho"]) * g * g + own["eps"]),
             "rmsprop": lambda own, g: g / (math.sqrt(1 - own["alpha"]) * g + own["eps"]),
         }[own["name"]]
-        found.append(own["lr"] * step(own, g))
+        warmup_steps = run["manifest"]["schedule"]["warmup_epochs"] * run["num_train"] / run["manifest"]["batch_size"]
+        found.append(own["lr"] / max(1, warmup_steps) * step(own, g))
     return fmean(found)
 
 
@@ -170,6 +197,12 @@ def gradient(run: Mapping[str, Any]) -> float:
     """The root mean square of the first gradients."""
     group = run["history"][0]["diagnostics"]["backbone"]
     return float(group["gradient_norm"][0] / math.sqrt(group["num_weights"]))
+
+
+def wander(run: Mapping[str, Any]) -> float:
+    """How far the backbone's weights ended from their start, as a fraction of their norm there."""
+    begun, ended = (run["history"][place]["diagnostics"]["backbone"] for place in (0, -1))
+    return float(ended["distance_from_start"] / begun["weight_norm"][0])
 
 
 def falls(experiment: Experiment, label: str, last: int) -> float:
@@ -193,7 +226,9 @@ def pairs_of(experiment: Experiment, optimizer: str) -> tuple[int, int]:
         gains = [
             after[-1] - before[-1] for before, after in zip(experiment.tops(small), experiment.tops(large), strict=True)
         ]
-        is_larger = all(2 * less <= more for less, more in zip(*sizes, strict=True))
+        is_larger = all(2 * less <= more for less, more in zip(*sizes, strict=True)) and made_alike(
+            experiment.runs[small], experiment.runs[large]
+        )
         if is_larger and abs(fmean(gains)) >= 0.01 and (min(gains) > 0 or max(gains) < 0):
             counts[min(gains) > 0] += 1
     return counts[0], counts[1]
@@ -228,6 +263,12 @@ def second(curves: Curves) -> float:
     return fmean(values[1] for values in curves)
 
 
+def made_alike(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> bool:
+    """Whether the same code made the runs of each seed, as far as it is recorded."""
+    own, other = ([(run.get("environment") or {}).get("git_sha") for run in runs] for runs in (ours, theirs))
+    return all(a == b or None in (a, b) for a, b in zip(own, other, strict=True))
+
+
 QUANTITIES: Mapping[str, Callable[[Experiment, str], float]] = {
     "accuracy": Experiment.accuracy,
     "test accuracy in the last epoch": Experiment.accuracy,
@@ -253,6 +294,9 @@ QUANTITIES: Mapping[str, Callable[[Experiment, str], float]] = {
     "updates relative to the weights in the last epoch": lambda own, label: last(own.epochs(label, "update_to_weight")),
     "gradient norm in the last epoch": lambda own, label: last(own.epochs(label, "gradient_norm")),
     "weight norm in the last epoch": lambda own, label: last(own.epochs(label, "weight_norm")),
+    "distance from the start relative to the first weights, in the last epoch,": lambda own, label: fmean(
+        map(wander, own.runs[label])
+    ),
     "weight norm before the first step": lambda own, label: first(own.steps(label, "weight_norm")),
     "weight norm in the last epoch relative to that before the first step": growth,
     "growth of the weight norm": lambda own, label: growth(own, label) - 1,
@@ -267,16 +311,26 @@ QUANTITIES: Mapping[str, Callable[[Experiment, str], float]] = {
     "expected accuracy of the best of the trials": expected_best,
     "expected gain over the default": lambda own, name: expected_best(own, name) - own.accuracy(default_of(own, name)),
     "num_values beside the baseline's": lambda own, name: sum(
-        label.split()[1:2] == name.split()[1:] for label in own.family(name.split()[0])
+        label.split()[1:2] == name.split()[1:] for label in own.all_of(name.split()[0])
     ),
 }
 """By the name of the number without `of Adam`; of a label or, where it counts configurations, of an optimizer."""
 
 
+def speeds_of_the_same_work(results: list[dict[str, Any]]) -> list[float]:
+    """Images per second of the runs that say in which precision they trained, or of those that do not, where they
+    differ most. All other work is the same in an experiment of the example."""
+    parts = [
+        [run["train_images_per_second"] for run in results if bool(run.get("environment")) == is_recorded]
+        for is_recorded in (False, True)
+    ]
+    return max(filter(None, parts), key=lambda part: max(part) / min(part))
+
+
 def measure_whole(experiment: Experiment, name: str) -> float:
     """A number about the experiment as a whole."""
     results = experiment.results
-    speeds = [result["train_images_per_second"] for result in results]
+    speeds = speeds_of_the_same_work(results)
     everything: dict[str, Callable[[], float]] = {
         "num_runs": lambda: len(results),
         "num_configurations": lambda: len(experiment.runs),
@@ -284,6 +338,10 @@ def measure_whole(experiment: Experiment, name: str) -> float:
         "num_diverged": lambda: sum(result["status"] == "diverged" for result in results),
         "num_runs that recorded nothing": lambda: sum(not result.get("environment") for result in results),
         "num_runs on an unrecorded device": lambda: sum(not result.get("environment") for result in results),
+        "num_runs on cpu in fp32": lambda: sum(bool(result.get("environment")) for result in results),
+        "num_threads, value 1": lambda: min(
+            result["environment"]["num_threads"] for result in results if result.get("environment")
+        ),
         "num_seeds": lambda: len({result["manifest"]["seed"] for result in results}),
         "num_epochs": lambda: len(results[0]["history"]),
         "num_pairs": lambda: sum(sum(pairs_of(experiment, optimizer)) for optimizer in NAMES.values()),
@@ -297,6 +355,12 @@ def measure_whole(experiment: Experiment, name: str) -> float:
     return everything[name]()
 
 
+def recompute_in(experiments: Mapping[str, Experiment], own: str, name: str) -> float:
+    """The number of this name in a sentence about `own`, or about the experiment that the name tells."""
+    other = re.fullmatch(rf"(.+) in ({'|'.join(experiments)})(, (?:low|high))?", name)
+    return recompute(experiments[other[2]], other[1] + (other[3] or "")) if other else recompute(experiments[own], name)
+
+
 def recompute(experiment: Experiment, name: str) -> float:
     """The number of this name, from the records."""
     if name in CONSTANTS:
@@ -305,7 +369,13 @@ def recompute(experiment: Experiment, name: str) -> float:
     if needed:
         assert experiment.engine.needed is not None
         return getattr(experiment.engine.needed, {"at least": "low", "likely": "likely", "at most": "high"}[needed[1]])
-    compared = re.fullmatch(r"difference (.+) − (.+?)(?:, (low|high|p|num_common_seeds|\w+ images))?", name)
+    code = re.fullmatch(r"num_runs with code (\w+)", name)
+    if code:
+        recorded = [run["environment"]["git_sha"] for run in experiment.results if run.get("environment")]
+        return sum(sha.startswith(code[1]) for sha in recorded)
+    compared = re.fullmatch(
+        r"difference (.+) − (.+?)(?:, ((?:low|high)(?: on new images)?|p|num_common_seeds|\w+ images))?", name
+    )
     if compared:
         return recompute_difference(experiment, *compared.groups())
     quantity, _, label = name.rpartition(" of ")
@@ -327,7 +397,7 @@ def recompute(experiment: Experiment, name: str) -> float:
 
 
 def recompute_difference(experiment: Experiment, ours: str, theirs: str, which: str | None) -> float:
-    if which in ("low", "high", "p"):
+    if which and which.split()[0] in ("low", "high", "p"):
         return experiment.engine.find(ours, theirs, which)
     if which == "num_common_seeds":
         seeds = [{run["manifest"]["seed"] for run in experiment.runs[label]} for label in (ours, theirs)]
@@ -342,7 +412,7 @@ def agrees(name: str, told: float, own: float) -> bool:
         return bool(abs(told - own) <= max(0.02, own / 4)) and (told < 0.05) == (own < 0.05)
     if name.startswith("num_seeds that find"):
         return bool(abs(told - own) <= 0.1 * own + 1)
-    if name.endswith((", low", ", high")):
+    if name.removesuffix(" on new images").endswith((", low", ", high")):
         return bool(abs(told - own) <= 0.01)
     return bool(math.isclose(told, own, rel_tol=2e-5, abs_tol=1e-9))
 
@@ -352,7 +422,7 @@ def experiments(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Experimen
     folder = tmp_path_factory.mktemp("example")
     with tarfile.open(EXAMPLE / "records.tar.gz") as archive:
         archive.extractall(folder, filter="data")
-    return {name: Experiment(folder / "study" / name) for name in ("optimizers", "attributes")}
+    return {name: Experiment(folder / "study" / name) for name in ("optimizers", "tuned", "attributes")}
 
 
 @pytest.fixture(scope="module")
@@ -369,7 +439,7 @@ def told() -> list[tuple[str, str, dict[str, float]]]:
 def test_every_number_of_every_sentence_is_that_of_the_records(
     experiments: dict[str, Experiment], told: list[tuple[str, str, dict[str, float]]]
 ) -> None:
-    find = cache(lambda experiment, name: recompute(experiments[experiment], name))
+    find = cache(lambda experiment, name: recompute_in(experiments, experiment, name))
     wrong = [
         f"{name}: told {value}, recomputed {find(experiment, name)}, in: {text}"
         for experiment, text, numbers in told
@@ -388,10 +458,12 @@ def test_number_that_is_changed_disagrees(
     assert len(known) > 200
     for (experiment, name), value in known.items():
         changed = (
-            value + max(0.03, abs(value) / 2) if name.endswith((", p", ", low", ", high")) else 1.1 * value + 0.003
+            value + max(0.03, abs(value) / 2)
+            if name.removesuffix(" on new images").endswith((", p", ", low", ", high"))
+            else 1.1 * value + 0.003
         )
         changed = 1.3 * value + 3 if name.startswith("num_seeds that find") else changed
-        assert not agrees(name, changed, recompute(experiments[experiment], name)), name
+        assert not agrees(name, changed, recompute_in(experiments, experiment, name)), name
 
 
 def test_interval_of_the_closest_pair_is_near_a_plain_paired_one(experiments: dict[str, Experiment]) -> None:

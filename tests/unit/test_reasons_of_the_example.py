@@ -32,7 +32,9 @@ from job.storage import FolderStore
 
 EXAMPLE = Path(__file__).parents[2] / "docs/example-report"
 NUMBER = r"[+−]?\d[\d,]*(?:\.\d+)?"
-LABEL = r"[A-Z][A-Za-z]+(?: [a-z_]+ \d+(?:\.\d+)?)?"
+LABEL = r"[A-Z][A-Za-z]+(?: (?:schedule none, )?[a-z_]+ \d+(?:\.\d+)?(?:e-\d+)?)?"
+WARMUP = "schedule none, warmup_epochs 1"
+"""The one schedule beside none in the example."""
 OPPOSITES = [
     ("smaller", "larger"), ("larger", "smaller"), ("higher", "lower"), ("lower", "higher"), ("fewer", "more"),
     ("less", "more"), ("more than", "less than"), ("worse", "better"), ("gains", "loses"), ("grew", "fell"),
@@ -56,11 +58,12 @@ class Records:
         """The runs of the configuration that the report calls by this name."""
         name, _, changes = label.partition(" ")
         family = [each for each in self.results if each["manifest"]["optimizer"]["name"] == name.lower()]
-        options = [each["manifest"]["optimizer"] for each in family]
-        wanted: dict[str, Any] = {key: mode(str(each[key]) for each in options) for key in options[0]}
+        options = [_read_options(each["manifest"]) for each in family]
+        wanted = {key: mode(own[key] for own in options) for key in options[0]}
         for change in filter(None, changes.split(", ")):
-            wanted[change.split()[0]] = str(float(change.split()[1]))
-        found = [each for each in family if {k: str(v) for k, v in each["manifest"]["optimizer"].items()} == wanted]
+            key, value = change.split()
+            wanted[key] = value if key == "schedule" else str(float(value))
+        found = [each for each, own in zip(family, options, strict=True) if own == wanted]
         assert found, f"no runs of {label}"
         return found
 
@@ -79,6 +82,22 @@ class Records:
 
     def ends(self, label: str, *path: str) -> dict[int, float]:
         return {seed: values[-1] for seed, values in self.curve(label, *path).items()}
+
+
+def made_alike(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> bool:
+    """Whether the same code made the runs of each seed, as far as it is recorded."""
+    own, other = (
+        {run["manifest"]["seed"]: run["environment"]["git_sha"] for run in runs if run.get("environment")}
+        for runs in (ours, theirs)
+    )
+    return all(own[seed] == other[seed] for seed in own.keys() & other.keys())
+
+
+def _read_options(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """What a label may name: the optimizer's options, and the schedule."""
+    schedule = manifest["schedule"]
+    own = manifest["optimizer"] | {"schedule": schedule["name"], "warmup_epochs": schedule["warmup_epochs"]}
+    return {key: str(value) for key, value in own.items()}
 
 
 def _read(epoch: Mapping[str, Any], path: tuple[str, ...]) -> float:
@@ -326,6 +345,8 @@ SHARED = r"(?P<ours><N>)(?: %)?(?: points)?(?: of the backbone's norm)? (?:inste
 PHRASES = {
     "first": rf"its first ten updates are (?P<size><N>) times (?P<word>smaller|larger) \({SHARED}\)",
     "late": rf"its updates in the last epoch are (?P<size><N>) times (?P<word>smaller|larger) \({SHARED}\)",
+    "distance": r"its weights end (?P<size><N>) times (?P<word>nearer to|farther from) their start "
+    r"\((?P<ours><N>) % of their initial norm away (?:instead of|against) (?P<theirs><N>) %\)",
     "norm": rf"the norm of its weights ends (?P<word>smaller|larger) \({SHARED}\)",
     "gradient": rf"the norm of its gradient in the last epoch is (?P<size><N>) times (?P<word>smaller|larger) "
     rf"\({SHARED}\)",
@@ -343,6 +364,11 @@ def measure(records: Records, label: str, quantity: str) -> dict[int, float]:
             found = means(records.steps(label, "update_to_weight"))
         case "late":
             found = records.ends(label, "update_to_weight")
+        case "distance":
+            found = {}
+            for result in records.find(label):
+                begun, ended = (result["history"][place]["diagnostics"]["backbone"] for place in (0, -1))
+                found[result["manifest"]["seed"]] = ended["distance_from_start"] / begun["weight_norm"][0]
         case "norm" | "gradient":
             return records.ends(label, {"norm": "weight_norm", "gradient": "gradient_norm"}[quantity])
         case "fit":
@@ -365,7 +391,7 @@ def check_changes(records: Records, text: str, *, ours: str, theirs: str) -> Non
         own, other = (measure(records, label, quantity) for label in (ours, theirs))
         says(found["ours"], average(own))
         says(found["theirs"], average(other))
-        assert below(own, other) if found["word"] in ("smaller", "fewer", "less") else below(other, own)
+        assert below(own, other) if found["word"] in ("smaller", "fewer", "less", "nearer to") else below(other, own)
         if "size" in found:
             ratio = average(own) / average(other)
             says(found["size"], max(ratio, 1 / ratio))
@@ -376,42 +402,51 @@ def check_trial(records: Records, reason: Reason, text: str | None, *, subject: 
     if text is None:
         assert reason.standing != "tested" or reason.attribute == "optimizer.lr"
         return
-    assert reason.shown_standing == "tested by intervention"
     told = match(
-        r""" Tested by intervention: with lr (?P<lr><N>), which scales all of its steps, (?P<x>[A-Za-z]+) gets
-        (?P<score><N>) % of the test images right instead of (?P<was><N>) %: (?P<effect><N>) \[(?P<low><N>),
-        (?P<high><N>)\] points\.""",
+        r""" (?P<opening>Tested by intervention|An intervention was run and decides nothing): with
+        (?:lr (?P<lr><N>(?:e-\d+)?), which scales all of its steps|a (?P<warmup>warm-up) of 1 epoch, after which lr is
+        the same), (?P<x>[A-Za-z]+) gets (?P<score><N>) % of the test images right instead of (?P<was><N>) %:
+        (?P<effect><N>) \[(?P<low><N>), (?P<high><N>)\] points(?P<doubt>, which these seeds do not make certain)?\.""",
         text.strip(),
     )
+    is_certain = told["doubt"] is None
+    assert is_certain == told["opening"].startswith("Tested")
+    assert (reason.shown_standing == "tested by intervention") == (is_certain or reason.attribute == "optimizer.lr")
     assert told["x"] == subject
-    changed = f"{subject} lr {told['lr']}"
+    changed = f"{subject} {WARMUP}" if told["warmup"] else f"{subject} lr {told['lr']}"
     score, was = (records.ends(label, "test", "top1") for label in (changed, subject))
     says(told["score"], 100 * average(score))
     says(told["was"], 100 * average(was))
     assert below(was, score)
-    _check_effect(records, told | {"x": subject, "doubt": ""}, changed)
+    _check_effect(records, told | {"x": subject}, changed)
 
 
 def check_attribute(records: Records, reason: Reason) -> None:
     told = match(
         r"""In (?P<x>[A-Za-z]+), (?P<mechanism>[^.]+)\.(?: By its formula the first step per weight is
         (?P<predicted><P>) instead of (?P<base><P>); measured were (?P<rms><P>) and (?P<base_rms><P>)\.)? With
-        (?P<name>[a-z_]+) (?P<value><P>) instead of (?P<was><P>) (?P<changes>.+\)), in each of (?P<num>\d) seeds\. Its
-        accuracy is (?P<word>higher|lower) by (?P<effect><N>) \[(?P<low><N>), (?P<high><N>)\] points(?P<doubt>, which
-        these seeds do not make certain)?\.(?: (?P<claim>lr changes the size of the steps and nothing else, so this is
-        an intervention by itself: at|This is consistent with steps that are too (?P<early>large|small) at)
-        (?P<at>[a-z_]+) (?P<at_value><P>)(?: the steps are too (?P<late>large|small)|; (?P<also>[a-z_]+) may also act
-        in other ways)\.)?(?P<trial> Tested.+? points\.)?(?: Of (?P<of>\d+) other values that were run this one
-        changed the accuracy most\.)?""".replace("<P>", r"\d[\d.]*(?:e-\d+)?"),
+        (?P<name>[a-z_]+) (?P<value><P>|none, warmup_epochs 1) instead of (?P<was><P>|none) (?P<changes>.+\)), in each
+        of (?P<num>\d) seeds\. Its accuracy is (?P<word>higher|lower) by (?P<effect><N>) \[(?P<low><N>),
+        (?P<high><N>)\] points(?P<doubt>, which these seeds do not make certain)?\.(?: (?P<claim>lr changes the size of
+        the steps and nothing else, so this is an intervention by itself: at|This is consistent with steps that are too
+        (?P<early>large|small) at) (?P<at>[a-z_]+) (?P<at_value><P>)(?: the steps are too (?P<late>large|small)|;
+        (?P<also>[a-z_]+) may also act in other ways)\.)?(?P<trial> (?:Tested|An intervention).+? points[^.]*\.)?(?: Of
+        (?P<of>\d+) other values that were run this one changed the accuracy most\.)?""".replace(
+            "<P>", r"\d[\d.]*(?:e-\d+)?"
+        ),
         reason.sentence,
     )
     name = told["name"]
-    assert (reason.title, reason.attribute) == (f"What {name} does in {told['x']}", f"optimizer.{name}")
+    attribute = name if name == "schedule" else f"optimizer.{name}"
+    assert (reason.title, reason.attribute) == (f"What {name} does in {told['x']}", attribute)
     changed = f"{told['x']} {name} {told['value']}"
     now, was = (records.find(label)[0]["manifest"]["optimizer"] for label in (changed, told["x"]))
-    assert (float(told["value"]), float(told["was"])) == (now[name], was[name])
+    if name == "schedule":
+        assert now == was
+    else:
+        assert (float(told["value"]), float(told["was"])) == (now[name], was[name])
     optimizer = Manifest.model_validate_json(json.dumps({"name": "x", "optimizer": now})).optimizer
-    assert told["mechanism"] == describe_mechanism(optimizer, f"optimizer.{name}")
+    assert told["mechanism"] == describe_mechanism(optimizer, attribute)
     check_changes(records, told["changes"], ours=changed, theirs=told["x"])
     assert {len(records.find(label)) for label in (changed, told["x"])} == {int(told["num"])}
     effect = average(records.ends(changed, "test", "top1")) - average(records.ends(told["x"], "test", "top1"))
@@ -453,7 +488,9 @@ def _predict(records: Records, label: str) -> float:
             "adadelta": lambda o, g: ((1 - o["rho"]) * g * g + o["eps"]) ** 0.5 / o["eps"] ** 0.5,
             "rmsprop": lambda o, g: ((1 - o["alpha"]) * g * g) ** 0.5 + o["eps"],
         }[own["name"]](own, g)
-        found.append(own["lr"] * g / divisor)
+        manifest = result["manifest"]
+        warmup_steps = manifest["schedule"]["warmup_epochs"] * result["num_train"] / manifest["batch_size"]
+        found.append(own["lr"] / max(1, warmup_steps) * g / divisor)
     return fmean(found)
 
 
@@ -503,6 +540,7 @@ def _variants(records: Records) -> list[tuple[str, str]]:
         name = names[optimizer["name"]]
         base = records.find(name)[0]["manifest"]["optimizer"]
         changes = [f"{key} {value:g}" for key, value in optimizer.items() if value != base[key]]
+        changes += [WARMUP] if result["manifest"]["schedule"]["warmup_epochs"] else []
         found |= {(name, f"{name} {', '.join(changes)}")} if changes else set()
     return sorted(found)
 
@@ -533,7 +571,7 @@ def check_step_and_accuracy(records: Records, reason: Reason) -> None:
     total = 0
     for order in re.split(r"(?<=\.) (?=[A-Z])", told["orders"]):
         name = order.split()[0]
-        labels = {name} | {variant for base, variant in _variants(records) if base == name}
+        labels = {name} | {variant for base, variant in _variants(records) if base == name and WARMUP not in variant}
         pairs = _pairs(records, labels)
         total += len(pairs)
         sizes = {label: average(means(records.steps(label, "update_to_weight"))) for label in labels}
@@ -578,7 +616,8 @@ def _pairs(records: Records, labels: set[str]) -> list[tuple[str, str, bool]]:
         sizes, larger = (means(records.steps(label, "update_to_weight")) for label in (small, large))
         scores, other = (records.ends(label, "test", "top1") for label in (small, large))
         notable = abs(average(scores) - average(other)) >= 0.01
-        if notable and below(sizes, larger, 2) and (below(scores, other) or below(other, scores)):
+        is_told = notable and made_alike(records.find(small), records.find(large))
+        if is_told and below(sizes, larger, 2) and (below(scores, other) or below(other, scores)):
             found.append((small, large, below(scores, other)))
     return found
 
@@ -595,7 +634,7 @@ CHECKS: Mapping[str, Callable[[Records, Reason], None]] = {
     "pair": check_pair,
     "step-and-accuracy": check_step_and_accuracy,
 }
-EXPERIMENTS = ("attributes", "optimizers")
+EXPERIMENTS = ("attributes", "optimizers", "tuned")
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,13 @@ import json
 import re
 import tarfile
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from job.report.analysis.elsewhere import find_elsewhere
 from job.report.analysis.reference import SideBySide, compare_with
 from job.report.analysis.sentences import Sentence, list_sentences
 from job.report.analysis.setup import describe_setup
@@ -54,7 +56,10 @@ def chapters(tmp_path_factory: pytest.TempPathFactory) -> list[Chapter]:
         archive.extractall(folder, filter="data")
     studies = build_studies(read_runs(FolderStore(folder / "study")))
     sides = [compare_with(read_reference("lab-report"), studies[0]), *[None] * (len(studies) - 1)]
-    return [build_chapter(study, own) for study, own in zip(studies, sides, strict=True)]
+    return [
+        replace(build_chapter(study, own), elsewhere=find_elsewhere(study, studies))
+        for study, own in zip(studies, sides, strict=True)
+    ]
 
 
 def build_chapter(study: Study, sides: SideBySide | None) -> Chapter:
@@ -69,7 +74,11 @@ def build_chapter(study: Study, sides: SideBySide | None) -> Chapter:
 
 @pytest.fixture(scope="module")
 def sentences(chapters: list[Chapter]) -> list[Sentence]:
-    return [told for chapter in chapters for told in list_sentences(chapter.study, sides=chapter.sides)]
+    return [
+        told
+        for chapter in chapters
+        for told in list_sentences(chapter.study, sides=chapter.sides, elsewhere=chapter.elsewhere)
+    ]
 
 
 def test_every_number_of_every_sentence_has_a_source(sentences: list[Sentence]) -> None:
