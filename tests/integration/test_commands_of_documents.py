@@ -122,6 +122,7 @@ def _options_known(command: Command, job: Job) -> None:
     said = io.StringIO()
     with pytest.MonkeyPatch.context() as patched, redirect_stdout(said):
         patched.setattr(sys, "argv", [command.words[2], "--help"])
+        patched.delitem(sys.modules, command.words[2], raising=False)  # another test's import of it, which runpy minds
         with pytest.raises(SystemExit) as end:
             runpy.run_module(command.words[2], run_name="__main__")
     assert not end.value.code
