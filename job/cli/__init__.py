@@ -87,11 +87,9 @@ for _name, (_, _summary) in COMMANDS.items():
     app.command(_name, help=_summary)(lambda: None)
 
 
-gc.freeze()  # what is imported stays: else Python would look through it for garbage at the end of the process
-
-
 def main() -> None:
     """Entry point of the console script: expected failures end in one message and their exit code."""
+    gc.freeze()  # what is imported stays: else Python would look through it for garbage at the end of the process
     protect_streams()
     guard_terminal()
     raise_on_ending()

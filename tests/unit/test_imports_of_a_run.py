@@ -69,6 +69,13 @@ def test_run_imports_neither_a_compiler_nor_what_it_has_no_use_for(optimizer: di
     assert num_collections < MOST_COLLECTIONS
 
 
+def test_who_imports_the_functions_keeps_the_garbage_collection_as_it_was() -> None:
+    """Only the command takes what is imported out of it: a notebook has objects of its own by then."""
+    code = "import gc; before = gc.get_freeze_count(); import job.api; assert gc.get_freeze_count() == before"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_help_imports_no_command_and_no_models() -> None:
     modules, _ = imported("--help")
     assert {name for name in modules if name.startswith("job.cli.")} == {"job.cli.streams", "job.cli.unexpected"}
