@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from job.training.inputs.listing import Listing, list_images
 from tests.conftest import BUCKET, NARROW_PATH, TINY, Answer
 from tests.models.faulty_s3 import FaultyS3
 from tests.narrow import build
+from tests.pace import slowness
 from tests.records import make_result, store_results
 from tests.unit.test_cifar100 import write_cifar100
 
@@ -392,6 +394,9 @@ def test_finished_run_over_files_that_nobody_touched_reads_none_and_imports_no_t
         sys.executable, "-c", WATCH, "run", "--manifest", world / "tiny.json", "--output", world / "out",
         "--data", world / "data", "--cache", world / "later",
     ]  # fmt: skip
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert answer.returncode == 0, answer.stderr
     assert "run_already_complete" in answer.stderr
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 10 * slowness()

@@ -29,6 +29,7 @@ from job.report.analysis.study import Study, build_studies
 from job.report.read.load import read_runs
 from job.report.render.summary import summarise
 from job.storage import FolderStore
+from tests.unit.test_numbers_of_the_example import made_alike, wander
 
 EXAMPLE = Path(__file__).parents[2] / "docs/example-report"
 NUMBER = r"[+−]?\d[\d,]*(?:\.\d+)?"
@@ -82,15 +83,6 @@ class Records:
 
     def ends(self, label: str, *path: str) -> dict[int, float]:
         return {seed: values[-1] for seed, values in self.curve(label, *path).items()}
-
-
-def made_alike(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> bool:
-    """Whether the same code made the runs of each seed, as far as it is recorded."""
-    own, other = (
-        {run["manifest"]["seed"]: run["environment"]["git_sha"] for run in runs if run.get("environment")}
-        for runs in (ours, theirs)
-    )
-    return all(own[seed] == other[seed] for seed in own.keys() & other.keys())
 
 
 def _read_options(manifest: Mapping[str, Any]) -> dict[str, str]:
@@ -365,10 +357,7 @@ def measure(records: Records, label: str, quantity: str) -> dict[int, float]:
         case "late":
             found = records.ends(label, "update_to_weight")
         case "distance":
-            found = {}
-            for result in records.find(label):
-                begun, ended = (result["history"][place]["diagnostics"]["backbone"] for place in (0, -1))
-                found[result["manifest"]["seed"]] = ended["distance_from_start"] / begun["weight_norm"][0]
+            found = {result["manifest"]["seed"]: wander(result) for result in records.find(label)}
         case "norm" | "gradient":
             return records.ends(label, {"norm": "weight_norm", "gradient": "gradient_norm"}[quantity])
         case "fit":
