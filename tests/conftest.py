@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import json
 import os
@@ -92,11 +93,14 @@ def pytest_collection_finish() -> None:
     """What is imported by now stays: no collection of garbage, and every run asks for one, walks through it again."""
     gc.collect()
     gc.freeze()
+    atexit.register(gc.unfreeze)  # or libraries tell of leaks at Python's end
 
 
-def pytest_unconfigure() -> None:
-    """Python's end takes it all away as ever; libraries would tell of leaks."""
-    gc.unfreeze()
+def pytest_sessionfinish() -> None:
+    """What coverage has counted is written now: pytest-xdist kills a worker that takes over 10 s to end."""
+    if (coverage := sys.modules.get("coverage")) and (counting := coverage.Coverage.current()):
+        counting.stop()
+        counting.save()
 
 
 @dataclass(frozen=True)
