@@ -121,12 +121,13 @@ def test_experiment_with_the_most_seeds_leads(tmp_path: Path) -> None:
     ("changes", "is_told"),
     [
         ({"lr": 0.0001}, True),
+        ({"lr": 0.0001, "schedule": {"name": "none", "warmup_epochs": 1.0}}, True),
         ({"lr": 0.0001, "epochs": 2}, True),
         ({"lr": 0.0001, "epochs": 8}, False),
         ({"lr": 0.0001, "model": {"name": "resnet34"}}, False),
         ({"lr": 0.0001, "dataset": {"name": "cifar10"}}, False),
     ],
-    ids=["same budget", "fewer epochs", "more epochs", "another network", "other images"],
+    ids=["same budget", "with a warm-up", "fewer epochs", "more epochs", "another network", "other images"],
 )
 def test_experiment_that_got_further_on_the_same_images_is_told_beside_the_winner(
     tmp_path: Path, changes: dict[str, Any], is_told: bool
@@ -143,7 +144,9 @@ def test_experiment_that_got_further_on_the_same_images_is_told_beside_the_winne
     if told:
         beginning = "In tuned, Adam with lr 0.0001 gets 95.0 %"
         assert told.sentence.startswith(beginning)
-        assert told.sentence.endswith(f" of the same test images right after {changes.get('epochs', 4)} epochs.")
+        ending = f" of the same test images right after {changes.get('epochs', 4)} epochs"
+        ending += ", schedule none, warmup_epochs 1." if "schedule" in changes else "."
+        assert told.sentence.endswith(ending)
         assert told.numbers["accuracy of Adam in tuned"] == pytest.approx(0.95)
 
 

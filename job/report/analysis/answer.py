@@ -164,16 +164,20 @@ def tell_optimizer(leader: Configuration) -> str:
     return f"{name_optimizer(leader.optimizer)} with {', '.join(own)}"
 
 
-def _tell_settings(leader: Configuration) -> str:
-    """The optimizer, and the budget."""
+def list_other_settings(leader: Configuration) -> list[str]:
+    """What else is no default, beside the optimizer and the budget: a schedule, an augmentation, frozen layers."""
     defaults = read_defaults(leader.optimizer)
-    budget = [count(leader.attributes["epochs"], "epoch"), f"batches of {leader.attributes['batch_size']}"]
-    budget += [
+    return [
         f"{show_attribute(key)} {show_value(value)}"
         for key, value in leader.setting.items()
         if key not in BUDGET and value != defaults.get(key)
     ]
-    return f"{tell_optimizer(leader)}; {', '.join(budget)}."
+
+
+def _tell_settings(leader: Configuration) -> str:
+    """The optimizer, and the budget."""
+    budget = [count(leader.attributes["epochs"], "epoch"), f"batches of {leader.attributes['batch_size']}"]
+    return f"{tell_optimizer(leader)}; {', '.join(budget + list_other_settings(leader))}."
 
 
 def _choose_reasons(reasons: Sequence[Reason]) -> tuple[Reason, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from job.report.analysis.answer import tell_optimizer
+from job.report.analysis.answer import list_other_settings, tell_optimizer
 from job.report.analysis.configurations import Configuration
 from job.report.analysis.estimates import Estimate
 from job.report.analysis.numbers import Numbers, list_estimate
@@ -70,8 +70,9 @@ def _find_winner(study: Study) -> _Winner | None:
 def _tell(winner: _Winner) -> Elsewhere:
     leader, title = winner.configuration, winner.study.title
     label = f"{leader.label} in {title}"
+    others = "".join(f", {setting}" for setting in list_other_settings(leader))
     sentence = (
         f"In {title}, {tell_optimizer(leader)} gets {show_estimate(winner.estimate)} of the same test images right "
-        f"after {count(winner.num_epochs, 'epoch')}."
+        f"after {count(winner.num_epochs, 'epoch')}{others}."
     )
     return Elsewhere(sentence, list_estimate(label, winner.estimate) | list_settings(leader, label=label))
