@@ -104,7 +104,8 @@ ExperimentOption = Annotated[
     str | None,
     typer.Option(
         envvar="JOB_EXPERIMENT",
-        help="Name of the group of runs that are compared. By default the sweep's name, or `default`.",
+        help="Name of the group of runs that are compared. By default the sweep's name; of a single manifest `job run` "
+        "takes `default`, and `job submit` the manifest's name.",
     ),
 ]
 DataOption = Annotated[

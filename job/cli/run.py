@@ -171,20 +171,23 @@ def run(
         with contextlib.suppress(ObjectExists):  # `job submit` has written it
             store.create(plan_key(experiment), plan.model_dump_json(indent=1).encode())
     process = Process(settings, control, price=HourlyPrice(host, given=price_per_hour))
-    failures = list[JobError]()
+    failures, completing = list[JobError](), ""
     with Completions(on_result=partial(_show, store=store)) as completions:
         for number, wanted in enumerate(manifests):
             configure_logs()
-            folder = RunFolder(store, RunKeys(experiment, run_id(wanted)))
-            with _noted(failures):
+            folder, completion = RunFolder(store, RunKeys(experiment, run_id(wanted))), None
+            with _noted(failures, run=folder.keys.run_id):
                 if _is_done(folder, process):  # checked before anything heavy, so that it takes only a second
                     continue
                 control.check_before_run()
                 startup_seconds = _process_seconds() if number == 0 else 0.0
                 with TrainingBar() as bar, extra("train"):
                     completion = run_manifest(wanted, folder, process, startup_seconds=startup_seconds, show=bar.show)
-                completions.begin(completion)  # the result is stored while the next run trains
-        with _noted(failures):
+            if completion:
+                with _noted(failures, run=completing):
+                    completions.begin(completion)  # the result is stored while the next run trains
+                completing = folder.keys.run_id
+        with _noted(failures, run=completing):
             completions.wait()
     if failures:
         raise failures[0]
@@ -202,12 +205,20 @@ def _find_auto_precision(
 
 
 @contextlib.contextmanager
-def _noted(failures: list[JobError]) -> Iterator[None]:
-    """Collect the error of one configuration in `failures`, because the other configurations may still succeed."""
+def _noted(failures: list[JobError], *, run: str) -> Iterator[None]:
+    """Collect the error of one configuration in `failures`, because the other configurations may still succeed.
+
+    The first becomes the command's error, so each further one is told here.
+    """
     try:
         yield
     except (DataError, ConflictError, OutOfMemoryError) as error:
-        failures.append(error)
+        if failures:
+            from job.logs import get_logger
+
+            get_logger().warning("run_failed_too", run=run, exit_code=error.exit_code, reason=str(error))
+        error.__cause__ = error.__context__ = None
+        failures.append(error.with_traceback(None))  # whose frames hold the run's network, optimizer and batch
 
 
 def _is_done(folder: RunFolder, process: Process) -> bool:

@@ -82,7 +82,7 @@ class S3Store:
         with translate_errors(self.locate(key)):
             for attempts_left in reversed(range(READ_ATTEMPTS)):
                 answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
-                if answer["ContentLength"] > MULTIPART_BYTES:
+                if answer.get("ContentLength", 0) > MULTIPART_BYTES:  # without it where a proxy answers in chunks
                     answer["Body"].close()
                     break
                 try:

@@ -34,7 +34,7 @@ MAX_PARALLELISM = 10_000
 """With backoffLimitPerIndex: https://kubernetes.io/docs/concepts/workloads/controllers/job/#backoff-limit-per-index."""
 MIN_PARALLELISM = "kueue.x-k8s.io/job-min-parallelism"
 """With it Kueue admits a Job for which the quota has less room than its parallelism, with as many pods as fit:
-https://kueue.sigs.k8s.io/docs/tasks/run/jobs/#partial-admission."""
+https://kueue.sigs.k8s.io/docs/tasks/run/jobs/#partial-admission. Kueue refuses a number that is not below the Job's."""
 NOTES = {
     "00-namespace.yaml": """\
 # To apply all of it: kubectl apply --server-side -f FOLDER
@@ -115,7 +115,8 @@ def render(launch: Launch, settings: KubernetesSettings) -> dict[str, dict[str, 
     job_metadata: dict[str, Any] = metadata | {"name": name, "labels": labels}
     if settings.queue:
         job_metadata["labels"] = labels | {"kueue.x-k8s.io/queue-name": settings.queue}
-        job_metadata["annotations"] = {MIN_PARALLELISM: "1"}
+        if spec["parallelism"] > 1:
+            job_metadata["annotations"] = {MIN_PARALLELISM: "1"}
     documents: dict[str, dict[str, Any]] = {
         "00-namespace.yaml": {
             "apiVersion": "v1",

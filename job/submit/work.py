@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from job.errors import AccessDeniedError, StorageError, UsageError
 from job.logs import get_logger
 from job.manifest import Sweep
+from job.manifest.document import MAX_BYTES
 from job.places import CLAIM_SCHEME
 from job.plan import (
     AutoPrecision,
@@ -64,7 +65,16 @@ class Work:
     """Finished runs that are done again."""
 
     def launch(self, settings: Settings, *, data: str | None, env: Mapping[str, str]) -> Launch:
-        """What the containers are told, with the variables `env`. It is the same for every back end."""
+        """What the containers are told, with the variables `env`. It is the same for every back end.
+
+        Raises `UsageError` if that is more than they read.
+        """
+        num_bytes = len(self.submission.as_json().encode())
+        if num_bytes > MAX_BYTES:
+            raise UsageError(
+                f"{self.experiment}: the list of its runs has {num_bytes:,} bytes, and a container reads at most "
+                f"{MAX_BYTES:,}; take fewer samples, or divide the sweep into several with names of their own"
+            )
         key = submission_key(self.experiment, self.submission.id)
         _, _, digest = settings.image.partition("@")
         return Launch(

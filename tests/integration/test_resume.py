@@ -20,6 +20,7 @@ from job.runs import Progress, RunKeys, RunResult, is_result_key, run_id
 from job.storage import FolderStore
 from job.training.control import Control
 from job.training.engine.state import TrainingState
+from job.training.record.attempt import history_lines
 from job.training.record.completion import Completion
 from job.training.record.folder import RunFolder
 from job.training.record.writer import ArtefactWriter
@@ -224,6 +225,24 @@ def test_result_of_another_writer_is_kept(
     assert "run_completed_elsewhere" in answer.stderr
     (path,) = tmp_path.rglob("result.json")
     assert path.read_bytes() == other
+
+
+def test_network_and_predictions_beside_a_result_stay_those_of_its_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two containers the slower one may have another device, and so other bits."""
+    use_narrow_network(monkeypatch)
+    manifest = Manifest.model_validate(TINY)
+    slower = train(manifest, tmp_path)
+    result = run(manifest, tmp_path)
+    (place,) = (path.parent for path in tmp_path.rglob("result.json"))
+    for name in ("model.safetensors", "predictions.npz", "plots/loss.png"):
+        (place / name).write_bytes(b"of the other device")
+    (place / "history.jsonl").write_bytes(b"of the slower one's training")
+    assert slower() == result
+    for name in ("model.safetensors", "predictions.npz", "plots/loss.png"):
+        assert (place / name).read_bytes() == b"of the other device"
+    assert (place / "history.jsonl").read_bytes() == history_lines(result.history)
 
 
 def test_lost_acknowledgement_of_the_commit_is_recognised(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -335,6 +336,33 @@ def test_tables_of_images_are_staged_as_the_folder_is(
     assert answer.exit_code == 0, answer.stderr
     folder = load_folder(photos, size=SIZE, cache=None, num_threads=1)
     assert load(tmp_path / "staged", tmp_path / "cache").sha256() == folder.sha256()
+
+
+@pytest.mark.parametrize("name", ["training", "train.parquet"])
+def test_column_split_counts_whatever_that_which_holds_all_is_called(
+    name: str, stage: Callable[..., Answer], photos: Path, tmp_path: Path
+) -> None:
+    table = write_one_file(tmp_path / "training", photos)
+    data = table.rename(tmp_path / name) if name.endswith(".parquet") else table.parent
+    answer = stage(tmp_path / "staged", data=data)
+    assert answer.exit_code == 0, answer.stderr
+    folder = load_folder(photos, size=SIZE, cache=None, num_threads=1)
+    assert load(tmp_path / "staged", tmp_path / "cache").sha256() == folder.sha256()
+
+
+def test_column_of_lists_is_no_column_of_classes(stage: Callable[..., Answer], tmp_path: Path) -> None:
+    pq.write_table(pa.table({"image": [png(1)], "label": [["a"]], "split": ["train"]}), tmp_path / "all.parquet")
+    answer = stage(tmp_path / "staged", "--label-column", "label", data=tmp_path / "all.parquet")
+    assert answer.exit_code == 66
+    assert re.search(r"all\.parquet: the column label holds list<.*>; must hold the class of the row", answer.stderr)
+
+
+def test_hidden_folder_beside_tables_is_no_class(stage: Callable[..., Answer], photos: Path, tmp_path: Path) -> None:
+    """Downloaders leave such."""
+    root = write_arrow(tmp_path / "tables", photos)
+    (root / "train/.cache").mkdir()
+    answer = stage(tmp_path / "staged", data=root)
+    assert answer.exit_code == 0, answer.stderr
 
 
 def test_part_validation_is_tested_on_where_there_is_no_test(

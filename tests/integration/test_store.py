@@ -49,6 +49,7 @@ from tests.models.faulty_s3 import (
     refusing_conditions,
     truncate,
     without_conditions,
+    without_length,
     wordless,
 )
 
@@ -565,6 +566,13 @@ def test_service_that_stays_down_is_a_storage_error_after_bounded_attempts(
         use(filled)
     assert caught.value.exit_code == 74
     assert MAX_ATTEMPTS <= len(wire.requests) <= 2 * MAX_ATTEMPTS
+
+
+def test_object_whose_length_the_server_does_not_say_is_read(s3: S3Store, wire: FaultyS3) -> None:
+    s3.write("key", b"content")
+    rule = wire.spoil("GET", "/key", without_length)
+    assert s3.read("key") == b"content"
+    assert not rule.times
 
 
 def test_upload_in_parts_outlasts_a_passing_fault(s3: S3Store, wire: FaultyS3) -> None:

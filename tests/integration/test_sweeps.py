@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
 import shlex
 import shutil
 import sys
+import weakref
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from job import cpus
 from job.plan import SweepPlan
@@ -186,6 +189,51 @@ def test_bad_configuration_fails_alone_and_says_why(job: Job, sweep: Callable[..
     assert len(raw) == len(job("logs", output, bad).stdout.splitlines())
 
 
+def test_every_configuration_that_failed_in_a_process_is_told(
+    job: Job, sweep: Callable[..., Path], tmp_path: Path
+) -> None:
+    """The first is the command's error; who mends it must not meet the next one only then."""
+    output = tmp_path / "out"
+    plan = SweepPlan.model_validate_json(job("plan", "--manifest", sweep(), "--json").stdout)
+    for run in plan.run_ids:
+        (output / "small/runs" / run).mkdir(parents=True)
+        (output / "small/runs" / run / "result.json").write_text("{}")
+    answer = job("run", "--manifest", sweep(), "--output", output)
+    assert answer.exit_code == 68
+    first, second = plan.run_ids
+    error = answer.stderr.splitlines()[-1]
+    assert error.startswith("error: ")
+    assert f"{first}/result.json: not a result" in error
+    (told,) = (line for line in answer.stderr.splitlines() if "run_failed_too" in line)
+    assert f"{second}/result.json: not a result" in told
+    assert "68" in told
+
+
+def test_configuration_that_ran_out_of_memory_leaves_it_to_the_next(
+    job: Job, sweep: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else one batch size that is too large makes every later run of the process fail with it."""
+    backward = torch.Tensor.backward
+    losses: list[weakref.ref[torch.Tensor]] = []
+    left: list[torch.Tensor | None] = []
+
+    def run_out(loss: torch.Tensor) -> None:
+        if not losses:
+            losses.append(weakref.ref(loss))
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        gc.collect()
+        left.append(losses[0]())
+        backward(loss)
+
+    monkeypatch.setattr(torch.Tensor, "backward", run_out)
+    answer = job("run", "--manifest", sweep(), "--output", tmp_path / "out")
+    assert answer.exit_code == 69
+    assert "CUDA out of memory; lower batch_size or image_size" in answer.stderr
+    assert counts(job, tmp_path / "out") == {"done": 1, "failed": 1}
+    assert left
+    assert {loss is None for loss in left} == {True}
+
+
 def test_next_run_trains_while_the_last_artefacts_of_one_are_stored(
     job: Job, sweep: Callable[..., Path], wire: FaultyS3, bucket: str
 ) -> None:
@@ -333,6 +381,18 @@ def test_what_cannot_be_submitted_is_refused_before_anything_is_sent(
     answer = job("submit", "-m", sweep(), "--to", to, "--output", output)
     assert answer.exit_code == 2
     assert message in answer.stderr
+
+
+def test_sweep_whose_list_no_container_would_read_is_refused_before_anything_is_written(
+    job: Job, sweep: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Else each would end with 65, on a machine that is paid for."""
+    ranges = {f"optimizer.{name}": {"uniform": [0.0, 0.9]} for name in ("lr", "momentum", "weight_decay")}
+    blocks = [{"base": {"optimizer": {"name": "sgd"}}, "design": "random", "num_samples": 10_000, "ranges": ranges}]
+    answer = job("submit", "-m", sweep(blocks=blocks), "--to", "local", "--output", tmp_path / "out")
+    assert answer.exit_code == 2
+    assert re.search(r"the list of its runs has [\d,]+ bytes, and a container reads at most 1,048,576", answer.stderr)
+    assert not (tmp_path / "out").exists()
 
 
 PHOTOS = {"defaults": {"dataset": {"name": "folder"}}, "blocks": [{"base": {"optimizer": {"name": "sgd"}}}]}

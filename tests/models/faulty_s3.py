@@ -158,6 +158,15 @@ def flip(api: WSGIApplication, environ: Environ, start: StartResponse) -> Iterab
     return [bytes([body[0] ^ 1]), body[1:]]
 
 
+def without_length(api: WSGIApplication, environ: Environ, start: StartResponse) -> Iterable[bytes]:
+    """A gateway that compresses, or does not wait for the whole object, and so cannot say how long it is."""
+
+    def begin(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
+        return start(status, [header for header in headers if header[0].lower() != "content-length"], *rest)
+
+    return list(api(environ, begin))
+
+
 def carry_out(api: WSGIApplication, environ: Environ, start: StartResponse) -> Iterable[bytes]:
     """No fault."""
     return list(api(environ, start))

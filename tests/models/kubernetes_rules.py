@@ -152,12 +152,18 @@ def check_disk(documents: Documents) -> list[str]:
 
 
 def check_queue(documents: Documents) -> list[str]:
-    """Kueue admits a Job whole, so one that is larger than the quota waits for ever without this."""
+    """Kueue admits a Job whole, so one that is larger than the quota waits for ever without this.
+
+    It refuses a least number of pods that is not below their number.
+    """
     metadata = job(documents)["metadata"]
     queued = "kueue.x-k8s.io/queue-name" in metadata["labels"]
     partly = metadata.get("annotations", {}).get("kueue.x-k8s.io/job-min-parallelism") == "1"
     suspended = job(documents)["spec"].get("suspend", False)
-    return fault(queued == partly == suspended, "a queued Job must be suspended, and be admitted in parts")
+    several = job(documents)["spec"]["parallelism"] > 1
+    return fault(queued == suspended, "a queued Job must be suspended, and no other") + fault(
+        partly == (queued and several), "a queued Job of several pods must be admitted in parts, and no other"
+    )
 
 
 def check_mounts(documents: Documents) -> list[str]:

@@ -277,7 +277,7 @@ def test_two_newest_checkpoints_are_kept_with_their_digests(store: FolderStore) 
     assert KEPT_CHECKPOINTS == 2
     keys = [save(store, epoch) for epoch in range(8, 12)] + [save(store, 11, step=3)]
     store.write(KEYS.model, b"")
-    remove_old_checkpoints(RunFolder(store, KEYS))
+    remove_old_checkpoints(RunFolder(store, KEYS), written=keys[-1])
     kept = [name for key in keys[-2:] for name in (key, checkpoint_digest_key(key))]
     assert store.list_keys(KEYS.checkpoints) == sorted(kept)
     assert store.list_keys(KEYS.model) == [KEYS.model]
@@ -287,15 +287,29 @@ def test_two_newest_checkpoints_are_kept_with_their_digests(store: FolderStore) 
 def test_few_checkpoints_are_all_kept(store: FolderStore, number: int) -> None:
     for epoch in range(number):
         save(store, epoch + 1)
-    remove_old_checkpoints(RunFolder(store, KEYS))
+    remove_old_checkpoints(RunFolder(store, KEYS), written=KEYS.checkpoint(epoch=number, step=0))
     assert len(store.list_keys(KEYS.checkpoints)) == 2 * number
+
+
+def test_checkpoints_without_a_digest_push_out_none_that_is_whole(store: FolderStore) -> None:
+    """Their writers were killed before the digest; what is stored after them lies before them by name."""
+    whole = save(store, 8, step=100)
+    for step in (200, 300):
+        Path(store.locate(save(store, 8, step=step))).with_suffix(".json").unlink()
+    written = save(store, 8, step=150)
+    remove_old_checkpoints(RunFolder(store, KEYS), written=written)
+    assert {whole, written} <= {*store.list_keys(KEYS.checkpoints)}
+    passed = save(store, 9)
+    remove_old_checkpoints(RunFolder(store, KEYS), written=passed)
+    kept = [name for key in (written, passed) for name in (key, checkpoint_digest_key(key))]
+    assert store.list_keys(KEYS.checkpoints) == sorted(kept)
 
 
 def test_half_a_removal_leaves_nothing_that_counts(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
     old, newer, newest = (save(store, epoch) for epoch in (1, 2, 3))
     deleted: list[str] = []
     monkeypatch.setattr(store, "delete", lambda keys: deleted.extend(keys))
-    remove_old_checkpoints(RunFolder(store, KEYS))
+    remove_old_checkpoints(RunFolder(store, KEYS), written=newest)
     assert deleted == [checkpoint_digest_key(old), old]
     assert newer in store.list_keys("")
     assert newest in store.list_keys("")

@@ -43,6 +43,8 @@ CASES: dict[str, Callable[[], Documents]] = {
     "default": documents,
     "no GPU": lambda: documents(gpus=0),
     "Kueue": lambda: documents(queue="gpu"),
+    "Kueue, one container": lambda: documents(num_runs=1, queue="gpu"),
+    "Kueue, one at a time": lambda: documents(queue="gpu", jobs=1),
     "claim": lambda: documents(output="pvc://claim/study"),
     "one container": lambda: documents(num_runs=1),
     "ten thousand containers": lambda: documents(num_runs=10_000),

@@ -61,6 +61,6 @@ def is_table(path: Path) -> bool:
     if path.is_file():
         return path.suffix in TABLE_SUFFIXES
     train = path / "train"
-    if train.is_dir() and any(below.is_dir() for below in train.iterdir()):
+    if train.is_dir() and any(below.is_dir() and not below.name.startswith(".") for below in train.iterdir()):
         return False
     return any(True for suffix in TABLE_SUFFIXES for _ in path.rglob(f"*{suffix}"))

@@ -128,7 +128,9 @@ def _find_tables(root: Path) -> list[_Table]:
     paths = [path for path in paths if not any(part.startswith(".") for part in path.relative_to(root).parts)]
     if not root.is_file():
         paths = [path for path in paths if not IN_BETWEEN.fullmatch(path.name)]
-    tables = [_Table(path, _tell_part(path.relative_to(root.parent))) for path in paths]
+    tables = [_Table(path, _tell_part(path.relative_to(root))) for path in paths]
+    if root.is_file() and SPLIT not in tables[0].schema().names:
+        tables = [_Table(root, _tell_part(Path(root.name)))]
     rowwise = [table for table in tables if table.part is None and SPLIT not in table.schema().names]
     if rowwise:
         raise DataError(
@@ -177,6 +179,11 @@ def _find_columns(table: _Table, *, image: str | None, label: str | None) -> Col
         raise DataError(
             f"{show_path(table.path)}: the column {found[0]} holds {schema.field(found[0]).type}; must hold encoded "
             "images: binary, or a struct with the binary field bytes"
+        )
+    if pa.types.is_nested(schema.field(found[1]).type):
+        raise DataError(
+            f"{show_path(table.path)}: the column {found[1]} holds {schema.field(found[1]).type}; must hold the class "
+            "of the row: a number or a text"
         )
     names = features.get(found[1], {}).get("names")
     return Columns(found[0], found[1], tuple(map(str, names)) if isinstance(names, list) else None)

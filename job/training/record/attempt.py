@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import uuid
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
@@ -163,7 +165,7 @@ class Attempt:
         artefacts = {self.folder.keys.history: history_lines(state.history)}
         artefacts |= self._progress("running") | self._log_file()
         if with_checkpoint:
-            self._writer.write(self._checkpoint(state) | artefacts, then=self._remove_old_checkpoints)
+            self._writer.write(self._checkpoint(state) | artefacts, then=self._remove_older(state))
         else:
             self._writer.write(artefacts)
 
@@ -171,11 +173,11 @@ class Attempt:
         """Write a checkpoint behind the training, between two steps of an epoch, and progress and log after it."""
         get_logger().info("checkpoint_taken", epoch=state.epoch, step=state.step)
         artefacts = self._checkpoint(state) | self._progress("running") | self._log_file()
-        self._writer.write(artefacts, then=self._remove_old_checkpoints)
+        self._writer.write(artefacts, then=self._remove_older(state))
 
     def save_checkpoint(self, state: TrainingState) -> None:
         """Write a checkpoint, and wait until it is stored."""
-        self._writer.write(self._checkpoint(state), then=self._remove_old_checkpoints)
+        self._writer.write(self._checkpoint(state), then=self._remove_older(state))
         self._writer.flush()
 
     def write(self, artefacts: dict[str, bytes]) -> None:
@@ -205,8 +207,10 @@ class Attempt:
             precision=state.device.precision,
         )
 
-    def _remove_old_checkpoints(self) -> None:
-        remove_old_checkpoints(self.folder)
+    def _remove_older(self, state: TrainingState) -> Callable[[], None]:
+        """What is done once the checkpoint of `state` is stored."""
+        written = self.folder.keys.checkpoint(epoch=state.epoch, step=state.step)
+        return partial(remove_old_checkpoints, self.folder, written=written)
 
     def _progress(
         self,

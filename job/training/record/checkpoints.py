@@ -30,10 +30,17 @@ def checkpoint_artefacts(
     return {key: content, checkpoint_digest_key(key): digest.model_dump_json().encode()}
 
 
-def remove_old_checkpoints(folder: RunFolder) -> None:
-    """Keep the newest checkpoints. A digest goes before its checkpoint: half a removal leaves nothing that counts."""
-    checkpoints = [key for key in folder.store.list_keys(folder.keys.checkpoints) if key.endswith(".pt")]
-    old = checkpoints[:-KEPT_CHECKPOINTS]
+def remove_old_checkpoints(folder: RunFolder, *, written: str) -> None:
+    """Keep the newest checkpoints up to `written`, the key of the one that was just stored.
+
+    Only those with a digest count: one whose writer was killed before it wrote the digest must not push out a whole
+    one. What lies beyond `written` stays until the training has passed it: it may be unusable, or another container's.
+    A digest goes before its checkpoint: half a removal leaves nothing that counts.
+    """
+    names = folder.store.list_keys(folder.keys.checkpoints)
+    behind = [key for key in names if key.endswith(".pt") and key <= written]
+    kept = [key for key in behind if checkpoint_digest_key(key) in names][-KEPT_CHECKPOINTS:]
+    old = [key for key in behind if key not in kept]
     folder.store.delete([name for key in old for name in (checkpoint_digest_key(key), key)])
 
 

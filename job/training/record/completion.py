@@ -44,12 +44,19 @@ class Completion:
     def __call__(self) -> RunResult:
         """Store everything, the result last; returns the result that counts, which may be another attempt's.
 
+        Where another attempt has stored its result meanwhile, the network and the predictions beside that stay its own.
+
         Raises the `JobError` that says what to do, after it was recorded.
         """
         with self.attempt:
-            self._publish()
-            result = self._build_result()
-            committed = self._commit(result)
+            committed = self.attempt.folder.read_result()
+            if committed is None:
+                self._publish()
+                committed = self._commit(self._build_result())
+            else:
+                self.attempt.end(self._status)
+            if committed.attempt_id != self.attempt.id:  # it is ours where only the acknowledgement of it was lost
+                self._give_way(committed)
         self.attempt.close()
         return committed
 
@@ -130,12 +137,17 @@ class Completion:
             found = folder.read_result()
             if found is None:
                 raise
-            if found.attempt_id != result.attempt_id:  # equal where only the acknowledgement of our own was lost
-                if found.environment is not None and result.environment is not None:
-                    check_same_inputs(found.environment, result.environment, place=folder.locate_result())
-                get_logger().info("run_completed_elsewhere", result=folder.locate_result())
             return found
         return result
+
+    def _give_way(self, found: RunResult) -> None:
+        """Say that another attempt's result counts. Raises `ConflictError` where it was trained on other inputs."""
+        folder = self.attempt.folder
+        place = folder.locate_result()
+        if found.environment is not None:
+            check_same_inputs(found.environment, self.outcome.environment, place=place)
+        folder.store.write(folder.keys.history, history_lines(found.history))  # ours was written during the training
+        get_logger().info("run_completed_elsewhere", result=place)
 
 
 def choose_best(history: list[EpochRecord]) -> BestEpoch | None:
