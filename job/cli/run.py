@@ -33,7 +33,7 @@ from job.versions import extra, importing
 
 if TYPE_CHECKING:
     from job.manifest import Manifest, Sweep
-    from job.plan import Submission
+    from job.plan import Submission, SweepPlan
     from job.runs import RunResult
     from job.storage import Store
     from job.training.record.folder import RunFolder
@@ -133,7 +133,7 @@ def run(
         from job.cli.terminal import TrainingBar
         from job.logs import configure_logs
         from job.manifest import Manifest
-        from job.plan import as_sweep, build_plan, plan_key, select_manifests
+        from job.plan import as_sweep, build_plan, select_manifests
         from job.runs import RunKeys, run_id
         from job.storage import open_store
         from job.training.control import Control
@@ -168,8 +168,7 @@ def run(
     else:
         plan = build_plan(as_sweep(document), source=name_source(manifest), auto_precision=settings.auto_precision)
         manifests = select_manifests(document, plan, index=index, source=name_source(manifest))
-        with contextlib.suppress(ObjectExists):  # `job submit` has written it
-            store.create(plan_key(experiment), plan.model_dump_json(indent=1).encode())
+        _write_plan(store, experiment, plan)
     process = Process(settings, control, price=HourlyPrice(host, given=price_per_hour))
     failures, completing = list[JobError](), ""
     with Completions(on_result=partial(_show, store=store)) as completions:
@@ -202,6 +201,20 @@ def _find_auto_precision(
     if option is not None:
         return option.value
     return document.auto_precision if isinstance(document, Submission) else None
+
+
+def _write_plan(store: Store, experiment: str, plan: SweepPlan) -> None:
+    """Store the plan for `job status` and the report. One that is there stays, as far as it has other runs too."""
+    from job.plan import SweepPlan, plan_key
+
+    key = plan_key(experiment)
+    try:
+        store.create(key, plan.model_dump_json(indent=1).encode())
+    except ObjectExists:
+        with contextlib.suppress(ValueError):  # a later version's
+            known = SweepPlan.model_validate_json(store.read(key))
+            if set(known.run_ids) < set(plan.run_ids):
+                store.write(key, known.model_copy(update={"runs": plan.runs}).model_dump_json(indent=1).encode())
 
 
 @contextlib.contextmanager

@@ -278,6 +278,18 @@ def test_run_takes_one_of_a_sweep_by_index_or_all(
     assert counts(job, output) == {"done": 2}
 
 
+def test_sweep_that_grew_is_counted_whole_and_one_that_shrank_too(
+    job: Job, sweep: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Who trains one run of a larger sweep for a try must not be told that the sweep is complete."""
+    output = tmp_path / "out"
+    arguments = ("--output", output, "--index", "0")
+    assert job("run", "--manifest", sweep(), *arguments).exit_code == 0
+    for seeds in ([0, 1, 2], [0]):
+        assert job("run", "--manifest", sweep(seeds=seeds), *arguments).exit_code == 0
+        assert counts(job, output) == {"done": 1, "waiting": 5}
+
+
 def test_several_runs_of_one_process_have_logs_of_their_own(
     job: Job, sweep: Callable[..., Path], tmp_path: Path
 ) -> None:
