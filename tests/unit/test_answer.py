@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 
 from job.manifest import Manifest
-from job.report.analysis.answer import shorten_manifest
+from job.report.analysis.answer import answer, find_closest, shorten_manifest
 from job.report.analysis.charts import ForestChart
 from job.report.analysis.elsewhere import find_elsewhere
+from job.report.analysis.estimates import Comparison
 from job.report.analysis.forest import MOST_ROWS, build_forest
 from job.report.analysis.study import Study, build_studies
 from job.report.read.load import read_runs
@@ -86,6 +88,45 @@ def test_undecided_answer_says_that_the_leader_is_not_certain_and_that_seeds_wou
     assert study.answer.how_sure.startswith("3 common seeds (p = ")
     assert "do not tell Adagrad from Adam" in study.answer.how_sure
     assert study.answer.unknown[0] == "Whether Adagrad is better than Adam. More seeds would tell."
+
+
+@pytest.mark.parametrize(
+    ("answers", "closest"),
+    [
+        (("equal", "unknown", "better"), 1),
+        (("unknown", "worse", "equal"), 1),
+        (("better", "equal", "better"), 1),
+        (("better", "better", "better"), 0),
+    ],
+)
+def test_open_pair_tells_how_sure_the_answer_is_and_not_a_settled_one_that_is_closer(
+    tmp_path: Path, answers: tuple[Literal["better", "worse", "equal", "unknown"], ...], closest: int
+) -> None:
+    study = build_study(tmp_path, *runs_of(SCORES | {"sgd": [0.5] * 5, "rmsprop": [0.4] * 5}))
+    rivals = tuple(
+        (own, Comparison(0.01 * (place + 1), -0.1, 0.2, 0.3, kind, 5))
+        for place, (kind, (own, _)) in enumerate(zip(answers, study.verdict.rivals, strict=True))
+    )
+    verdict = replace(study.verdict, rivals=rivals)
+    assert find_closest(verdict) == rivals[closest]
+    told = answer(verdict, study.judgement, [], configurations=study.configurations, manifest=None)
+    assert told.by_how_much.endswith(f"more than {rivals[closest][0].label}.")
+    assert ("do not tell" in told.how_sure) == (answers[closest] == "unknown")
+
+
+def test_rivals_without_a_common_seed_are_told_on_the_first_screen(tmp_path: Path) -> None:
+    alone = [make_result(make_manifest("adam", seed=seed), accuracy=0.8) for seed in (7, 8)]
+    sure = "Adam: no seed in common with Adagrad, so nothing compares them."
+    unknown = "Whether Adagrad is better than Adam. They have no seed in common; the same seeds would tell."
+    studies = [
+        build_study(tmp_path / "only", *runs_of({"adagrad": SCORES["adagrad"]}), *alone),
+        build_study(tmp_path / "beside", *runs_of({"adagrad": SCORES["adagrad"], "sgd": [0.6] * 5}), *alone),
+    ]
+    for study in studies:
+        assert study.answer.headline == "Not yet known: Adagrad or Adam"
+        assert study.answer.how_sure == sure
+        assert study.answer.unknown[0] == unknown
+    assert studies[1].answer.by_how_much.endswith("points more than SGD.")
 
 
 def test_one_seed_says_nothing_about_certainty(tmp_path: Path) -> None:

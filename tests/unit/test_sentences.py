@@ -114,6 +114,9 @@ STUDIES: dict[str, list[RunResult]] = {
     "many attributes, and a divergence": make_study(seeds=3),
     "other seeds": runs_of("adam", range(4)) + runs_of("adagrad", range(2)) + runs_of("sgd", [0, 7]),
     "no common seed": runs_of("adam", [0, 1]) + runs_of("adagrad", [2, 3]),
+    "no common seed with one": runs_of("adam", [0, 1], lr=0.01, epochs=3)
+    + runs_of("sgd", [0, 1], epochs=3)
+    + runs_of("adagrad", [2, 3], lr=0.1, epochs=2),
     "one seed": runs_of("adam", [0]) + runs_of("adagrad", [0]) + runs_of("adam", [0], lr=0.01),
     "other budgets": runs_of("adam", range(3), epochs=4, batch_size=100) + runs_of("adagrad", range(3)),
     "left out": runs_of("adam", range(3)) + runs_of("adagrad", range(3)) + runs_of("sgd", range(3), epochs=4),
