@@ -23,7 +23,7 @@ from job.report.render.grid import Cell, Row, build_grid
 from job.report.render.grids import build_leaderboard_grid, build_runs_grid
 from job.runs import configuration_digest
 from job.storage import open_store
-from tests.records import build_study, diverged, make_manifest, make_result, store_results, with_right
+from tests.records import build_study, diverged, made_by, make_manifest, make_result, store_results, with_right
 from tests.unit.test_verdict import SCORES, runs_of
 
 
@@ -127,6 +127,14 @@ def test_rivals_without_a_common_seed_are_told_on_the_first_screen(tmp_path: Pat
         assert study.answer.how_sure == sure
         assert study.answer.unknown[0] == unknown
     assert studies[1].answer.by_how_much.endswith("points more than SGD.")
+
+
+def test_seeds_are_not_asked_for_where_the_two_sides_were_made_differently(tmp_path: Path) -> None:
+    adagrad, adam = (runs_of({name: scores}) for name, scores in SCORES.items())
+    study = build_study(tmp_path, *(made_by(run, torch="2.11.0") for run in adagrad), *map(made_by, adam))
+    told = "Whether Adagrad is better than Adam. Runs that differ in nothing else would tell."
+    assert study.answer.unknown[0] == told
+    assert not any("More seeds" in sentence for sentence in study.answer.unknown)
 
 
 def test_one_seed_says_nothing_about_certainty(tmp_path: Path) -> None:

@@ -208,8 +208,10 @@ def _tell_unknown(
 ) -> list[str]:
     """What is not known, the gravest first."""
     told = []
+    unknown = [(rival, comparison) for rival, comparison in verdict.rivals if comparison.answer == "unknown"]
     kinds = (
-        ([rival for rival, comparison in verdict.rivals if comparison.answer == "unknown"], "More seeds would tell."),
+        ([rival for rival, comparison in unknown if not comparison.unlike], "More seeds would tell."),
+        ([rival for rival, comparison in unknown if comparison.unlike], "Runs that differ in nothing else would tell."),
         (verdict.strangers, "They have no seed in common; the same seeds would tell."),
     )
     for rivals, what in kinds:
