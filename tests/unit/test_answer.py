@@ -199,6 +199,33 @@ def test_experiment_that_got_further_on_the_same_images_is_told_beside_the_winne
         assert told.numbers["accuracy of Adam in tuned"] == pytest.approx(0.95)
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs", "is_told"),
+    [
+        (("d", "f"), ("d", "f"), True),
+        (("d", "f"), ("c", "f"), True),
+        (("d", "f"), ("d", "e"), False),
+        (("d", None), ("c", "f"), False),
+        (("d", None), ("d", "f"), True),
+        ((None, None), ("d", "f"), True),
+    ],
+    ids=["same", "other training images", "other test images", "other data", "same data", "not recorded"],
+)
+def test_experiment_over_other_images_under_the_same_name_is_not_told(
+    tmp_path: Path, ours: tuple[str | None, str | None], theirs: tuple[str | None, str | None], is_told: bool
+) -> None:
+    """A folder of images may have others by the time of the second experiment, and its manifest is the same."""
+    store = open_store(str(tmp_path))
+    better = [make_result(make_manifest("adam", seed=seed, lr=0.0001), accuracy=0.95) for seed in range(3)]
+    for experiment, results, (data, images) in (("first", runs_of(SCORES), ours), ("second", better, theirs)):
+        for result in results:
+            run = made_by(result, data_sha256=data * 64) if data else result
+            run = with_right(run, test_sha256=images * 64) if images else run
+            store_results(store, run.model_copy(update={"experiment": experiment}))
+    first, _ = studies = build_studies(read_runs(store))
+    assert (find_elsewhere(first, studies) is not None) == is_told
+
+
 def test_forest_has_every_seed_and_marks_what_is_within_reach(tmp_path: Path) -> None:
     lost = [
         diverged(make_result(make_manifest("sgd", seed=0))),
