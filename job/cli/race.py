@@ -82,13 +82,27 @@ def race(
 
 
 def _read_standing(store: Store, experiment: str, course: Course, *, margin: float) -> Standing:
-    """The race by the results in storage."""
+    """The race by the results in storage. Raises `IncompleteError` where one that its rung needs cannot be used."""
     from job.report.analysis.race import judge_race
+    from job.report.analysis.wording import count
     from job.report.read.load import read_runs
-    from job.runs import is_result_key, runs_prefix
+    from job.runs import RunKeys, is_result_key, runs_prefix
 
-    has_results = any(is_result_key(key) for key in store.list_keys(runs_prefix(experiment)))
-    return judge_race(course, read_runs(store, experiment=experiment) if has_results else None, margin=margin)
+    results = {key for key in store.list_keys(runs_prefix(experiment)) if is_result_key(key)}
+    runs = read_runs(store, experiment=experiment) if results else None
+    standing = judge_race(course, runs, margin=margin)
+    keys = {run_id: RunKeys(experiment, run_id).result for run_id in sorted(standing.missing)}
+    unusable = [run_id for run_id, key in keys.items() if key in results]
+    if runs is not None and unusable:
+        # Whoever sends runs takes one with a result for done, so that nobody would ever make it again.
+        reasons = dict(zip(runs.holes["run_id"], runs.holes["reason"], strict=True))
+        reason = reasons.get(unusable[0], "result.json is not the one that its run id names")
+        raise IncompleteError(
+            f"{experiment}: {count(len(unusable), 'result')} of this rung cannot be used, such as "
+            f"{store.locate(keys[unusable[0]])} ({reason}); delete what cannot be used, and the same command runs it "
+            "again"
+        )
+    return standing
 
 
 def _wait(store: Store, experiment: str, run_ids: frozenset[str]) -> None:

@@ -16,10 +16,11 @@ from typing import Any
 
 import pytest
 
-from job.plan import SubmittedJob, SweepPlan, is_submission_key, read_sent
+from job.cli.options import read_sweep
+from job.plan import SubmittedJob, SweepPlan, build_plan, is_submission_key, read_sent
 from job.report.read.load import read_runs
 from job.runs import is_result_key
-from job.storage import open_store
+from job.storage import FolderStore, open_store
 from job.submit.registry import BACKENDS
 from tests import spool_backend
 from tests.conftest import NARROW_PATH, TINY, Answer
@@ -172,6 +173,43 @@ def test_watched_race_ends_where_runs_ended_without_a_result(
     assert "rates: 1 runs in 1 containers" in answer.stdout
     assert "1 runs of this rung ended without a result, such as adam-s" in answer.stderr
     assert "(failed: no data); the same command tries them again" in answer.stderr
+
+
+@pytest.mark.parametrize("options", [(), ("--watch",)], ids=["once", "watched"])
+def test_result_that_cannot_be_used_ends_the_race_until_it_is_deleted(
+    race: Job, spool: Path, bucket: str, options: tuple[str, ...]
+) -> None:
+    """Whoever sends runs takes this one for done, so the race would wait for it for ever."""
+    race()
+    run_containers(spool, bucket)
+    store = open_store(bucket)
+    key = next(key for key in store.list_keys("rates/runs/") if is_result_key(key))
+    store.write(key, b"{}")
+    answer = race(*options)
+    assert answer.exit_code == 3
+    assert f"rates: 1 result of this rung cannot be used, such as {store.locate(key)} (result.json " in answer.stderr
+    assert "delete what cannot be used, and the same command runs it again" in answer.stderr
+    store.delete([key])
+    assert "rates: 1 runs in 1 containers" in race().stdout
+
+
+@pytest.mark.parametrize("content", ["", '{"run_id"'], ids=["empty", "half written"])
+def test_result_in_a_folder_that_cannot_be_used_is_named_by_its_path(
+    job: Job, sweep: Path, tmp_path: Path, content: str
+) -> None:
+    folder = tmp_path / "out"
+    runs = [run for run in build_plan(read_sweep(str(sweep), []), source="sweep.json").runs if run.manifest.seed < 2]
+    store_results(FolderStore(folder), *(make_result(run.manifest, experiment="rates") for run in runs))
+    broken = folder / f"rates/runs/{runs[0].run_id}/result.json"
+    broken.write_text(content)
+    command = ("race", "-m", sweep, "--to", "local", "--output", folder)
+    answer = job(*command)
+    assert answer.exit_code == 3
+    assert f"such as {broken} (result.json " in answer.stderr
+    broken.unlink()
+    again = job(*command, "--dry-run")
+    assert again.exit_code == 0, again.stderr
+    assert "1 run of it has no result" in again.stderr
 
 
 @pytest.mark.parametrize("options", [("--dry-run",), ("--max-usd", "5")])

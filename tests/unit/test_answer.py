@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 
 from job.manifest import Manifest
-from job.report.analysis.answer import shorten_manifest
+from job.report.analysis.answer import answer, find_closest, shorten_manifest
 from job.report.analysis.charts import ForestChart
 from job.report.analysis.elsewhere import find_elsewhere
+from job.report.analysis.estimates import Comparison
 from job.report.analysis.forest import MOST_ROWS, build_forest
 from job.report.analysis.study import Study, build_studies
 from job.report.read.load import read_runs
@@ -21,7 +23,7 @@ from job.report.render.grid import Cell, Row, build_grid
 from job.report.render.grids import build_leaderboard_grid, build_runs_grid
 from job.runs import configuration_digest
 from job.storage import open_store
-from tests.records import build_study, diverged, make_manifest, make_result, store_results, with_right
+from tests.records import build_study, diverged, made_by, make_manifest, make_result, store_results, with_right
 from tests.unit.test_verdict import SCORES, runs_of
 
 
@@ -88,6 +90,53 @@ def test_undecided_answer_says_that_the_leader_is_not_certain_and_that_seeds_wou
     assert study.answer.unknown[0] == "Whether Adagrad is better than Adam. More seeds would tell."
 
 
+@pytest.mark.parametrize(
+    ("answers", "closest"),
+    [
+        (("equal", "unknown", "better"), 1),
+        (("unknown", "worse", "equal"), 1),
+        (("better", "equal", "better"), 1),
+        (("better", "better", "better"), 0),
+    ],
+)
+def test_open_pair_tells_how_sure_the_answer_is_and_not_a_settled_one_that_is_closer(
+    tmp_path: Path, answers: tuple[Literal["better", "worse", "equal", "unknown"], ...], closest: int
+) -> None:
+    study = build_study(tmp_path, *runs_of(SCORES | {"sgd": [0.5] * 5, "rmsprop": [0.4] * 5}))
+    rivals = tuple(
+        (own, Comparison(0.01 * (place + 1), -0.1, 0.2, 0.3, kind, 5))
+        for place, (kind, (own, _)) in enumerate(zip(answers, study.verdict.rivals, strict=True))
+    )
+    verdict = replace(study.verdict, rivals=rivals)
+    assert find_closest(verdict) == rivals[closest]
+    told = answer(verdict, study.judgement, [], configurations=study.configurations, manifest=None)
+    assert told.by_how_much.endswith(f"more than {rivals[closest][0].label}.")
+    assert ("do not tell" in told.how_sure) == (answers[closest] == "unknown")
+
+
+def test_rivals_without_a_common_seed_are_told_on_the_first_screen(tmp_path: Path) -> None:
+    alone = [make_result(make_manifest("adam", seed=seed), accuracy=0.8) for seed in (7, 8)]
+    sure = "Adam: no seed in common with Adagrad, so nothing compares them."
+    unknown = "Whether Adagrad is better than Adam. They have no seed in common; the same seeds would tell."
+    studies = [
+        build_study(tmp_path / "only", *runs_of({"adagrad": SCORES["adagrad"]}), *alone),
+        build_study(tmp_path / "beside", *runs_of({"adagrad": SCORES["adagrad"], "sgd": [0.6] * 5}), *alone),
+    ]
+    for study in studies:
+        assert study.answer.headline == "Not yet known: Adagrad or Adam"
+        assert study.answer.how_sure == sure
+        assert study.answer.unknown[0] == unknown
+    assert studies[1].answer.by_how_much.endswith("points more than SGD.")
+
+
+def test_seeds_are_not_asked_for_where_the_two_sides_were_made_differently(tmp_path: Path) -> None:
+    adagrad, adam = (runs_of({name: scores}) for name, scores in SCORES.items())
+    study = build_study(tmp_path, *(made_by(run, torch="2.11.0") for run in adagrad), *map(made_by, adam))
+    told = "Whether Adagrad is better than Adam. Runs that differ in nothing else would tell."
+    assert study.answer.unknown[0] == told
+    assert not any("More seeds" in sentence for sentence in study.answer.unknown)
+
+
 def test_one_seed_says_nothing_about_certainty(tmp_path: Path) -> None:
     study = build_study(tmp_path, *runs_of({"adagrad": [0.8], "adam": [0.7]}))
     assert study.answer.how_sure == "1 common seed: nothing can be said about certainty. Run more seeds."
@@ -148,6 +197,33 @@ def test_experiment_that_got_further_on_the_same_images_is_told_beside_the_winne
         ending += ", schedule none, warmup_epochs 1." if "schedule" in changes else "."
         assert told.sentence.endswith(ending)
         assert told.numbers["accuracy of Adam in tuned"] == pytest.approx(0.95)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "is_told"),
+    [
+        (("d", "f"), ("d", "f"), True),
+        (("d", "f"), ("c", "f"), True),
+        (("d", "f"), ("d", "e"), False),
+        (("d", None), ("c", "f"), False),
+        (("d", None), ("d", "f"), True),
+        ((None, None), ("d", "f"), True),
+    ],
+    ids=["same", "other training images", "other test images", "other data", "same data", "not recorded"],
+)
+def test_experiment_over_other_images_under_the_same_name_is_not_told(
+    tmp_path: Path, ours: tuple[str | None, str | None], theirs: tuple[str | None, str | None], is_told: bool
+) -> None:
+    """A folder of images may have others by the time of the second experiment, and its manifest is the same."""
+    store = open_store(str(tmp_path))
+    better = [make_result(make_manifest("adam", seed=seed, lr=0.0001), accuracy=0.95) for seed in range(3)]
+    for experiment, results, (data, images) in (("first", runs_of(SCORES), ours), ("second", better, theirs)):
+        for result in results:
+            run = made_by(result, data_sha256=data * 64) if data else result
+            run = with_right(run, test_sha256=images * 64) if images else run
+            store_results(store, run.model_copy(update={"experiment": experiment}))
+    first, _ = studies = build_studies(read_runs(store))
+    assert (find_elsewhere(first, studies) is not None) == is_told
 
 
 def test_forest_has_every_seed_and_marks_what_is_within_reach(tmp_path: Path) -> None:

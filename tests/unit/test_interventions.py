@@ -17,6 +17,7 @@ from job.report.analysis.study import Study
 from job.runs import RunResult
 from tests.records import build_study, make_manifest, make_result, make_study
 from tests.traces import check_reason
+from tests.unit.test_verdict import validated
 
 LOW, HIGH = [0.3, 0.4, 0.5, 0.6, 0.6, 0.6], [0.8, 0.85, 0.88, 0.9, 0.9, 0.9]
 OF_THE_MANIFEST = ("lr", "alpha", "eps", "rho", "schedule", "batch_size")
@@ -208,6 +209,18 @@ def test_equal_and_undecided_pairs_claim_no_cause(tmp_path: Path) -> None:
     unknown = reasons(tmp_path / "b", OTHERS, uncertain)["pair-adam-rmsprop"]
     assert "Whether Adam is better than RMSprop is not known" in unknown.sentence
     assert {(each.standing, each.intervention) for each in (equal, unknown)} == {("measured", None)}
+
+
+def test_rival_that_is_better_on_the_test_images_is_told_as_such(tmp_path: Path) -> None:
+    """Validation images chose Adam, and on the test images it is clearly behind."""
+    families = [
+        [validated(name, seed, tests=[top1 + seed / 1000] * 4, validation=[chosen] * 4) for seed in range(3)]
+        for name, top1, chosen in (("adam", 0.7, 0.85), ("adagrad", 0.8, 0.80))
+    ]
+    reason = reasons(tmp_path, *families)["pair-adam-adagrad"]
+    assert reason.sentence.startswith("On the test images Adagrad is better than Adam by 10.0 [")
+    assert reason.gist.startswith("Adam loses to Adagrad by 10.0 points on the test images")
+    assert (reason.standing, reason.intervention) == ("measured", None)
 
 
 def test_pair_that_was_trained_otherwise_is_not_explained(tmp_path: Path) -> None:

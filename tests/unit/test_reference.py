@@ -218,6 +218,15 @@ def test_survivors_of_a_diverged_configuration_are_not_set_beside_the_published_
     assert "1 of 2 seeds diverged" in pairs["adam"].ours.title
 
 
+def test_equal_accuracies_have_no_order(tmp_path: Path) -> None:
+    results = [make_result(make_manifest(name, epochs=10), accuracy=0.8) for name in ("adam", "rmsprop")]
+    assert compare_with(read_reference("lab-report"), build_study(tmp_path / "here", *results)).orders is None
+    path = tmp_path / "study.json"
+    path.write_text(json.dumps({"source": "x", "optimizers": {"adam": {"top1": 0.5}, "rmsprop": {"top1": 0.5}}}))
+    apart = [make_result(make_manifest("adam"), accuracy=0.8), make_result(make_manifest("rmsprop"), accuracy=0.7)]
+    assert compare_with(read_reference(str(path)), build_study(tmp_path / "there", *apart)).orders is None
+
+
 def test_order_beside_the_published_one_does_not_count_easy_seeds(tmp_path: Path) -> None:
     """Adam's mean over all of its seeds is higher, but over those that both have it is lower, as the verdict says."""
     adam = {0: 0.80, 1: 0.81, 2: 0.99, 3: 0.99, 4: 0.99}

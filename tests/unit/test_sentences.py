@@ -24,6 +24,7 @@ from job.report.analysis.study import Study, build_studies
 from job.report.read.load import read_runs
 from job.report.read.reference import read_reference
 from job.report.render.chapter import Chapter, Drawing
+from job.report.render.grids import build_leaderboard_grid
 from job.report.render.page import render_page
 from job.report.render.sentences import render_sentences
 from job.runs import RunResult
@@ -114,6 +115,9 @@ STUDIES: dict[str, list[RunResult]] = {
     "many attributes, and a divergence": make_study(seeds=3),
     "other seeds": runs_of("adam", range(4)) + runs_of("adagrad", range(2)) + runs_of("sgd", [0, 7]),
     "no common seed": runs_of("adam", [0, 1]) + runs_of("adagrad", [2, 3]),
+    "no common seed with one": runs_of("adam", [0, 1], lr=0.01, epochs=3)
+    + runs_of("sgd", [0, 1], epochs=3)
+    + runs_of("adagrad", [2, 3], lr=0.1, epochs=2),
     "one seed": runs_of("adam", [0]) + runs_of("adagrad", [0]) + runs_of("adam", [0], lr=0.01),
     "other budgets": runs_of("adam", range(3), epochs=4, batch_size=100) + runs_of("adagrad", range(3)),
     "left out": runs_of("adam", range(3)) + runs_of("adagrad", range(3)) + runs_of("sgd", range(3), epochs=4),
@@ -157,6 +161,14 @@ def test_page_has_these_sentences_and_no_other_with_a_number(
             assert list_untraced(rest.replace(chapters[0].sides.source if chapters[0].sides else "", ""), {}) == [], (
                 rest
             )
+
+
+def test_target_is_told_as_it_was_set(tmp_path: Path) -> None:
+    study = build_study(tmp_path, make_result(make_manifest("adam"), accuracy=0.9), target=0.855)
+    told = "are counted up to the first epoch with at least 85.5 % test top-1"
+    assert told in [sentence.text for sentence in list_sentences(study)]
+    assert told in render_page([build_chapter(study, None)], study.runs.holes, source="study").replace("\u00a0", " ")
+    assert "epochs to 85.5 %" in build_leaderboard_grid(study).columns
 
 
 def test_list_is_written_with_place_text_and_numbers(chapters: list[Chapter], sentences: list[Sentence]) -> None:

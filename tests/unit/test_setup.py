@@ -139,6 +139,15 @@ def test_commit_is_checked_out_only_where_it_made_all_runs(tmp_path: Path, commi
     assert made.remarks[0].startswith("No one commit made all runs, or none is recorded")
 
 
+def test_commit_with_changes_of_its_own_is_checked_out_without_them_and_this_is_said(tmp_path: Path) -> None:
+    result = made_by(make_result(make_manifest("adam", precision="fp32")), git_sha=f"{'a' * 40}-dirty")
+    made = describe_setup(build_study(tmp_path, result)).reproduction
+    assert made.commands[0] == f"git checkout {'a' * 40}"
+    assert made.remarks == [
+        "The runs were made by this commit with changes that were not committed; what they were is not recorded."
+    ]
+
+
 def test_hostile_names_are_quoted_for_the_shell() -> None:
     made = build_reproduction(
         [Manifest.model_validate(make_manifest("adam").model_dump())], experiment="a; rm -rf x", commit="$(x)",

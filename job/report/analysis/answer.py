@@ -82,7 +82,7 @@ def answer(
         headline=_tell_who(leader, verdict),
         score=percent(estimate.mean) if estimate else "",
         by_how_much=_tell_how_much(leader, closest, estimate),
-        how_sure=_tell_how_sure(leader, closest, judgement),
+        how_sure=_tell_how_sure(leader, closest, judgement, verdict.strangers),
         settings=_tell_settings(leader),
         manifest=None if manifest is None else shorten_manifest(manifest),
         why=_choose_reasons(reasons),
@@ -99,20 +99,25 @@ def shorten_manifest(manifest: str) -> str:
 
 
 def find_closest(verdict: Verdict) -> tuple[Configuration, Comparison] | None:
-    """The rival that decides how sure the answer is: one that is not beaten, else the one that came closest."""
-    open_pairs = [pair for pair in verdict.rivals if pair[1].answer != "better"]
-    pairs = open_pairs or list(verdict.rivals)
-    return min(pairs, key=lambda pair: pair[1].difference, default=None)
+    """The rival that decides how sure the answer is: one that is better, else one of which nothing is known, else one
+    that is practically equal, else the beaten one that came closest."""
+    for answer in ("worse", "unknown", "equal", "better"):
+        pairs = [pair for pair in verdict.rivals if pair[1].answer == answer]
+        if pairs:
+            return min(pairs, key=lambda pair: pair[1].difference)
+    return None
 
 
 def _tell_who(leader: Configuration, verdict: Verdict) -> str:
     answers = [comparison.answer for _, comparison in verdict.rivals]
-    if not verdict.rivals:
-        return f"{leader.label}, with nothing to compare it with yet"
     if "worse" in answers:
         return "Validation and test images disagree"
-    if not verdict.decided:
+    if "unknown" in answers:
         return f"Not yet known: {leader.label} leads, but not for certain"
+    if verdict.strangers:
+        return f"Not yet known: {join([leader.label, *(own.label for own in verdict.strangers)], last='or')}"
+    if not verdict.rivals:
+        return f"{leader.label}, with nothing to compare it with yet"
     equal = [rival.label for rival, comparison in verdict.rivals if comparison.answer == "equal"]
     if equal:
         return f"{join([leader.label, *equal])} are practically equal"
@@ -132,8 +137,14 @@ def _tell_how_much(
 
 
 def _tell_how_sure(
-    leader: Configuration, closest: tuple[Configuration, Comparison] | None, judgement: Judgement
+    leader: Configuration,
+    closest: tuple[Configuration, Comparison] | None,
+    judgement: Judgement,
+    strangers: Sequence[Configuration],
 ) -> str:
+    if strangers and (closest is None or closest[1].answer in ("better", "equal")):
+        others = join([own.label for own in strangers])
+        return f"{others}: no seed in common with {leader.label}, so nothing compares them."
     if closest is None:
         return f"{count(len(leader.seeds), 'seed')} of one configuration: nothing is compared."
     rival, comparison = closest
@@ -197,10 +208,16 @@ def _tell_unknown(
 ) -> list[str]:
     """What is not known, the gravest first."""
     told = []
-    rivals = [rival.label for rival, comparison in verdict.rivals if comparison.answer == "unknown"]
-    if rivals:
-        others = join(rivals, last="or")
-        told.append(f"Whether {leader.label} is better than {others}. More seeds would tell.")
+    unknown = [(rival, comparison) for rival, comparison in verdict.rivals if comparison.answer == "unknown"]
+    kinds = (
+        ([rival for rival, comparison in unknown if not comparison.unlike], "More seeds would tell."),
+        ([rival for rival, comparison in unknown if comparison.unlike], "Runs that differ in nothing else would tell."),
+        (verdict.strangers, "They have no seed in common; the same seeds would tell."),
+    )
+    for rivals, what in kinds:
+        if rivals:
+            others = join([rival.label for rival in rivals], last="or")
+            told.append(f"Whether {leader.label} is better than {others}. {what}")
     told += edges
     told += _tell_untried(configurations)
     closest = find_closest(verdict)

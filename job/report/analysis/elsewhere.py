@@ -43,10 +43,24 @@ class _Winner:
         rows = self.study.runs.runs
         return str(rows["task"].iloc[0]), str(self.configuration.attributes["model.name"])
 
+    def may_have_images_of(self, other: _Winner) -> bool:
+        """Whether the digests of the test images, or of the data where a side has none of those, do not speak against
+        it. A manifest alone does not tell: the images in a folder may change."""
+        for digest in ("test_sha256", "data_sha256"):
+            ours, theirs = (winner.list_known(digest) for winner in (self, other))
+            if ours and theirs:
+                return not ours.isdisjoint(theirs)
+        return True
+
+    def list_known(self, column: str) -> set[str]:
+        """What the runs of the configuration recorded in a column of `Runs.runs`."""
+        rows = self.study.runs.runs
+        return set(rows.loc[rows["run"].isin(self.configuration.runs), column].dropna())
+
 
 def find_elsewhere(study: Study, studies: Iterable[Study]) -> Elsewhere | None:
-    """The best of `studies` that is better than the leader of `study`, with the same images and network and at most as
-    many epochs; None where there is none."""
+    """The best of `studies` that is better than the leader of `study`, with the same network, the same images as far as
+    is known, and at most as many epochs; None where there is none."""
     ours = _find_winner(study)
     if ours is None:
         return None
@@ -55,6 +69,7 @@ def find_elsewhere(study: Study, studies: Iterable[Study]) -> Elsewhere | None:
         for winner in map(_find_winner, studies)
         if winner
         and winner.task == ours.task
+        and winner.may_have_images_of(ours)
         and winner.num_epochs <= ours.num_epochs
         and winner.estimate.mean > ours.estimate.mean
     ]

@@ -214,8 +214,10 @@ def _differences(setup: Setup, study: Study, pairs: Sequence[Pair]) -> list[str]
 
 
 def _orders(pairs: Sequence[Pair]) -> str | None:
+    """None where there is no order: of fewer than two, and where two are equal, there or here."""
     both = [pair for pair in pairs if pair.top1 is not None]
-    if len(both) < 2:
+    scores = [(pair.published.top1, round(pair.top1 or 0.0, 9)) for pair in both]
+    if len(both) < 2 or any(len(set(side)) < len(both) for side in zip(*scores, strict=True)):
         return None
     there = [name_optimizer(pair.optimizer) for pair in both]
     here = [name_optimizer(pair.optimizer) for pair in sorted(both, key=lambda pair: -(pair.top1 or 0))]

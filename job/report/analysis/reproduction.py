@@ -13,6 +13,8 @@ from job.manifest import Manifest
 from job.report.analysis.wording import join
 
 OUTPUT = "study"
+DIRTY = "-dirty"
+"""Stands behind a commit that had changes which were not committed, and is no part of its name for git."""
 DATA = "DATA"
 """Stands for a folder of images: where it lay is not recorded."""
 
@@ -48,7 +50,7 @@ def build_reproduction(
     }
     is_folder = any(manifest.dataset.name == "folder" for manifest in manifests)
     data = f" --data {DATA}" if is_folder else ""
-    commands = [f"git checkout {shlex.quote(commit)}"] if commit else []
+    commands = [f"git checkout {shlex.quote(commit.removesuffix(DIRTY))}"] if commit else []
     commands += [f"job submit --manifest {shlex.quote(name)} --to local --output {OUTPUT}{data}" for name in sweeps]
     told = f" --reference {shlex.quote(reference)}" if reference else ""
     commands.append(f"job report {OUTPUT} --experiment {shlex.quote(experiment)}{told}")
@@ -65,6 +67,10 @@ def _list_remarks(
         )
     if not commit:
         remarks.append("No one commit made all runs, or none is recorded: which code to check out is not known.")
+    elif commit.endswith(DIRTY):
+        remarks.append(
+            "The runs were made by this commit with changes that were not committed; what they were is not recorded."
+        )
     if is_folder:
         remarks.append(f"{DATA} is the folder with the images; a run records their digest, not where they lay.")
     if any(manifest.precision == "auto" for manifest in manifests):

@@ -36,7 +36,7 @@ from job.report.analysis.sources import (
 )
 from job.report.analysis.study import Study
 from job.report.analysis.times import find_speeds
-from job.report.analysis.wording import name_optimizer, percent, show_margin
+from job.report.analysis.wording import name_optimizer, show_margin, show_target
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def _list_edges(sensitivity: Sensitivity) -> Iterator[tuple[str, Numbers]]:
 
 def _list_comparison(study: Study) -> Iterator[Sentence]:
     yield Sentence("all configurations", study.order, {})
-    told = f"are counted up to the first epoch with at least {percent(study.target, 0)} test top-1"
+    told = f"are counted up to the first epoch with at least {show_target(study.target)} test top-1"
     yield Sentence("all configurations, the target", told, {"target": study.target})
     slowest, fastest = find_speeds(study.runs.runs)
     speeds = {"images per second of the slowest run": slowest, "images per second of the fastest run": fastest}

@@ -39,6 +39,8 @@ def list_rivals(study: Study) -> Numbers:
         return numbers
     for rival, comparison in study.verdict.rivals:
         numbers |= list_pair(leader, rival, comparison)
+    for stranger in study.verdict.strangers:
+        numbers |= list_different_settings(leader, stranger)
     return numbers
 
 

@@ -40,6 +40,8 @@ class Verdict:
     rivals: tuple[tuple[Configuration, Comparison], ...]
     """The others of the field that share seeds with the leader, best first: leader minus rival."""
     notes: tuple[str, ...] = ()
+    strangers: tuple[Configuration, ...] = ()
+    """Those of the field that no chain of common seeds connects with the leader."""
 
 
 def judge_field(field: Field, configurations: Sequence[Configuration], judgement: Judgement | None) -> Verdict:
@@ -73,7 +75,7 @@ def judge_field(field: Field, configurations: Sequence[Configuration], judgement
         sentence = _tell_winner(leader, beaten, judgement)
     if beaten and (unsettled or strangers or equal):
         sentence += f" {leader.label} is ahead of {join([rival.label for rival, _ in beaten])}."
-    return Verdict(sentence, not (unsettled or strangers), leader, rivals, notes)
+    return Verdict(sentence, not (unsettled or strangers), leader, rivals, notes, tuple(strangers))
 
 
 def _tell_winner(

@@ -46,6 +46,11 @@ def part(ratio: float) -> str:
     return f"{100 * ratio:,.0f} %" if ratio >= 1 else f"{100 * ratio:.3g} %"
 
 
+def show_target(target: float) -> str:
+    """The accuracy that was asked for, with as many digits as it was asked with: `85.5 %`."""
+    return f"{100 * target:g} %"
+
+
 def points(difference: float) -> str:
     """A difference of fractions in percentage points, with its sign."""
     return f"{round(100 * difference, 1) + 0.0:+.1f}".replace("-", "−")  # + 0.0: there is no −0.0

@@ -17,12 +17,12 @@ from job.report.analysis.study import Study
 from job.report.analysis.wording import (
     NOTHING,
     name_optimizer,
-    percent,
     points,
     show_attribute,
     show_comparison,
     show_estimate,
     show_p,
+    show_target,
     show_time,
     show_value,
 )
@@ -33,7 +33,7 @@ def build_leaderboard_grid(study: Study) -> Grid:
     """A row per configuration, best first."""
     columns = [
         "configuration", "seeds", "test top-1 [95 %]", "points to leader [95 %]", "p", "top-5", "test loss",
-        "train top-1", "validation top-1", f"epochs to {percent(study.target, 0)}", "seconds to it", "USD to it",
+        "train top-1", "validation top-1", f"epochs to {show_target(study.target)}", "seconds to it", "USD to it",
         "images/s", "of peak", "kJ a run", "USD a run", "made with",
     ]  # fmt: skip
     rows = (_rank(standing, study) for standing in study.standings)

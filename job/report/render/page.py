@@ -24,7 +24,7 @@ from job.report.render.chapter import Chapter, Drawing
 from job.report.render.grid import MOST_ROWS, Grid
 from job.report.render.grids import build_holes_grid, build_runs_grid
 
-WORDING = ("count", "join", "name_optimizer", "percent", "show_margin")
+WORDING = ("count", "join", "name_optimizer", "percent", "show_margin", "show_target")
 
 
 def render_page(chapters: Sequence[Chapter], holes: pd.DataFrame, *, source: str) -> str:

@@ -32,22 +32,29 @@ class Blocks:
             deviations = values - means[..., None]
             seeds = np.einsum("c,...cs->...s", self.weights / self.weights.sum(), deviations)
             return means, seeds
-        system = np.diag(weighted.sum(axis=0)) - shares.T @ weighted
-        # The smallest effects that solve it, which sum to zero in every connected part.
-        inverse = np.linalg.pinv(system, rcond=1e-10, hermitian=True)
-        seeds = np.einsum("cs,...cs->...s", weighted, values - self.present * means[..., None]) @ inverse
+        seeds = np.einsum("cs,...cs->...s", weighted, values - self.present * means[..., None]) @ self._invert()
         return means - seeds @ shares.T, seeds
 
     def count_freedom(self) -> Floats:
-        """Degrees of freedom of each configuration's residuals: what its own mean and its share in the seeds' effects
-        leave of its runs. They sum to (configurations - 1) (seeds - 1) where no run is missing."""
-        weighted = self.present * self.weights[:, None]
-        several = self.present & (self.present.sum(axis=1) > 1)[:, None]
-        shares = np.divide(weighted, weighted.sum(axis=0), out=np.zeros_like(weighted), where=weighted.sum(axis=0) > 0)
-        left = (several * (1 - shares)).sum(axis=1)
+        """Degrees of freedom of each configuration's residuals: its runs less what the fit takes of them, which is its
+        own mean and its share in the seeds' effects. They sum to the runs less the rank of the whole system, so to
+        (configurations - 1) (seeds - 1) where no run is missing."""
         counts = self.present.sum(axis=1)
-        freedom = left * np.maximum(counts - 1, 0) / np.maximum(counts, 1)
+        inverse = self._invert()
+        rows = self.present.astype(float)
+        shares = rows @ np.diag(inverse) - ((rows @ inverse) * rows).sum(axis=1) / np.maximum(counts, 1)
+        freedom = np.maximum(counts - 1, 0) - self.weights * shares
         return np.where(freedom > 1e-3, freedom, 0.0)
+
+    def _invert(self) -> Floats:
+        """(seeds, seeds) the inverse of the seeds' normal equations, which are left when the means are put into them.
+
+        It gives the smallest effects that solve them, which sum to zero in every connected part.
+        """
+        shares = self.present / np.maximum(self.present.sum(axis=1), 1)[:, None]
+        weighted = self.present * self.weights[:, None]
+        system = np.diag(weighted.sum(axis=0)) - shares.T @ weighted
+        return np.asarray(np.linalg.pinv(system, rcond=1e-10, hermitian=True))
 
     def find_parts(self) -> npt.NDArray[np.intp]:
         """(configurations,) the same number for those that a chain of common seeds connects; -1 without runs."""

@@ -117,6 +117,8 @@ def _tell_accuracy(evidence: Evidence, pair: _Pair) -> str:
     leader, rival, comparison = pair.leader.label, pair.rival.label, pair.comparison
     if comparison.answer == "better":
         return f"{leader} is better than {rival} by {show_size(comparison)} points."
+    if comparison.answer == "worse":  # the leader was chosen on validation images
+        return f"On the test images {rival} is better than {leader} by {show_size(comparison)} points."
     if comparison.answer == "equal" and evidence.judgement is not None:
         margin = show_margin(evidence.judgement.margin)
         return f"{leader} and {rival} are practically equal: {show_comparison(comparison)} points, within {margin}."
@@ -184,6 +186,7 @@ def _tell_gist(pair: _Pair) -> str:
     openings = {
         "better": "{} beats {} by " + f"{difference} points",
         "equal": "{} and {} are practically equal, " + f"{difference} points apart",
+        "worse": "{} loses to {} by " + f"{difference} points on the test images",
     }
     opening = openings.get(pair.comparison.answer, "{} against {} is not decided, " + f"{difference} points apart")
     starts = [opening.format(*own) for own in names]
