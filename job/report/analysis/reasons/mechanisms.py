@@ -25,6 +25,8 @@ MECHANISMS: Mapping[str, str] = {
     "steps are not divided",
     "eps": "eps is added to the root of the mean of g² that the step is divided by, so it counts where gradients are "
     "not large beside it",
+    "adagrad.eps": "eps is added to the root of the sum of all g² that the step is divided by, so it counts where "
+    "gradients are not large beside it, and less with every step",
     "adamax.eps": "eps is added to each |g| before the largest is kept, so it counts where gradients are not large "
     "beside it",
     "adadelta.eps": "eps is where the mean of the squared updates starts, so early steps grow with its root",
