@@ -11,6 +11,7 @@ import pytest
 
 from job.manifest import Manifest
 from job.manifest.optimizers import OPTIMIZERS
+from job.report.analysis.reasons.mechanisms import describe_mechanism
 from job.report.analysis.reasons.predictions import Start, predict_first_step, start_factor
 from job.report.analysis.reasons.update_rules import UPDATE_RULES
 from tests.records import make_manifest
@@ -174,3 +175,23 @@ def test_every_optimizer_has_its_rule_and_nearly_all_a_prediction() -> None:
 def test_formula_that_divides_by_zero_predicts_nothing() -> None:
     manifest = make_manifest("rmsprop", alpha=0.0, centered=True, eps=0.0)
     assert predict_first_step(manifest, start=Start(GRADIENT, WEIGHT), num_steps=NUM_STEPS) is None
+
+
+def test_eps_of_adagrad_stands_beside_the_root_of_a_sum_and_counts_less_with_every_step() -> None:
+    """By torch's own steps under a constant gradient as large as eps: a half of the first one is lost, then less."""
+    import torch
+
+    weight, steps = torch.nn.Parameter(torch.zeros((), dtype=torch.float64)), []
+    adagrad = torch.optim.Adagrad([weight], lr=1.0, eps=GRADIENT)
+    for _ in range(50):
+        before, weight.grad = weight.item(), torch.full_like(weight, GRADIENT)
+        adagrad.step()
+        steps.append(before - weight.item())
+    roots = [GRADIENT * math.sqrt(place) for place in range(1, 51)]
+    assert steps == pytest.approx([GRADIENT / (root + GRADIENT) for root in roots])
+    lost = [1 - step * root / GRADIENT for step, root in zip(steps, roots, strict=True)]
+    assert lost[0] == pytest.approx(0.5)
+    assert lost == sorted(lost, reverse=True)
+    told = describe_mechanism(make_manifest("adagrad").optimizer, "optimizer.eps")
+    assert "to the root of the sum of all g²" in told
+    assert told.endswith("and less with every step")
