@@ -350,6 +350,18 @@ def test_column_split_counts_whatever_that_which_holds_all_is_called(
     assert load(tmp_path / "staged", tmp_path / "cache").sha256() == folder.sha256()
 
 
+@pytest.mark.parametrize("table", ["train/everything.parquet", "train.parquet"])
+def test_name_of_that_which_holds_all_counts_where_there_is_no_column_split(
+    table: str, stage: Callable[..., Answer], tmp_path: Path
+) -> None:
+    """Who names the part with the training images alone is told that the test images are missing."""
+    (tmp_path / "train").mkdir()
+    pq.write_table(pa.table({"image": [png(1)], "label": ["a"]}), tmp_path / table)
+    answer = stage(tmp_path / "staged", data=tmp_path / table.partition("/")[0])
+    assert answer.exit_code == 66
+    assert "must hold images to train on and images to test on; parts found: train." in answer.stderr
+
+
 def test_column_of_lists_is_no_column_of_classes(stage: Callable[..., Answer], tmp_path: Path) -> None:
     pq.write_table(pa.table({"image": [png(1)], "label": [["a"]], "split": ["train"]}), tmp_path / "all.parquet")
     answer = stage(tmp_path / "staged", "--label-column", "label", data=tmp_path / "all.parquet")

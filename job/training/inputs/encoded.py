@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from job.training.inputs.left_out import is_hidden
 from job.training.inputs.listing import list_with_faults
 
 TABLE_SUFFIXES = (".parquet", ".arrow")
@@ -61,6 +62,6 @@ def is_table(path: Path) -> bool:
     if path.is_file():
         return path.suffix in TABLE_SUFFIXES
     train = path / "train"
-    if train.is_dir() and any(below.is_dir() and not below.name.startswith(".") for below in train.iterdir()):
+    if train.is_dir() and any(below.is_dir() and not is_hidden(below) for below in train.iterdir()):
         return False
     return any(True for suffix in TABLE_SUFFIXES for _ in path.rglob(f"*{suffix}"))

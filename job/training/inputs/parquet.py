@@ -128,9 +128,7 @@ def _find_tables(root: Path) -> list[_Table]:
     paths = [path for path in paths if not any(part.startswith(".") for part in path.relative_to(root).parts)]
     if not root.is_file():
         paths = [path for path in paths if not IN_BETWEEN.fullmatch(path.name)]
-    tables = [_Table(path, _tell_part(path.relative_to(root))) for path in paths]
-    if root.is_file() and SPLIT not in tables[0].schema().names:
-        tables = [_Table(root, _tell_part(Path(root.name)))]
+    tables = [_Table(path, _find_part(path, root)) for path in paths]
     rowwise = [table for table in tables if table.part is None and SPLIT not in table.schema().names]
     if rowwise:
         raise DataError(
@@ -139,6 +137,14 @@ def _find_tables(root: Path) -> list[_Table]:
             "data set of Hugging Face's library gets both parts by train_test_split)"
         )
     return tables
+
+
+def _find_part(path: Path, root: Path) -> str | None:
+    """The part that a name below `root` says; that of `root`, which holds all, only where no column `split` says it."""
+    part = _tell_part(path.relative_to(root))
+    if part is None and SPLIT not in _Table(path, None).schema().names:
+        return _tell_part(Path(root.name))
+    return part
 
 
 def _tell_part(path: Path) -> str | None:
