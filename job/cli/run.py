@@ -131,9 +131,9 @@ def run(
     """Train what the manifest says. Repeat the command, and it carries on where the run stopped, or says it is done."""
     with importing():
         from job.cli.terminal import TrainingBar
-        from job.logs import configure_logs
+        from job.logs import configure_logs, get_logger
         from job.manifest import Manifest
-        from job.plan import as_sweep, build_plan, select_manifests
+        from job.plan import Submission, as_sweep, build_plan, select_manifests
         from job.runs import RunKeys, run_id
         from job.storage import open_store
         from job.training.control import Control
@@ -168,9 +168,9 @@ def run(
     else:
         plan = build_plan(as_sweep(document), source=name_source(manifest), auto_precision=settings.auto_precision)
         manifests = select_manifests(document, plan, index=index, source=name_source(manifest))
-        _write_plan(store, experiment, plan)
+        _write_plan(store, experiment, plan, is_submitted=isinstance(document, Submission))
     process = Process(settings, control, price=HourlyPrice(host, given=price_per_hour))
-    failures, completing = list[JobError](), ""
+    failures, completing = dict[str, JobError](), ""
     with Completions(on_result=partial(_show, store=store)) as completions:
         for number, wanted in enumerate(manifests):
             configure_logs()
@@ -189,7 +189,13 @@ def run(
         with _noted(failures, run=completing):
             completions.wait()
     if failures:
-        raise failures[0]
+        first, *others = failures
+        configure_logs()
+        for run in others:
+            get_logger().warning(
+                "run_failed_too", run=run, exit_code=failures[run].exit_code, reason=str(failures[run])
+            )
+        raise failures[first]
 
 
 def _find_auto_precision(
@@ -203,35 +209,32 @@ def _find_auto_precision(
     return document.auto_precision if isinstance(document, Submission) else None
 
 
-def _write_plan(store: Store, experiment: str, plan: SweepPlan) -> None:
-    """Store the plan for `job status` and the report. One that is there stays, as far as it has other runs too."""
-    from job.plan import SweepPlan, plan_key
+def _write_plan(store: Store, experiment: str, plan: SweepPlan, *, is_submitted: bool) -> None:
+    """Store the plan for `job status` and the report. One that is there gives way where this one has all of its runs
+    and more; that of a submission stays, so that none of its containers need read it."""
+    from job.plan import SweepPlan, plan_key, read_plan
 
     key = plan_key(experiment)
     try:
         store.create(key, plan.model_dump_json(indent=1).encode())
     except ObjectExists:
+        if is_submitted:
+            return
+        content = store.read(key)
         with contextlib.suppress(ValueError):  # a later version's
-            known = SweepPlan.model_validate_json(store.read(key))
-            if set(known.run_ids) < set(plan.run_ids):
-                store.write(key, known.model_copy(update={"runs": plan.runs}).model_dump_json(indent=1).encode())
+            if set(read_plan(content)) < set(plan.run_ids):
+                grown = SweepPlan.model_validate_json(content).model_copy(update={"runs": plan.runs})
+                store.write(key, grown.model_dump_json(indent=1).encode())
 
 
 @contextlib.contextmanager
-def _noted(failures: list[JobError], *, run: str) -> Iterator[None]:
-    """Collect the error of one configuration in `failures`, because the other configurations may still succeed.
-
-    The first becomes the command's error, so each further one is told here.
-    """
+def _noted(failures: dict[str, JobError], *, run: str) -> Iterator[None]:
+    """Collect the error of one run in `failures`, because the other runs may still succeed."""
     try:
         yield
     except (DataError, ConflictError, OutOfMemoryError) as error:
-        if failures:
-            from job.logs import get_logger
-
-            get_logger().warning("run_failed_too", run=run, exit_code=error.exit_code, reason=str(error))
         error.__cause__ = error.__context__ = None
-        failures.append(error.with_traceback(None))  # whose frames hold the run's network, optimizer and batch
+        failures[run] = error.with_traceback(None)  # whose frames hold the run's network, optimizer and batch
 
 
 def _is_done(folder: RunFolder, process: Process) -> bool:
