@@ -100,9 +100,11 @@ def test_status_and_plan_log_nothing_and_need_no_numbers(tmp_path: Path) -> None
         assert not {*NEVER, "torch", "numpy", "PIL", "matplotlib", "structlog", "asyncio"} & set(modules), command
 
 
-@pytest.mark.parametrize("is_bf16", [False, True], ids=["fp32", "bf16"])
+@pytest.mark.parametrize(("is_bf16", "image_size"), [(False, 32), (False, 96), (True, 32)], ids=["fp32", "96", "bf16"])
 @pytest.mark.parametrize("name", sorted(NETWORKS))
-def test_networks_are_torchvision_s_to_the_bit_but_for_gradients_of_wide_kernels(name: str, is_bf16: bool) -> None:
+def test_networks_are_torchvision_s_to_the_bit_but_for_gradients_of_wide_kernels(
+    name: str, is_bf16: bool, image_size: int
+) -> None:
     networks: list[nn.Module] = []
     build: Callable[[int], nn.Module]
     for build in (lambda classes: torchvision.models.get_model(name, num_classes=classes), NETWORKS[name]):
@@ -113,7 +115,7 @@ def test_networks_are_torchvision_s_to_the_bit_but_for_gradients_of_wide_kernels
     expected, found = theirs.state_dict(), ours.state_dict()
     assert list(found) == list(expected)
     assert all(torch.equal(found[key], value) for key, value in expected.items())
-    images = torch.randn(2, 3, 32, 32)
+    images = torch.randn(2, 3, image_size, image_size)
     with torch.autocast("cpu", torch.bfloat16, enabled=is_bf16):
         outputs: list[Tensor] = [network(images) for network in networks]
     assert outputs[0].dtype == (torch.bfloat16 if is_bf16 else torch.float32)
@@ -126,7 +128,8 @@ def test_networks_are_torchvision_s_to_the_bit_but_for_gradients_of_wide_kernels
         reference = references[key]
         assert mine.grad is not None
         assert reference.grad is not None
-        tolerance = 1e-5 if key in wide else 0  # their gradient is a product, which rounds differently
+        # Their gradient is a product, which rounds differently; with 96 pixels that of their images is one too.
+        tolerance = 1e-4 if image_size == 96 and key != "fc.weight" else 1e-5 if key in wide else 0
         assert (mine.grad - reference.grad).norm() <= tolerance * reference.grad.norm(), key
 
 

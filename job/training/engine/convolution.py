@@ -1,22 +1,28 @@
-"""A convolution whose weights' gradient is a matrix product where oneDNN's kernel is slow: many channels, small maps.
+"""A convolution whose gradients are matrix products where oneDNN's kernels for them are slow: 3x3, many channels.
 
-Chellapilla, Puri, Simard 2006, "High Performance Convolutional Neural Networks for Document Processing": the patches
-under the kernel become the rows of a matrix (im2col). Which layers do so follows from their shape alone, never from the
-kind of CPU, so that the kind of CPU does not become a part of the result.
+Where tiles fill the map, both gradients are those of `winograd`. Elsewhere the weights' gradient is the product of the
+patches under the kernel (im2col: Chellapilla, Puri, Simard 2006, "High Performance Convolutional Neural Networks for
+Document Processing"), and that of the images stays oneDNN's. Which layers do what follows from their shape alone, never
+from the kind of CPU, so that the kind of CPU does not become a part of the result.
 """
 
 from __future__ import annotations
 
+from functools import partial, reduce
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Size, Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-MIN_CHANNELS = 256
-"""Outputs from which on a 3x3 kernel's gradient is a product. On AVX2 oneDNN takes up to 21 times as long, the smaller
-the map the longer, and hardly ever less (maps of 1x1 to 14x14); with fewer channels the gain is within the noise."""
+from job.training.engine import winograd
+
+MIN_CHANNELS = 128
+"""Outputs from which on a 3x3 kernel's gradients are products. On AVX2 oneDNN takes up to 21 times as long, the smaller
+the map the longer, and hardly ever less (maps of 1x1 to 28x28); with fewer channels the gain is within the noise."""
+MIN_SAVING = 1.5
+"""How many times fewer multiplications tiles must take, since to make them and to put them together takes its time."""
 MAX_PATCH_NUMBERS = 1 << 23
 """Of the matrix that exists at once, 32 MiB; larger batches and maps are taken in pieces of whole images."""
 
@@ -60,26 +66,56 @@ class _Convolution(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         images, weight = ctx.saved_tensors
-        of_images = None
+        of_images = of_weight = None
         if ctx.needs_input_grad[0]:
-            of_images, _, _ = torch.ops.aten.convolution_backward(
-                gradient, images, weight, None, [ctx.stride] * 2, [ctx.padding] * 2, (1, 1), False, (0, 0), 1,
-                (True, False, False),
-            )  # fmt: skip
-        of_weight = None
+            of_images = input_gradient(images, weight, gradient, stride=ctx.stride, padding=ctx.padding)
         if ctx.needs_input_grad[1]:
             of_weight = weight_gradient(images, gradient, size=weight.shape[-1], stride=ctx.stride, padding=ctx.padding)
         return of_images, of_weight, None, None
 
 
+def input_gradient(images: Tensor, weight: Tensor, gradient: Tensor, *, stride: int, padding: int) -> Tensor:
+    """The gradient of `images` (N, in, H, W), of a kernel (out, in, k, k) and the outputs' gradient (N, out, H', W')."""
+    size, extent = weight.shape[-1], images.shape[2:]
+    if _tiles_save(size, stride, extent):
+        at_once = _num_at_once(winograd.count_products(*extent), images, gradient)
+        pieces = gradient.permute(0, 2, 3, 1).split(at_once)
+        parts = [winograd.input_gradient(piece, weight, *extent, padding=padding) for piece in pieces]
+        found = torch.cat(parts).permute(0, 3, 1, 2)
+    else:
+        found, _, _ = torch.ops.aten.convolution_backward(
+            gradient, images, weight, None, [stride] * 2, [padding] * 2, (1, 1), False, (0, 0), 1, (True, False, False)
+        )
+    return found
+
+
 def weight_gradient(images: Tensor, gradient: Tensor, *, size: int, stride: int, padding: int) -> Tensor:
     """The gradient (out, in, size, size) of a kernel, of `images` (N, in, H, W) and `gradient` (N, out, H', W')."""
-    padded = functional.pad(images.permute(0, 2, 3, 1), (0, 0, *(padding,) * 4))
+    extent = gradient.shape[2:]
+    if _tiles_save(size, stride, extent):
+        at_once = _num_at_once(winograd.count_products(*extent), images, gradient)
+        of_piece = partial(winograd.weight_gradient, padding=padding)
+    else:
+        at_once = _num_at_once(size**2 * extent.numel(), images)
+        of_piece = partial(_gradient_of_patches, size=size, stride=stride, padding=padding)
+    pieces = zip(images.permute(0, 2, 3, 1).split(at_once), gradient.permute(0, 2, 3, 1).split(at_once), strict=True)
+    return reduce(torch.add, (of_piece(*piece) for piece in pieces))
+
+
+def _tiles_save(size: int, stride: int, extent: Size) -> bool:
+    num_products = size**2 * extent.numel()
+    return size == winograd.KERNEL and stride == 1 and MIN_SAVING * winograd.count_products(*extent) <= num_products
+
+
+def _num_at_once(num_numbers: int, *maps: Tensor) -> int:
+    """Images in a piece, each of which takes so many numbers for a channel."""
+    return max(1, MAX_PATCH_NUMBERS // (num_numbers * max(some.shape[1] for some in maps)))
+
+
+def _gradient_of_patches(images: Tensor, gradient: Tensor, *, size: int, stride: int, padding: int) -> Tensor:
+    """The gradient (out, in, size, size) of images and a gradient whose channels come last."""
+    padded = functional.pad(images, (0, 0, *(padding,) * 4))
     patches = padded.unfold(1, size, stride).unfold(2, size, stride).permute(0, 1, 2, 4, 5, 3)  # (N, H', W', k, k, in)
-    num_numbers = size * size * images.shape[1]
-    at_once = max(1, MAX_PATCH_NUMBERS // (num_numbers * gradient.shape[2] * gradient.shape[3]))
-    total = gradient.new_zeros(gradient.shape[1], num_numbers)
-    pieces = zip(torch.split(patches, at_once), torch.split(gradient.permute(0, 2, 3, 1), at_once), strict=True)
-    for some, of_some in pieces:
-        total.addmm_(of_some.reshape(-1, gradient.shape[1]).t(), some.reshape(-1, num_numbers))
-    return total.view(-1, size, size, images.shape[1]).permute(0, 3, 1, 2)
+    num_outputs, num_inputs = gradient.shape[3], images.shape[3]
+    products = gradient.reshape(-1, num_outputs).t() @ patches.reshape(-1, size * size * num_inputs)
+    return products.view(num_outputs, size, size, num_inputs).permute(0, 3, 1, 2)
