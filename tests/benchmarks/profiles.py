@@ -28,6 +28,7 @@ SCOPES = {
     "enumerate(DataLoader)": "data, decode",
     DATA: "data, decode",
     "Optimizer.": "optimizer",
+    "_ConvolutionBackward": "convolution, backward",  # of wide kernels, as products
     DIAGNOSTICS: DIAGNOSTICS,
 }
 """What a range's name begins with; whatever is called within it is of this kind."""

@@ -45,12 +45,13 @@ def without_onednn() -> Iterator[None]:
         setattr(torch.backends.mkldnn, "enabled", True)  # noqa: B010
 
 
-@pytest.mark.parametrize(("size", "stride", "padding", "extent"), list(shapes()))
+@pytest.mark.parametrize("shape", list(shapes()))
 @pytest.mark.parametrize("most_numbers", [1, 1 << 23], ids=["image by image", "at once"])
 @pytest.mark.parametrize("min_saving", [0, 100], ids=["in tiles", "in patches"])
 def test_products_are_the_gradients_in_double_precision(
-    size: int, stride: int, padding: int, extent: int, most_numbers: int, min_saving: int, monkeypatch: pytest.MonkeyPatch
+    shape: tuple[int, int, int, int], most_numbers: int, min_saving: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    size, stride, padding, extent = shape
     monkeypatch.setattr(convolution, "MAX_PATCH_NUMBERS", most_numbers)
     monkeypatch.setattr(convolution, "MIN_SAVING", min_saving)
     torch.manual_seed(0)

@@ -75,11 +75,11 @@ class _Convolution(torch.autograd.Function):
 
 
 def input_gradient(images: Tensor, weight: Tensor, gradient: Tensor, *, stride: int, padding: int) -> Tensor:
-    """The gradient of `images` (N, in, H, W), of a kernel (out, in, k, k) and the outputs' gradient (N, out, H', W')."""
+    """The gradient of `images` (N, in, H, W), of a kernel (out, in, k, k) and that of the outputs (N, out, H', W')."""
     size, extent = weight.shape[-1], images.shape[2:]
     if _tiles_save(size, stride, extent):
         at_once = _num_at_once(winograd.count_products(*extent), images, gradient)
-        pieces = gradient.permute(0, 2, 3, 1).split(at_once)
+        pieces = torch.split(gradient.permute(0, 2, 3, 1), at_once)
         parts = [winograd.input_gradient(piece, weight, *extent, padding=padding) for piece in pieces]
         found = torch.cat(parts).permute(0, 3, 1, 2)
     else:
@@ -98,8 +98,8 @@ def weight_gradient(images: Tensor, gradient: Tensor, *, size: int, stride: int,
     else:
         at_once = _num_at_once(size**2 * extent.numel(), images)
         of_piece = partial(_gradient_of_patches, size=size, stride=stride, padding=padding)
-    pieces = zip(images.permute(0, 2, 3, 1).split(at_once), gradient.permute(0, 2, 3, 1).split(at_once), strict=True)
-    return reduce(torch.add, (of_piece(*piece) for piece in pieces))
+    split = (torch.split(some.permute(0, 2, 3, 1), at_once) for some in (images, gradient))
+    return reduce(torch.add, map(of_piece, *split))
 
 
 def _tiles_save(size: int, stride: int, extent: Size) -> bool:

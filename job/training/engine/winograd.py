@@ -26,7 +26,9 @@ def _on_both_sides(rows: list[list[float]]) -> Tensor:
     return torch.kron(matrix, matrix)
 
 
-_OF_PATCH = _on_both_sides([[2, -1, -2, 1, 0], [0, -2, -1, 1, 0], [0, 2, -3, 1, 0], [0, -1, 0, 1, 0], [0, 2, -1, -2, 1]])
+_OF_PATCH = _on_both_sides(
+    [[2, -1, -2, 1, 0], [0, -2, -1, 1, 0], [0, 2, -3, 1, 0], [0, -1, 0, 1, 0], [0, 2, -1, -2, 1]]
+)
 _OF_KERNEL = _on_both_sides(
     [[1 / 2, 0, 0], [-1 / 2, -1 / 2, -1 / 2], [-1 / 6, 1 / 6, -1 / 6], [1 / 6, 1 / 3, 2 / 3], [0, 0, 1]]
 )
