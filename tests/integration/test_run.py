@@ -252,6 +252,18 @@ def test_pretrained_weights_learn_real_photographs(job: Job, tmp_path: Path) -> 
     assert final.top1 >= 0.9
 
 
+@pytest.mark.real_network
+@pytest.mark.slow
+def test_smoke_manifest_shows_a_rising_curve(job: Job, tmp_path: Path) -> None:
+    """It ended with 62 to 72 of 100 images right in five seeds; 10 is chance."""
+    answer = job("run", "--manifest", ROOT / "manifests/jobs/smoke.json", "--output", tmp_path / "out")
+    assert answer.exit_code == 0, answer.stderr
+    history = result_of(tmp_path / "out").history
+    losses = np.array([record.train.loss for record in history], dtype=float)
+    assert (np.diff(losses) < 0).all()
+    assert 0.4 <= history[-1].test.top1 > history[0].test.top1
+
+
 def test_training_step_is_seven_frames_from_the_command(
     job: Job, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
