@@ -483,9 +483,9 @@ def test_a_noise_that_no_number_of_seeds_overcomes_tells_none() -> None:
 @pytest.mark.parametrize("is_within", [True, False])
 def test_errors_drawn_in_parts_are_those_drawn_at_once(owners: list[int], is_within: bool) -> None:
     rng = np.random.default_rng(0)
-    errors, scale = rng.standard_normal((DRAWS_AT_ONCE + 10, 7)), rng.uniform(1, 2, (7, 7))
-    scale, own = scale + scale.T, np.array(owners)
+    errors, squares = rng.standard_normal((DRAWS_AT_ONCE + 10, 7)), rng.uniform(1, 2, (7, 7))
+    squares, own = squares + squares.T, np.array(owners)
     tested = ((own[:, None] == own) == is_within) & ~np.eye(7, dtype=bool)
-    gaps = (errors[:, None, :] - errors[:, :, None]) / scale
+    gaps = (errors[:, None, :] - errors[:, :, None]) / np.sqrt(squares)
     expected = np.where(tested.any(axis=1), np.where(tested, gaps, -np.inf).max(axis=2), 0.0)
-    assert np.array_equal(Draws((errors,), scale, tested).maxima, expected.T)
+    assert np.array_equal(Draws((errors,), squares, tested).maxima, expected.T)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,28 +11,26 @@ import pandas as pd
 
 from job.manifest import Manifest
 from job.report.analysis.configurations import Configuration
-from job.report.read.frames import EPOCH_COLUMNS, Runs
-from job.runs import FIRST_STEPS, GROUPS, QUANTITIES
+from job.report.read.frames import Runs
+from job.runs import FIRST_STEPS
 
 Floats = npt.NDArray[np.float64]
 
 
 class Measurements:
-    """The epochs and first steps of `runs`, as arrays of one configuration at a time."""
+    """The epochs and first steps of `runs`, as arrays of one configuration at a time. The tables are not copied."""
 
     def __init__(self, runs: Runs) -> None:
-        self._epochs = _by_run(runs.epochs, EPOCH_COLUMNS)
-        self._steps = {
-            group: _by_run(runs.diagnostics[runs.diagnostics["group"] == group], ("step", *QUANTITIES))
-            for group in GROUPS
-        }
+        self._tables = runs
+        self._epochs = _find_rows(runs.epochs, "run")
+        self._steps = _find_rows(runs.diagnostics, "run", "group")
         self._seeds = {run: int(seed) for run, seed in zip(runs.runs["run"], runs.runs["seed"], strict=True)}
         self._manifests = dict(zip(runs.runs["run"], runs.runs["manifest"], strict=True))
         self._num_train = {run: int(num) for run, num in zip(runs.runs["run"], runs.runs["num_train"], strict=True)}
 
     def seeds(self, configuration: Configuration) -> list[int]:
         """Those of the configuration's runs that have at least one epoch, smallest first."""
-        return sorted({self._seeds[run] for run in configuration.runs if run in self._epochs})
+        return sorted({self._seeds[run] for run in configuration.runs if (run,) in self._epochs})
 
     def manifest(self, configuration: Configuration) -> Manifest:
         """That of the configuration's first run; the others differ in seed and perhaps name."""
@@ -51,8 +48,7 @@ class Measurements:
 
         With `seeds` a row for each of them, in their order.
         """
-        index = EPOCH_COLUMNS.index(column)
-        return _pad([table[:, index] for table in self._select(self._epochs, configuration, seeds)])
+        return self._gather(self._tables.epochs[column], self._epochs, configuration, seeds)
 
     def steps(
         self,
@@ -63,19 +59,26 @@ class Measurements:
         seeds: Sequence[int] | None = None,
     ) -> Floats:
         """(num_runs, up to 10) of one quantity at the first steps of training; with `seeds` a row for each of them."""
-        index = 1 + QUANTITIES.index(quantity)
-        tables = self._select(self._steps[group], configuration, seeds)
-        return _pad([table[:FIRST_STEPS, index] for table in tables])
+        column = self._tables.diagnostics[quantity]
+        return self._gather(column, self._steps, configuration, seeds, group)[:, :FIRST_STEPS]
 
-    def _select(
-        self, tables: Mapping[Any, Floats], configuration: Configuration, seeds: Sequence[int] | None
-    ) -> list[Floats]:
-        """The tables of the configuration's runs that have one; with `seeds` one for each, empty where it has none."""
+    def _gather(
+        self,
+        column: pd.Series[float],
+        places: Mapping[tuple[str, ...], slice],
+        configuration: Configuration,
+        seeds: Sequence[int] | None,
+        *group: str,
+    ) -> Floats:
+        """A row for each of the configuration's runs that is in `places`; with `seeds` one for each, perhaps empty."""
+        runs = configuration.runs
         if seeds is None:
-            return [tables[run] for run in configuration.runs if run in tables]
-        by_seed = {self._seeds[run]: run for run in reversed(configuration.runs) if run in self._epochs}
-        nothing = np.empty((0, max(len(EPOCH_COLUMNS), 1 + len(QUANTITIES))))
-        return [tables.get(by_seed[seed], nothing) for seed in seeds]
+            found = [places[run, *group] for run in runs if (run, *group) in places]
+        else:
+            by_seed = {self._seeds[run]: run for run in reversed(runs) if (run,) in self._epochs}
+            found = [places.get((by_seed[seed], *group), slice(0)) for seed in seeds]
+        values = column.to_numpy(dtype=float)
+        return _pad([values[place] for place in found])
 
 
 def mean_curve(values: Floats) -> Floats:
@@ -85,13 +88,12 @@ def mean_curve(values: Floats) -> Floats:
     return np.where(known.any(axis=0), totals / np.maximum(known.sum(axis=0), 1), np.nan)
 
 
-def _by_run(table: pd.DataFrame, columns: Sequence[str]) -> dict[Any, Floats]:
-    if table.empty:
-        return {}
-    names = table["run"].to_numpy()
-    values = table[list(columns)].to_numpy(dtype=float)
-    starts = np.flatnonzero(np.concatenate([[True], names[1:] != names[:-1]]))  # a run's rows lie together
-    return dict(zip(names[starts], np.split(values, starts[1:]), strict=True))
+def _find_rows(table: pd.DataFrame, *by: str) -> dict[tuple[str, ...], slice]:
+    """Where the rows are that have the same in the columns `by`: they lie together."""
+    keys = table[list(by)]
+    starts = np.flatnonzero((keys != keys.shift()).any(axis=1))
+    names = keys.iloc[starts].itertuples(index=False, name=None)
+    return dict(zip(names, map(slice, starts, [*starts[1:], len(table)]), strict=True))
 
 
 def _pad(rows: Sequence[Floats]) -> Floats:

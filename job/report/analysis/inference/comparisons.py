@@ -127,5 +127,4 @@ def _find_maxima(draws: Draws) -> Floats:
 
 def find_pair_level(pairs: Pairs, critical: float) -> float:
     """The error that a typical pair may have by itself, two-sided, where widths are counted up to `critical`."""
-    freedom = float(np.median(pairs.freedom[pairs.tested]))
-    return float(2 * special.stdtr(freedom, -critical * special.stdtrit(freedom, 1 - pairs.tail)))
+    return float(2 * special.stdtr(pairs.freedom, -critical * special.stdtrit(pairs.freedom, 1 - pairs.tail)))

@@ -84,15 +84,13 @@ def bound_each(pairs: Pairs, *, error: float) -> tuple[Floats, Floats, float]:
     """
     num_draws, num = pairs.draws[0].errors[0].shape
     place = int(np.ceil((1 - error) * (num_draws + 1))) - 1
-    rivals = [np.flatnonzero(row) for row in pairs.tested]
     critical, chances, ratios = np.zeros(num), np.ones((num, num)), pairs.ratios
-    for best in range(num):
-        if not len(rivals[best]):
-            continue
+    for best in np.flatnonzero(pairs.tested.any(axis=1)):
+        rivals = np.flatnonzero(pairs.tested[best])
         maxima = np.max([np.sort(draws.maxima[best]) for draws in pairs.draws], axis=0)
         critical[best] = max(0.0, maxima[min(place, num_draws - 1)])
-        beyond = num_draws - np.searchsorted(maxima, ratios[rivals[best], best], side="left")
-        chances[rivals[best], best] = np.minimum(1.0, (1 - LEVEL) / error * (1 + beyond) / (1 + num_draws))
+        beyond = num_draws - np.searchsorted(maxima, ratios[rivals, best], side="left")
+        chances[rivals, best] = np.minimum(1.0, (1 - LEVEL) / error * (1 + beyond) / (1 + num_draws))
     bounds = pairs.bound_below(critical[None, :] * pairs.widths)
     chances = np.where(pairs.failures.some[:, None] & (bounds <= 0), 1.0, chances)
     return bounds, chances, find_pair_level(pairs, float(np.median(critical[pairs.tested.any(axis=1)])))

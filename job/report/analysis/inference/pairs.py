@@ -27,8 +27,8 @@ class Draws:
 
     errors: tuple[Floats, ...]
     """(draws, configurations) estimate minus truth, in parts that are summed when they are needed."""
-    scale: Floats
-    """(configurations, configurations) what the error of each difference is counted in: symmetric."""
+    squares: Floats
+    """(configurations, configurations) of what the error of each difference is counted in: symmetric."""
     tested: Bools
     """As in `Pairs`."""
 
@@ -49,7 +49,8 @@ class Draws:
         """
         order = _sort_by_rivals(self.tested)
         sorted_places = np.ix_(order, order)
-        tested, scale = self.tested[sorted_places], self.scale[sorted_places]
+        tested, scale = self.tested[sorted_places], self.squares[sorted_places]
+        np.sqrt(scale, out=scale)
         before = [list(_find_stretches(tested[place, :place])) for place in range(len(order))]
         alone = ~tested.any(axis=1)
         scratch = np.empty((len(order), DRAWS_AT_ONCE))
@@ -86,10 +87,10 @@ class Pairs:
     1 where not tested."""
     tail: float
     """The error at each end of these intervals."""
-    freedom: Floats
-    """Degrees of freedom of each difference."""
-    shares: Floats
-    """Which part of the difference's variance between seeds is the row's."""
+    freedom: float
+    """Degrees of freedom of the median difference that is tested."""
+    variances: Floats
+    """(configurations,) of the estimates, between seeds."""
     draws: tuple[Draws, ...]
     """The errors on these images; for new ones there are both, because what is not known on these images is not known
     on new ones. They are counted in the widths that the pairs have by each kind of error."""
@@ -117,13 +118,15 @@ class Pairs:
         Either side gives way by its part of the variance: so the bound stays between -1 and 1, and is 0 exactly where
         that of the logits is, failed runs aside. It is -1 for what is not tested, and 0 on the diagonal.
         """
-        down = to_accuracy(self.logits[:, None] - self.shares * reach)
-        up = to_accuracy(self.logits[None, :] + (1 - self.shares) * reach)
+        shares = self.variances[:, None] / (self.variances[:, None] + self.variances[None, :])
+        down = to_accuracy(self.logits[:, None] - shares * reach)
+        up = to_accuracy(self.logits[None, :] + (1 - shares) * reach)
         least, _ = self.failures.bound(down.T, down.T)
         _, most = self.failures.bound(up, up)
-        bounds = np.where(self.tested, least.T - most, -1.0)
+        bounds = np.subtract(least.T, most, out=down)
+        bounds[~self.tested] = -1.0
         np.fill_diagonal(bounds, 0.0)
-        return np.asarray(bounds)
+        return bounds
 
 
 def find_pairs(model: Model, images: Images, wanted: Bools, *, level: float) -> Pairs | None:
@@ -140,16 +143,15 @@ def find_pairs(model: Model, images: Images, wanted: Bools, *, level: float) -> 
     tail = float((1 - level) / tested.sum())
     squares = np.ones_like(freedom)
     squares[tested] = (special.stdtrit(freedom[tested], 1 - tail) ** 2) * _vary(spread.covariance)[tested]
-    shares = own[:, None] / (own[:, None] + own[None, :])
-    draws = Draws((spread.errors,), np.sqrt(squares), tested)
-    pairs = Pairs(model.logits, model.failures, level, tested, squares, tail, freedom, shares, (draws,))
+    typical, draws = float(np.median(freedom[tested])), Draws((spread.errors,), squares, tested)
+    pairs = Pairs(model.logits, model.failures, level, tested, squares, tail, typical, own, (draws,))
     return pairs if images == "these" else widen(pairs, spread)
 
 
 def widen(pairs: Pairs, spread: Spread) -> Pairs:
     """The pairs on these images as they are on new ones. What was drawn for these is not drawn again."""
     squares = pairs.squares + special.ndtri(1 - pairs.tail) ** 2 * _vary(spread.image_covariance)
-    draws = Draws((spread.errors, spread.image_errors), np.sqrt(squares), pairs.tested)
+    draws = Draws((spread.errors, spread.image_errors), squares, pairs.tested)
     return replace(pairs, squares=squares, draws=(*pairs.draws, draws))
 
 
