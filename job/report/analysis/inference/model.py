@@ -162,7 +162,7 @@ def _fit_t(errors: Floats) -> tuple[Floats, Floats]:
 
     The errors are a mixture over what the noise may be, whose variance would tell little about its tails.
     """
-    middle, far = np.quantile(np.abs(errors), QUANTILES, axis=0)
+    middle, far = np.quantile(np.abs(errors), QUANTILES, axis=0, overwrite_input=True)
     steps = special.stdtrit(FREEDOMS[:, None], 0.5 + np.array(QUANTILES) / 2)
     ratios = steps[:, 1] / steps[:, 0]
     known = middle > 0  # nothing is asked of those without runs
@@ -184,7 +184,8 @@ def _spread_seeds(blocks: Blocks, noise: Noise, draws: Floats, rng: np.random.Ge
     present = blocks.present
     num, width = present.shape
     if present.all():
-        errors = rng.standard_normal(draws.shape) * np.sqrt(draws / width)
+        errors = rng.standard_normal(draws.shape)
+        errors *= np.sqrt(draws / width)
         return np.diag(noise.variances / width), errors
     cells = np.argwhere(present)
     units = np.zeros((len(cells), num, width))

@@ -79,14 +79,18 @@ def judge_noise(
     picks = rng.choice(len(priors.weights), size=num_draws, p=priors.weights)
     jitter = np.exp(priors.step * (rng.random(num_draws) - 0.5))
     typical = priors.variances[picks] * jitter
-    posterior, posterior_freedom = moderate(own, own_freedom, typical[:, None], priors.freedoms[picks][:, None])
-    draws = posterior * posterior_freedom / (2 * rng.standard_gamma(posterior_freedom / 2))
+    draws, posterior_freedom = moderate(own, own_freedom, typical[:, None], priors.freedoms[picks][:, None])
+    draws *= posterior_freedom  # in place: arrays of all draws are what a fit takes most memory for
+    posterior_freedom /= 2
+    draws /= 2 * rng.standard_gamma(posterior_freedom)
+    del posterior_freedom
     result_variances, result_freedom = 1 / precision, 2 * precision**2 / spread
     for index in np.flatnonzero(apart):
         chance = 2 * rng.standard_gamma(freedom[index] / 2, size=num_draws) / freedom[index]
         draws[:, index] = np.maximum(variances[index] / chance, typical)
         result_variances[index], result_freedom[index] = variances[index], freedom[index]
-    return Noise(result_variances, result_freedom, np.median(draws[:, ~apart], axis=1)), draws
+    medians = np.median(draws[:, ~apart], axis=1, overwrite_input=True)
+    return Noise(result_variances, result_freedom, medians), draws
 
 
 def moderate(variances: Floats, freedom: Floats, prior: Floats, prior_freedom: Floats) -> tuple[Floats, Floats]:
