@@ -11,6 +11,15 @@ CGROUP_V2_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 CGROUP_V1_FOLDER = Path("/sys/fs/cgroup/cpu")
 
 
+def keep_algebra_to_one_core() -> None:
+    """Call before numpy is imported: its matrix products and the like take one core, unless the environment chooses.
+
+    OpenBLAS' threads wait for each other in a loop, which costs more than they save where others use the cores too.
+    """
+    if "OMP_NUM_THREADS" not in os.environ:
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
 def available_cpus() -> int:
     """The cores this process may use: its affinity, cut to the container's quota (cgroup v2, then v1)."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
+from job.allocator import give_back_freed_memory
 from job.cli.next import check_next, write_next
 from job.cli.options import check_experiment, check_place
 from job.cli.streams import outlive_reader
+from job.cpus import keep_algebra_to_one_core
 from job.errors import IncompleteError
 from job.home import prepare_matplotlib
 from job.versions import extra
@@ -63,6 +65,8 @@ def report(
     """Write the report over all finished runs of an output to its folder report/, and print where it is."""
     outlive_reader()
     prepare_matplotlib()
+    give_back_freed_memory()
+    keep_algebra_to_one_core()
     from job.logs import configure_logs
     from job.storage import open_store
 

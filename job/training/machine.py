@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from job import __version__
+from job.allocator import keep_freed_memory
 from job.cpus import available_cpus
 from job.errors import HostError
 from job.logs import get_logger
 from job.runs import Efficiency, Environment, GradientCheck
-from job.training.allocator import keep_freed_memory
 from job.training.cards import ASK, check_card, check_driver, find_driver
 from job.training.engine.device import Device
 from job.training.precision import choose_precision

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import torch
 
-from job.training.allocator import MMAP_THRESHOLD, TRIM_THRESHOLD, keep_freed_memory
+from job.allocator import MMAP_THRESHOLD, TRIM_THRESHOLD, keep_freed_memory
 from job.training.engine.device import Device
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.floor import Launches, MatrixProduct

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import resource
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,13 +15,13 @@ import structlog
 import torch
 
 from job import cpus
+from job.allocator import CHOSEN_BY_USERS, give_back_freed_memory, keep_freed_memory
 from job.cpus import available_cpus
 from job.errors import HostError, OutOfMemoryError, UsageError
 from job.logs import configure_logs
 from job.runs import RunKeys
 from job.storage import FolderStore
 from job.training import cards
-from job.training.allocator import CHOSEN_BY_USERS, keep_freed_memory
 from job.training.engine.device import Device
 from job.training.machine import choose_device
 from job.training.precision import choose_precision
@@ -170,9 +172,59 @@ def test_memory_that_a_step_frees_is_there_for_the_next_one(monkeypatch: pytest.
     assert min(faults) < 12_288  # the pages of one of the four
 
 
+ALGEBRA = """
+import os, sys
+from job.cli.report import report
+seen = "numpy" in sys.modules
+try:
+    report("nothing-here")
+except Exception:
+    pass
+print(os.environ.get("OPENBLAS_NUM_THREADS"), seen)
+"""
+KEEP_SMALL_FREE_LARGE = """
+import sys
+from job.allocator import give_back_freed_memory
+def resident(): return int(open("/proc/self/statm").read().split()[1]) // 256
+if sys.argv[1] == "report": assert give_back_freed_memory()
+first = b"x" * 2**24  # freed, it raises the bound up to which glibc takes blocks from the heap
+del first
+before = resident()
+large, small = [], []
+for _ in range(10):
+    large.append(b"x" * 2**23)
+    small.append(b"x" * 2**16)
+del large
+print(resident() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+@pytest.mark.parametrize(("who", "is_kept"), [("report", False), ("nobody", True)])
+def test_memory_that_a_report_frees_is_given_back(who: str, is_kept: bool) -> None:
+    environment = {name: value for name, value in os.environ.items() if name not in CHOSEN_BY_USERS}
+    command = [sys.executable, "-c", KEEP_SMALL_FREE_LARGE, who]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert (int(answer.stdout) > 60) == is_kept  # of 80 MiB that were freed
+
+
 def test_allocator_that_the_environment_chooses_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "131072")
     assert not keep_freed_memory()
+    assert not give_back_freed_memory()
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [({}, "1"), ({"OPENBLAS_NUM_THREADS": "3"}, "3"), ({"OMP_NUM_THREADS": "3"}, None)],
+)
+def test_algebra_of_a_report_takes_one_core_unless_the_environment_chooses(
+    chosen: dict[str, str], expected: str | None
+) -> None:
+    command = [sys.executable, "-c", ALGEBRA]
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")} | chosen
+    answer = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert answer.stdout.split() == [str(expected), "False"]
 
 
 def test_number_of_threads_is_the_one_given_or_else_the_cores(cgroup: Path) -> None:
