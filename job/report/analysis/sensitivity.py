@@ -11,6 +11,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from job.report.analysis.baselines import varying_attributes
@@ -97,7 +98,7 @@ class Sensitivity:
             return float(values.index(value))
         return math.log10(value) if value > 0 else self.gap - self._step / 2
 
-    @property
+    @cached_property
     def values(self) -> list[float]:
         """All tried values, by size."""
         return sorted({tried.value for own in self.optimizers for tried in own.tried})

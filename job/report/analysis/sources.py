@@ -158,7 +158,7 @@ def count_machines(study: Study) -> Numbers:
     """How many runs each device trained in each precision, and with which numbers of threads."""
     runs = study.runs.runs
     recorded = runs[runs["device"].notna()]
-    names = Counter(f"{row.device} in {row.used_precision}" for row in recorded.itertuples())
+    names = Counter(recorded["device"] + " in " + recorded["used_precision"])
     numbers: Numbers = {f"num_runs on {name}": num for name, num in names.items()}
     numbers["num_runs on an unrecorded device"] = len(runs) - len(recorded)
     threads = sorted(set(runs["num_threads"].dropna()))

@@ -157,8 +157,10 @@ def widen(pairs: Pairs, spread: Spread) -> Pairs:
 
 def _sort_by_rivals(tested: Bools) -> npt.NDArray[np.intp]:
     """The places of the configurations, those together that have the same rivals, each other aside."""
-    tables = (tested, tested | np.eye(len(tested), dtype=bool))
-    kinds = [np.unique(table, axis=0, return_inverse=True)[1].ravel() for table in tables]
+    kinds = []
+    for table in (tested, tested | np.eye(len(tested), dtype=bool)):
+        numbers: dict[bytes, int] = {}
+        kinds.append([numbers.setdefault(row.tobytes(), len(numbers)) for row in table])
     return np.argsort(min(kinds, key=max), kind="stable")
 
 
