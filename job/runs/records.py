@@ -96,9 +96,13 @@ class Diagnostics(Record):
 
 def _mean(values: list[float | None]) -> float | None:
     """Of those that are finite; None without any."""
-    finite = [value for value in values if value is not None] if None in values else cast("list[float]", values)
-    if not math.isfinite(sum(finite)):  # hardly ever; to ask each of them takes most of the time
-        finite = [value for value in finite if math.isfinite(value)]
+    try:
+        total = math.fsum(cast("list[float]", values))
+    except (TypeError, ValueError, OverflowError):  # a null, infinities of both signs, a sum that no float holds
+        total = math.nan
+    if values and math.isfinite(total):
+        return total / len(values)
+    finite = [value for value in values if value is not None and math.isfinite(value)]  # hardly ever, and slow
     return math.fsum(finite) / len(finite) if finite else None
 
 

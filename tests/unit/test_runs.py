@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import posixpath
 import re
 from datetime import UTC, datetime, timedelta
@@ -342,6 +343,25 @@ EXAMPLES: list[Record] = [
         weights_sha256=None,
     ),
 ]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([1.0, 2.0, 4.5], 2.5),
+        ([1.0, None, 2.0], 1.5),
+        ([math.inf, 1.0], 1.0),
+        ([math.inf, -math.inf, 3.0], 3.0),
+        ([math.nan, 2.0], 2.0),
+        ([1e16, 1.0, -1e16], 1 / 3),
+        ([None, math.inf, None], None),
+    ],
+)
+def test_mean_of_an_epoch_is_over_what_is_finite(values: list[float | None], expected: float | None) -> None:
+    group = GROUP.model_copy(update={"update_norm": values})
+    diagnostics = Diagnostics(steps=[10 * place for place in range(len(values))], backbone=None, fc=group)
+    assert diagnostics.mean("fc", "update_norm") == expected
+    assert diagnostics.mean("backbone", "update_norm") is None
 
 
 def test_there_is_an_example_of_every_record() -> None:
