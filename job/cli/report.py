@@ -13,7 +13,7 @@ from job.cli.streams import outlive_reader
 from job.cpus import keep_algebra_to_one_core
 from job.errors import IncompleteError
 from job.home import prepare_matplotlib
-from job.versions import extra
+from job.versions import extra, importing
 
 
 def report(
@@ -70,7 +70,7 @@ def report(
     from job.logs import configure_logs
     from job.storage import open_store
 
-    with extra("report"):
+    with extra("report"), importing():
         from job.report import check_expectation, find_browser, parse_expectation, read_reference, write_report
 
     configure_logs()
