@@ -24,7 +24,7 @@ the map the longer, and hardly ever less (maps of 1x1 to 28x28); with fewer chan
 MIN_SAVING = 1.5
 """How many times fewer multiplications tiles must take, since to make them and to put them together takes its time."""
 MAX_PATCH_NUMBERS = 1 << 23
-"""Of the matrix that exists at once, 32 MiB; larger batches and maps are taken in pieces of whole images."""
+"""Of a matrix of patches, 32 MiB, of which tiles need four; larger batches and maps are taken in pieces of images."""
 
 
 class WideConv2d(nn.Conv2d):
