@@ -15,8 +15,7 @@ CHOSEN_BY_USERS = ("GLIBC_TUNABLES", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_
 
 
 def keep_freed_memory() -> bool:
-    """For a training on a CPU: have blocks of up to 1 GiB taken from a heap that is kept. Says whether this was
-    possible.
+    """For a training on a CPU: have freed blocks of up to 1 GiB kept for the next ones. Says whether this was possible.
 
     By itself glibc maps every block above 32 MiB anew and gives it back when it is freed, so that the kernel zeroes the
     same activations page by page in every step. Nothing changes where the environment chooses something, or where the

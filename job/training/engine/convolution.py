@@ -20,7 +20,7 @@ from job.training.engine import winograd
 
 MIN_CHANNELS = 128
 """Outputs from which on a 3x3 kernel's gradients are products. On AVX2 oneDNN takes up to 21 times as long, the smaller
-the map the longer, and hardly ever less (maps of 1x1 to 28x28); with fewer channels the gain is within the noise."""
+the map the longer, and hardly ever less (maps of 1x1 to 28x28); with 64 it loses on some maps."""
 MIN_SAVING = 1.5
 """How many times fewer multiplications tiles must take, since to make them and to put them together takes its time."""
 MAX_PATCH_NUMBERS = 1 << 23

@@ -37,7 +37,12 @@ _OF_TILE = _on_both_sides([[1, 0, 0], [1, 1, 1], [1, -1, 1], [1, 2, 4], [0, 0, 1
 
 def count_products(height: int, width: int) -> int:
     """Multiplications for a pair of channels where the output has this size; without tiles there are 9 H' W'."""
-    return PATCH**2 * -(-height // TILE) * -(-width // TILE)
+    return PATCH**2 * _count_tiles(height) * _count_tiles(width)
+
+
+def _count_tiles(size: int) -> int:
+    """Along a side with so many outputs; the last one may overhang."""
+    return -(-size // TILE)
 
 
 def weight_gradient(images: Tensor, gradient: Tensor, *, padding: int) -> Tensor:
@@ -57,14 +62,14 @@ def input_gradient(gradient: Tensor, kernels: Tensor, height: int, width: int, *
     turned = _transform(_OF_KERNEL.flip(1), kernels.permute(2, 3, 0, 1))
     products = torch.bmm(patches, turned)  # (25, tiles, in)
     tiles = _OF_TILE.t().to(products) @ products.flatten(1)
-    down, across = -(-height // TILE), -(-width // TILE)
+    down, across = _count_tiles(height), _count_tiles(width)
     squares = tiles.view(TILE, TILE, -1, down, across, num_inputs).permute(2, 3, 0, 4, 1, 5)
     return squares.reshape(-1, down * TILE, across * TILE, num_inputs)[:, :height, :width]
 
 
 def _patches(images: Tensor, height: int, width: int, *, padding: int) -> Tensor:
     """(25, tiles, channels): what every tile of an output of this size comes of, transformed."""
-    below, right = (-(-size // TILE) * TILE + KERNEL - 1 - padding for size in (height, width))
+    below, right = (_count_tiles(size) * TILE + KERNEL - 1 - padding for size in (height, width))
     padded = functional.pad(images, (0, 0, padding, right - images.shape[2], padding, below - images.shape[1]))
     return _transform(_OF_PATCH, _squares(padded, PATCH))
 
